@@ -1,0 +1,161 @@
+"""What the three programs share on the command line: help, misspelt settings, and errors without a traceback."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from audiotag.config import Schema, TrainConfig, is_key, schema_keys, unknown_key, validate
+from audiotag.errors import AudiotagError, ConfigError
+from audiotag.randomness import key
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def register(schema: type, name: str) -> None:
+    """Give Hydra every setting's default under a name, for the first line of a defaults list."""
+    defaults: dict[str, Any] = {}
+    for path, default, _ in schema_keys(schema):
+        *sections, last = path.split(".")
+        node = defaults
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = default
+    ConfigStore.instance().store(name=name, node=defaults)
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the configuration groups under `conf/` and the options of each."""
+    return {
+        folder.name: sorted(option.stem for option in folder.glob("*.yaml"))
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir()
+    }
+
+
+def reported(function: Callable[[], None]) -> None:
+    """Run a program; an error meant for its user is printed as text, and the exit code is 2."""
+    try:
+        function()
+    except AudiotagError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(2)
+
+
+def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[DictConfig], Any]]:
+    """Turn a function of a validated configuration into a Hydra task that prints its user's errors as text."""
+
+    def decorate(function: Callable[[Schema], Any]) -> Callable[[DictConfig], Any]:
+        @functools.wraps(function)
+        def task(composed: DictConfig) -> Any:
+            result = []
+            reported(lambda: result.append(function(validate(composed, schema))))
+            return result[0]
+
+        return task
+
+    return decorate
+
+
+def check_command_line(schema: type, arguments: list[str] | None = None) -> None:
+    """Answer --help, and refuse misspelt settings before Hydra sees them; raises ConfigError with all of them."""
+    if arguments is None:
+        # Hydra's parser wants its flags before the settings; people write -m wherever it comes to mind.
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+        arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        print_help(schema)
+        sys.exit(0)
+    problems = []
+    for text in (a for a in arguments if _is_override(a)):
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            problems.append(f"{text}: {str(error).splitlines()[0]}")
+            continue
+        problems += _override_problems(override, text, schema)
+    if problems:
+        raise ConfigError("The command line has settings that do not exist:", problems)
+
+
+def _is_override(argument: str) -> bool:
+    return re.match(r"^[~+]{0,2}[A-Za-z_]", argument) is not None and ("=" in argument or argument.startswith("~"))
+
+
+def _override_problems(override: Override, text: str, schema: type) -> list[str]:
+    name = override.key_or_group
+    if name == "hydra" or name.startswith(("hydra.", "hydra/")):
+        return []
+    if name in _groups_of(schema):
+        options, chosen = groups()[name], override.value()
+        if isinstance(chosen, str) and chosen not in options:
+            return [f"{text}: {name} is one of {', '.join(options)}"]
+        return []
+    return [] if is_key(name, schema) else [unknown_key(name, schema, tuple(_groups_of(schema)))]
+
+
+def _groups_of(schema: type) -> list[str]:
+    sections = {name.split(".")[0] for name, _, _ in schema_keys(schema)}
+    return [name for name in groups() if name in sections]
+
+
+def print_help(schema: type) -> None:
+    """Print what a person can set: groups with their options, then every setting with meaning and default."""
+    console = Console(soft_wrap=False)
+    program = Path(sys.argv[0]).name
+    console.print(f"[bold]{program}[/]: {schema.__doc__}\n")
+    console.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)
+    console.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
+    for name in _groups_of(schema):
+        console.print(f"  {name}={'|'.join(groups()[name])}", highlight=False)
+    console.print()
+    table = Table("Setting", "Schema default", "Meaning", box=None, pad_edge=False)
+    for path, default, doc in schema_keys(schema):
+        table.add_row(path, escape("null" if default is None else str(default)), escape(doc))
+    console.print(table)
+    console.print(
+        "\nA group sets several settings at once; a setting named on the command line always wins."
+        "\n--cfg job prints the composed configuration; -m with comma-separated values runs a sweep;"
+        "\n--hydra-help lists Hydra's own options.",
+        highlight=False,
+    )
+
+
+# Settings that say where and how to work, not what the run is; they do not belong in its name.
+NOT_IN_NAME = ("run", "runs_dir", "cache_dir", "round", "fold", "rounds", "hardware", "data.root", "data.truth", "data.table")
+NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification")
+
+
+def run_name(config: TrainConfig) -> str:
+    """Return the run's name: as given, else made from what was chosen, the same for the same choices."""
+    if config.run is not None:
+        return config.run
+    chosen = HydraConfig.get()
+    source = config.data.name if config.data.root is None else Path(config.data.root).resolve().name
+    parts = [config.experiment, source, config.model.name, config.features.front_end, config.verification.rule]
+    settings = []
+    for text in sorted(chosen.overrides.task):
+        name, _, value = text.lstrip("+~").partition("=")
+        if name not in NOT_IN_NAME and name.split(".")[0] not in ("run", "hardware") and name not in NAMED_GROUPS:
+            settings.append(f"{name}={value}")
+    settings += [f"{name}={chosen.runtime.choices[name]}" for name in ("augment", "training") if _is_overridden(name, chosen)]
+    name = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", ",".join(["-".join(filter(None, parts)), *settings]))
+    return name if len(name) <= 120 else f"{name[:100]}-{key(name):016x}"
+
+
+def _is_overridden(group: str, chosen: Any) -> bool:
+    return any(text.startswith(f"{group}=") for text in chosen.overrides.task)

@@ -1,0 +1,528 @@
+"""The typed schema of every setting: what it means, what it may be, and what does not go together.
+
+YAML files under `conf/` give values; this module gives meaning. A composed configuration is merged onto the schema by
+`validate`, which refuses unknown keys (with the nearest right name), wrong types and impossible combinations, all
+problems at once and before any work starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from audiotag.errors import ConfigError
+
+
+def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> list[str]:
+    if value in allowed:
+        return []
+    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return [f"{name}={value} is none of {', '.join(map(str, allowed))}{hint}"]
+
+
+def _at_least(name: str, value: float | None, least: float) -> list[str]:
+    return [f"{name}={value} must be {least} or more"] if value is not None and value < least else []
+
+
+def _share(name: str, value: float | None) -> list[str]:
+    return [f"{name}={value} must lie in 0 to 1"] if value is not None and not 0 <= value <= 1 else []
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table of recordings."""
+
+    clip: str = "fname"
+    """File name of a recording, below its audio folder; it is also the clip's id."""
+    label: str = "label"
+    """Class of the recording."""
+    verified: str | None = "manually_verified"
+    """1 where a person checked the label, 0 where not; null: every label was checked."""
+    split: str | None = None
+    """train or test, where one table holds both; null: the whole table is for training."""
+    usage: str | None = None
+    """Part of the test set that a row belongs to, such as Public or Private."""
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """The embedded data set, made on first use."""
+
+    seed: int = 0
+    """Seed of the sounds and of the wrong labels."""
+    classes: int = 10
+    """Number of classes, 8 to all that are defined."""
+    verified_per_class: int = 24
+    """Training clips per class whose label is right and said to be checked."""
+    unverified_per_class: int = 48
+    """Training clips per class whose label may be wrong."""
+    test_per_class: int = 12
+    """Test clips per class."""
+    wrong_share: float = 0.3
+    """Share of wrong labels among the unverified clips."""
+    mixed_share: float = 0.15
+    """Share of the unverified clips that hold a second class in part of their length."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the recordings and their labels come from."""
+
+    name: str = "synthetic"
+    """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), fsdkaggle2018 (downloaded)."""
+    root: str | None = None
+    """Folder of the data set; audio paths are relative to it. Null for the embedded set: below `cache_dir`."""
+    table: str | None = None
+    """Training table, for data=csv; relative to the working folder, else to `data.root`."""
+    test_table: str | None = None
+    """Test table, for data=csv, if it is a file of its own."""
+    columns: Columns = field(default_factory=Columns)
+    """Names of the table's columns."""
+    classes: list[str] | None = None
+    """The class list; null: the labels found in the training table, sorted."""
+    group: str | None = None
+    """Column whose values never cross folds, such as the speaker or the recording session."""
+    truth: str | None = None
+    """Table of right labels (clip, label), used only to measure precision and recall of what was accepted."""
+    on_bad_clip: str = "error"
+    """What to do with rows and files that cannot be used: error (all are listed) or skip (the summary lists them)."""
+    train_on_all: bool = False
+    """Train every fold on the held-out clips too (original option); then nothing can be verified: needs rounds=0."""
+    validate_unverified: bool = False
+    """Also report validation on held-out unverified clips (original option); selection stays on verified clips."""
+    download: bool = False
+    """Download the data set into `data.root` where it is not there yet (fsdkaggle2018)."""
+    synthetic: Synthetic = field(default_factory=Synthetic)
+    """Settings of the embedded data set."""
+
+    def problems(self) -> list[str]:
+        found = _one_of("data.name", self.name, ("synthetic", "kaggle", "csv", "fsdkaggle2018"))
+        found += _one_of("data.on_bad_clip", self.on_bad_clip, ("error", "skip"))
+        if self.name != "synthetic" and not self.root:
+            found.append(f"data={self.name} needs data.root=DIR, the folder with the recordings")
+        if self.name == "csv" and not self.table:
+            found.append("data=csv needs data.table=FILE, the table of recordings and labels")
+        if self.name == "synthetic":
+            found += _one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))
+            found += _share("data.synthetic.wrong_share", self.synthetic.wrong_share)
+            found += _share("data.synthetic.mixed_share", self.synthetic.mixed_share)
+        return found
+
+
+@dataclass(frozen=True)
+class Features:
+    """From waveform to spectrogram, and how much of it a network sees."""
+
+    front_end: str = "v1"
+    """v1: perceptually weighted mel bands, hop 192; v2: logarithmic filter bank, hop 128 (32 kHz, 128 bands)."""
+    trim: bool = True
+    """Cut silence off both ends as the original's SoX command does; false for live use."""
+    excerpt_frames: int = 384
+    """Frames of a training excerpt (paper section 3)."""
+    clip_frames: int = 3000
+    """Frames a clip is repeated or cut to for validation and for drawing excerpts (paper section 2)."""
+
+    def problems(self) -> list[str]:
+        found = _one_of("features.front_end", self.front_end, ("v1", "v2"))
+        found += _at_least("features.excerpt_frames", self.excerpt_frames, 1)
+        if self.clip_frames < self.excerpt_frames:
+            found.append(
+                f"features.clip_frames={self.clip_frames} is shorter than "
+                f"features.excerpt_frames={self.excerpt_frames}: excerpts are cut from it"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Model:
+    """The VGG network with global average pooling (paper figure 2)."""
+
+    name: str = "tiny"
+    """Name of the configuration; for people only."""
+    width: int = 8
+    """Channels of the first convolution; all others are multiples of it."""
+    dropout: float = 0.0
+    """Dropout after the blocks of the feature part; 0.3 in the paper. Scale it with width."""
+    head_dropout: float = 0.0
+    """Dropout in the classification part; 0.5 in the paper. Scale it with width."""
+
+    def problems(self) -> list[str]:
+        found = _at_least("model.width", self.width, 1)
+        return found + _share("model.dropout", self.dropout) + _share("model.head_dropout", self.head_dropout)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to training excerpts, besides mixup (see `training.*.mixup_alpha`)."""
+
+    time_masks: int = 0
+    """Number of time masks per excerpt."""
+    time_mask_frames: int = 0
+    """Longest time mask, in frames."""
+    band_masks: int = 0
+    """Number of band masks per excerpt."""
+    band_mask_bands: int = 0
+    """Widest band mask, in bands of 128."""
+
+    def problems(self) -> list[str]:
+        return [
+            problem
+            for name, value in dataclasses.asdict(self).items()
+            for problem in _at_least(f"augment.{name}", value, 0)
+        ]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training schedule: constant learning rate, then linear decay to zero."""
+
+    epochs: int = 30
+    """Passes over the training clips."""
+    learning_rate: float = 1e-3
+    """Initial learning rate of Adam."""
+    decay_from_epoch: int = 5
+    """First epoch of the linear decay."""
+    mixup_alpha: float = 0.0
+    """Parameter of mixup's Beta distribution; 0 switches mixup off."""
+
+    def problems(self, name: str) -> list[str]:
+        found = _at_least(f"{name}.epochs", self.epochs, 1) + _at_least(f"{name}.mixup_alpha", self.mixup_alpha, 0)
+        if self.learning_rate <= 0:
+            found.append(f"{name}.learning_rate={self.learning_rate} must be above 0")
+        if not 0 <= self.decay_from_epoch <= self.epochs:
+            found.append(f"{name}.decay_from_epoch={self.decay_from_epoch} must lie in 0 to {name}.epochs={self.epochs}")
+        return found
+
+
+@dataclass(frozen=True)
+class Training:
+    """How networks are fitted: round 0 is the pre-training, every later round the fine-tuning."""
+
+    batch_size: int = 32
+    """Excerpts per optimiser step."""
+    valid_batch_size: int = 25
+    """Whole clips per validation step."""
+    pretrain: Phase = field(default_factory=Phase)
+    """Round 0: on all clips, verified or not."""
+    finetune: Phase = field(default_factory=Phase)
+    """Rounds 1 and later: on verified and self-verified clips."""
+
+    def problems(self) -> list[str]:
+        found = _at_least("training.batch_size", self.batch_size, 2)
+        found += _at_least("training.valid_batch_size", self.valid_batch_size, 1)
+        return found + self.pretrain.problems("training.pretrain") + self.finetune.problems("training.finetune")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The rule by which an unverified label is accepted (paper section 4.2)."""
+
+    rule: str = "as_documented"
+    """Name of the rule; for people only."""
+    excerpts: int = 25
+    """Excerpts K per clip whose posteriors are averaged into the consensus."""
+    agreement: bool = True
+    """The consensus must predict the given label."""
+    threshold: float | None = 0.95
+    """The consensus of the given label must exceed this; null: no threshold."""
+    cap: int | None = 40
+    """Most clips accepted per class over all folds, highest consensus first; null: no cap."""
+    calibrate: bool = False
+    """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+
+    def problems(self) -> list[str]:
+        found = _at_least("verification.excerpts", self.excerpts, 1) + _share("verification.threshold", self.threshold)
+        return found + _at_least("verification.cap", self.cap, 0)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the work runs on; nothing here belongs to the experiment."""
+
+    accelerator: str = "auto"
+    """auto, cpu or gpu."""
+    precision: str = "auto"
+    """auto: bfloat16 mixed precision where the processor has it, else float32; or a precision that Lightning names."""
+    channels_last: bool | None = None
+    """Memory layout of the convolutions; null: channels last on every device (faster on both)."""
+    threads: int | None = None
+    """Threads of a fit on a CPU; null: one per core. Results are equal to the bit only for an equal number."""
+    workers: int | None = None
+    """Processes that decode audio and compute spectrograms; null: one per core, 0: none, in this process."""
+    store_on_device: bool | None = None
+    """Keep the spectrogram store in the GPU's memory; null: where it fits."""
+
+    def problems(self) -> list[str]:
+        found = _one_of("hardware.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        allowed = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
+        found += _one_of("hardware.precision", self.precision, allowed)
+        return found + _at_least("hardware.threads", self.threads, 1) + _at_least("hardware.workers", self.workers, 0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The whole loop: train, verify, fine-tune, choose."""
+
+    run: str | None = None
+    """Name of the run, the folder `runs/NAME` (a path works too); null: made from what was chosen."""
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    cache_dir: str = "cache"
+    """Folder for spectrogram stores and the embedded data set; safe to delete."""
+    seed: int = 0
+    """Seed of everything random."""
+    rounds: int = 10
+    """Number of the last round; round 0 trains on everything, each later one fine-tunes on what was accepted."""
+    folds: int = 4
+    """Number of cross-validation folds."""
+    round: int | None = None
+    """Work on this round only; null: all."""
+    fold: int | None = None
+    """Work on this fold only; null: all."""
+    experiment: str | None = None
+    """Name of the ready-made experiment; for people only."""
+    data: Data = field(default_factory=Data)
+    features: Features = field(default_factory=Features)
+    model: Model = field(default_factory=Model)
+    augment: Augment = field(default_factory=Augment)
+    training: Training = field(default_factory=Training)
+    verification: Verification = field(default_factory=Verification)
+    hardware: Hardware = field(default_factory=Hardware)
+
+    def __post_init__(self) -> None:
+        found = _at_least("rounds", self.rounds, 0) + _at_least("folds", self.folds, 2)
+        if self.round is not None and not 0 <= self.round <= self.rounds:
+            found.append(f"round={self.round} must lie in 0 to rounds={self.rounds}")
+        if self.fold is not None and not 0 <= self.fold < self.folds:
+            found.append(f"fold={self.fold} must lie in 0 to {self.folds - 1}: there are folds={self.folds}")
+        for section in ("data", "features", "model", "augment", "training", "verification", "hardware"):
+            found += getattr(self, section).problems()
+        found += self._problems_between()
+        if found:
+            raise ConfigError("The configuration cannot be run:", found)
+
+    def _problems_between(self) -> list[str]:
+        found = []
+        if self.data.train_on_all and self.rounds > 0:
+            found.append(
+                "data.train_on_all=true leaves no held-out clip to verify on: set rounds=0, or data.train_on_all=false"
+            )
+        if self.augment.time_mask_frames > self.features.excerpt_frames:
+            found.append(
+                f"augment.time_mask_frames={self.augment.time_mask_frames} is longer than "
+                f"features.excerpt_frames={self.features.excerpt_frames}"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class VerificationChange:
+    """What to decide otherwise than the run did; null keeps the run's own setting, unless a whole rule is named."""
+
+    rule: str | None = None
+    """Name of the whole rule to apply, set by verification=NAME; null: the run's rule with the changes below."""
+    excerpts: int | None = None
+    """Kept from the run: the stored posteriors are means over that many excerpts."""
+    agreement: bool | None = None
+    """The consensus must predict the given label."""
+    threshold: float | None = None
+    """The consensus of the given label must exceed this; 0 switches the threshold off."""
+    cap: int | None = None
+    """Most clips accepted per class over all folds, highest consensus first."""
+    calibrate: bool | None = None
+    """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Decide again from a run's stored posteriors; nothing is trained."""
+
+    run: str = ""
+    """Name of the run, the folder `runs/NAME` (a path works too)."""
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    round: int | None = None
+    """Decide for this round only; null: for every round that is complete."""
+    truth: str | None = None
+    """Table of right labels (clip, label) to measure against; null: the one that the run was given."""
+    verification: VerificationChange = field(default_factory=VerificationChange)
+
+    def __post_init__(self) -> None:
+        found = _needs_run(self.run) + _share("verification.threshold", self.verification.threshold)
+        found += _at_least("verification.cap", self.verification.cap, 0)
+        if found:
+            raise ConfigError("The configuration cannot be run:", found)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Label recordings with the networks of a run, and score a split against its table."""
+
+    run: str = ""
+    """Name of the run, the folder `runs/NAME` (a path works too)."""
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    source: Any = None
+    """Files or folders to label: one, or a list [A,B]. Folders are searched for everything libsndfile reads."""
+    split: str | None = None
+    """Instead of a source: test (mean of the folds) or valid (each clip by the fold that held it out)."""
+    usage: str | None = None
+    """Part of the test split to score: public, private or private_public; null: every row with a label."""
+    out: str | None = None
+    """File for the predictions; null: below the run folder, `predict/`. Scores stand beside it in scores.json."""
+    top: int = 3
+    """Labels per recording."""
+    windows: int = 0
+    """0: the whole recording. N: mean of N evenly spaced excerpts."""
+    round: str = "best"
+    """Round whose networks are asked: best, last or a number."""
+    fold: int | None = None
+    """Ask this fold's network only; null: the mean of all folds."""
+    root: str | None = None
+    """Folder of the data set, if it moved since the run was made."""
+    hardware: Hardware = field(default_factory=Hardware)
+
+    def __post_init__(self) -> None:
+        found = _needs_run(self.run) + _at_least("top", self.top, 1) + _at_least("windows", self.windows, 0)
+        if (self.source is None) == (self.split is None):
+            found.append("give either source=FILE_OR_FOLDER or split=test")
+        if self.split is not None:
+            found += _one_of("split", self.split, ("test", "valid"))
+        if self.usage is not None:
+            found += _one_of("usage", self.usage, ("public", "private", "private_public"))
+            if self.split != "test":
+                found.append("usage= belongs to split=test")
+        if self.round not in ("best", "last") and not self.round.isdigit():
+            found.append(f"round={self.round} is none of best, last or a round's number")
+        found += self.hardware.problems()
+        if found:
+            raise ConfigError("The configuration cannot be run:", found)
+
+
+def _needs_run(run: str) -> list[str]:
+    return ["run=NAME is missing: the run folder to read"] if not run else []
+
+
+Schema = TypeVar("Schema", TrainConfig, VerifyConfig, PredictConfig)
+
+
+def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
+    """Merge a composed configuration onto its schema and return it as a frozen dataclass.
+
+    Raises ConfigError with every unknown key, wrong type and impossible combination.
+    """
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)
+    problems = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
+    if not problems:
+        problems = _type_problems(values, schema)
+    if problems:
+        raise ConfigError("The configuration has settings that do not exist or do not fit:", problems)
+    config = OmegaConf.to_object(_merged(values, schema))
+    assert isinstance(config, schema)
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain dicts, lists and values."""
+    return dataclasses.asdict(config)
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of everything that is not itself a non-empty dict."""
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _merged(values: dict[str, Any], schema: type) -> DictConfig:
+    base = OmegaConf.structured(schema)
+    _unfreeze(base)
+    merged = OmegaConf.merge(base, values)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _unfreeze(node: DictConfig) -> None:
+    """Let OmegaConf write to the schema of frozen dataclasses, which it takes for read-only values."""
+    OmegaConf.set_readonly(node, False)
+    for name in node:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and child:
+            _unfreeze(child)
+
+
+def _type_problems(values: dict[str, Any], schema: type) -> list[str]:
+    try:
+        _merged(values, schema)
+    except OmegaConfBaseException:
+        return [problem for path, value in leaves(values) for problem in _type_problem(path, value, schema)]
+    return []
+
+
+def _type_problem(path: str, value: Any, schema: type) -> list[str]:
+    nested: Any = value
+    for name in reversed(path.split(".")):
+        nested = {name: nested}
+    try:
+        _merged(nested, schema)
+    except OmegaConfBaseException as error:
+        return [f"{path}={value!r}: {str(error).splitlines()[0]}"]
+    return []
+
+
+@cache
+def field_docs(schema: type) -> dict[str, str]:
+    """Return the docstring that stands below each field of a dataclass, by field name."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(schema))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for statement, follower in zip(body.body, [*body.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            text = follower.value if isinstance(follower, ast.Expr) else None
+            doc = text.value if isinstance(text, ast.Constant) else ""
+            docs[statement.target.id] = " ".join(str(doc).split())
+    return docs
+
+
+def schema_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Yield (dotted path, default, docstring) of every setting of a schema, sections themselves left out."""
+    docs = field_docs(schema)
+    for entry in dataclasses.fields(schema):
+        factory = entry.default_factory
+        if dataclasses.is_dataclass(factory):
+            yield from schema_keys(factory, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", entry.default, docs[entry.name]
+
+
+def is_key(path: str, schema: type) -> bool:
+    """Say whether a dotted path names a setting or a section of the schema."""
+    known = [name for name, _, _ in schema_keys(schema)]
+    return path in known or any(name.startswith(f"{path}.") for name in known)
+
+
+def unknown_key(path: str, schema: type, groups: tuple[str, ...] = ()) -> str:
+    """Return the message for a key that does not exist, naming the nearest that does."""
+    known = [name for name, _, _ in schema_keys(schema)]
+    sections = {".".join(name.split(".")[:-1]) for name in known} - {""}
+    candidates = [*known, *sections, *groups]
+    near = difflib.get_close_matches(path, candidates, n=1, cutoff=0.6)
+    if not near:  # the last part may be right and only its section wrong or missing
+        by_last = {name.split(".")[-1]: name for name in candidates}
+        near = [by_last[n] for n in difflib.get_close_matches(path.split(".")[-1], list(by_last), n=1, cutoff=0.75)]
+    return f"{path} is not a setting" + (f"; did you mean {near[0]}?" if near else "; --help lists them all")

@@ -1,0 +1,1 @@
+"""Tables, audio files, folds and the spectrogram store: everything up to the batch."""

@@ -1,0 +1,211 @@
+"""Batches of one cell: random excerpts of its training clips, whole clips of its verified held-out ones.
+
+What is drawn in an epoch depends on (seed, round, fold, epoch) alone: not on workers, devices, or what came before.
+Shapes: B clips, F bands, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from audiotag.config import Features
+from audiotag.data.manifest import Manifest
+from audiotag.data.store import Excerpts, Store
+from audiotag.randomness import generator
+
+Draw = dict[str, np.ndarray]
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class CellClips:
+    """The clips of one cell, indexed by clip id: what it trains on, is validated on, and votes on."""
+
+    train: pd.DataFrame
+    valid: pd.DataFrame
+    unverified: pd.DataFrame
+
+    def check_no_leak(self, earlier_training: set[str]) -> None:
+        """Assert that no held-out clip is, or in this fold's earlier rounds was, trained on."""
+        held_out = set(self.valid.index) | set(self.unverified.index)
+        leaked = held_out & (set(self.train.index) | earlier_training)
+        assert not leaked, f"held-out clips in the training set: {sorted(leaked)[:5]}"
+        contents = set(self.train["content_hash"])
+        groups = set(self.train["group"]) - {""}
+        held = pd.concat([self.valid, self.unverified])
+        assert not groups & set(held["group"]), "a group is in the training set and held out"
+        assert set(self.valid["verified"]) <= {"1"}, "a clip for model selection is not verified"
+        assert set(self.unverified["verified"]) <= {"0"}, "a clip to vote on is verified already"
+        assert contents, "the training set is empty"
+
+
+def cell_clips(manifest: Manifest, round_: int, fold: int, accepted: set[str], train_on_all: bool) -> CellClips:
+    """Return the clips of cell (round, fold); `accepted` are the clip ids that the round before accepted, in all folds.
+
+    Round 0 trains on every clip outside the fold, later rounds on the verified and the accepted ones (paper 4.2).
+    """
+    clips = manifest.train
+    in_fold, verified = clips["fold"] == fold, clips["verified"] == "1"
+    wanted = verified | (round_ == 0) | clips.index.isin(accepted)
+    train = clips[wanted & (~in_fold | train_on_all)]
+    return CellClips(train, clips[in_fold & verified], clips[in_fold & ~verified])
+
+
+class ExcerptSampler(Sampler[Draw]):
+    """Draws an epoch: an order, an excerpt of every clip, and, for mixup, a partner excerpt and its share.
+
+    One draw is one batch: arrays `row`, `offset`, `label` of (B,), and with mixup `other_row`, `other_offset`,
+    `other_label` and `share`, the weight of the first excerpt, from Beta(alpha, alpha) (Zhang et al. 2018).
+    """
+
+    def __init__(
+        self, rows: np.ndarray, labels: np.ndarray, features: Features, batch_size: int, alpha: float, keys: tuple[int, ...]
+    ) -> None:
+        self.rows, self.labels, self.features = rows, labels, features
+        self.batch_size, self.alpha, self.keys = batch_size, alpha, keys
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch to draw; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = generator("epoch", *self.keys, self.epoch)
+        n = len(self.rows)
+        last_offset = self.features.clip_frames - self.features.excerpt_frames
+        order, offsets = rng.permutation(n), rng.integers(0, last_offset, n, endpoint=True)
+        shares = rng.beta(self.alpha, self.alpha, n) if self.alpha > 0 else None
+        for begin in range(0, n, self.batch_size):
+            now = slice(begin, begin + self.batch_size)
+            draw = {"row": self.rows[order[now]], "offset": offsets[now], "label": self.labels[order[now]]}
+            if shares is not None:
+                partner = rng.permutation(len(draw["row"]))
+                draw |= {f"other_{name}": values[partner] for name, values in draw.items()}
+                draw["share"] = shares[now].astype(np.float32)
+            yield draw
+
+
+class WholeClips(Sampler[Draw]):
+    """Every clip once, from its beginning, in the order given."""
+
+    def __init__(self, rows: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+        self.rows, self.labels, self.batch_size = rows, labels, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for begin in range(0, len(self.rows), self.batch_size):
+            now = slice(begin, begin + self.batch_size)
+            yield {"row": self.rows[now], "offset": np.zeros_like(self.rows[now]), "label": self.labels[now]}
+
+
+class _Drawn(Dataset[Any]):
+    """Turns a draw into tensors; cuts its excerpts here where the store stays in the host's memory."""
+
+    def __init__(self, cutter: Excerpts | None, n_frames: int) -> None:
+        self.cutter, self.n_frames = cutter, n_frames
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        batch = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in draw.items()}
+        return batch if self.cutter is None else cut(batch, self.cutter, self.n_frames)
+
+
+def cut(batch: Batch, cutter: Excerpts, n_frames: int) -> Batch:
+    """Replace the rows and offsets of a drawn batch by spectrograms `x`, and `other_x` for mixup, (B, 1, F, n_frames)."""
+    made = {"x": cutter.cut(batch["row"], batch["offset"], n_frames), "label": batch["label"]}
+    if "share" in batch:
+        made["other_x"] = cutter.cut(batch["other_row"], batch["other_offset"], n_frames)
+        made |= {"other_label": batch["other_label"], "share": batch["share"]}
+    return made
+
+
+class FoldDataModule(pl.LightningDataModule):
+    """Data of one cell: `train` excerpts and `valid` whole clips, cut on the device where the store fits there."""
+
+    def __init__(
+        self,
+        clips: CellClips,
+        classes: list[str],
+        store: Store,
+        features: Features,
+        batch_size: int,
+        valid_batch_size: int,
+        mixup_alpha: float,
+        keys: tuple[int, ...],
+        store_on_device: bool | None = None,
+        validate_unverified: bool = False,
+    ) -> None:
+        super().__init__()
+        self.clips, self.classes, self.store, self.features = clips, classes, store, features
+        self.batch_size, self.valid_batch_size, self.mixup_alpha = batch_size, valid_batch_size, mixup_alpha
+        self.keys, self.store_on_device, self.validate_unverified = keys, store_on_device, validate_unverified
+        self._cutter: Excerpts | None = None  # where excerpts are cut after the transfer to the device
+
+    def setup(self, stage: str) -> None:
+        """Decide where excerpts are cut."""
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        resident = device.type == "cpu" or self._fits(device)
+        self._cutter = self.store.excerpts.to(device) if resident else None
+
+    def _fits(self, device: torch.device) -> bool:
+        if self.store_on_device is not None:
+            return self.store_on_device
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        return self.store.size_bytes < free_bytes / 2  # the rest is for the network
+
+    def labels(self, clips: pd.DataFrame) -> np.ndarray:
+        """Return class indices of clips."""
+        return pd.Categorical(clips["label"], self.classes).codes.astype(np.int64)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Excerpts of the training clips, drawn anew each epoch."""
+        clips = self.clips.train
+        rows, labels = self.store.rows(clips), self.labels(clips)
+        return self._loader(
+            ExcerptSampler(rows, labels, self.features, self.batch_size, self.mixup_alpha, self.keys),
+            self.features.excerpt_frames,
+        )
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """Whole held-out clips: verified ones, and, if asked for, a second loader of unverified ones."""
+        groups = [self.clips.valid, self.clips.unverified] if self.validate_unverified else [self.clips.valid]
+        return [
+            self._loader(
+                WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size), self.features.clip_frames
+            )
+            for clips in groups
+        ]
+
+    def _loader(self, sampler: Sampler[Draw], n_frames: int) -> DataLoader[Batch]:
+        host = self.store.excerpts if self._cutter is None else None
+        return DataLoader(_Drawn(host, n_frames), batch_size=None, sampler=sampler, pin_memory=host is not None)
+
+    def excerpts(self, row: int, offsets: np.ndarray) -> Tensor:
+        """Cut K excerpts of one clip, (K, 1, F, excerpt_frames), onto the device of the fit."""
+        assert self.trainer is not None
+        cutter = self.store.excerpts if self._cutter is None else self._cutter
+        where = cutter.frames.device
+        rows, starts = torch.full((len(offsets),), row, device=where), torch.from_numpy(offsets).to(where)
+        return cutter.cut(rows, starts, self.features.excerpt_frames).to(self.trainer.strategy.root_device)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Cut excerpts on the device."""
+        if self._cutter is None:
+            return batch
+        assert self.trainer is not None
+        training = self.trainer.training
+        return cut(batch, self._cutter, self.features.excerpt_frames if training else self.features.clip_frames)

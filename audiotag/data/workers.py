@@ -1,0 +1,61 @@
+"""Work spread over processes, in order, with a progress bar."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from audiotag.console import progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def worker_count(workers: int | None) -> int:
+    """Return the number of processes asked for; None means one per core."""
+    return len(os.sched_getaffinity(0)) if workers is None else workers
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str
+) -> Iterator[Result]:
+    """Yield work(item) for every item, in order, computed by `workers` processes (0: in this one)."""
+    count = min(worker_count(workers), len(items) // 8)  # starting a process costs more than a few clips
+    with progress() as bar:
+        task = bar.add_task(what, total=len(items))
+        results = map(work, items) if count < 1 else _pooled(work, items, count)
+        for result in results:
+            bar.advance(task)
+            yield result
+
+
+def _pooled(work: Callable[[Item], Result], items: Sequence[Item], count: int) -> Iterator[Result]:
+    context = multiprocessing.get_context("spawn")  # forking a process that has used threads may dead-lock
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
+        waiting = iter(items)
+        pending: deque[Future[Result]] = deque(pool.submit(work, item) for item in islice(waiting, 4 * count))
+        try:
+            while pending:
+                done = pending.popleft()
+                pending.extend(pool.submit(work, item) for item in islice(waiting, 1))
+                yield done.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when its parent was killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,33 @@
+"""Errors whose text is written for the person who started the program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AudiotagError(Exception):
+    """Something the user can put right: says what is wrong, where, and what to do."""
+
+
+class ProblemsError(AudiotagError):
+    """Several problems found by one check, reported together.
+
+    `problems` holds one line per problem, each naming its place.
+    """
+
+    def __init__(self, headline: str, problems: Sequence[str], advice: str = "") -> None:
+        self.problems = list(problems)
+        lines = [headline, *(f"  - {problem}" for problem in self.problems)]
+        super().__init__("\n".join([*lines, advice] if advice else lines))
+
+
+class ConfigError(ProblemsError):
+    """Settings that are unknown, of the wrong type, or do not fit together."""
+
+
+class DataError(ProblemsError):
+    """Tables or audio files that cannot be trained on."""
+
+
+class RunError(AudiotagError):
+    """A run folder that is missing, incomplete, or was made with other settings."""

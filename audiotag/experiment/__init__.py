@@ -1,0 +1,1 @@
+"""The run folder, cells, rounds and their summary."""

@@ -1,0 +1,199 @@
+"""A cell: one network fitted to one fold in one round, resumable at every epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from audiotag.config import Hardware, TrainConfig
+from audiotag.data.datamodule import CellClips, FoldDataModule, cell_clips
+from audiotag.data.manifest import Manifest
+from audiotag.data.store import Store
+from audiotag.errors import RunError
+from audiotag.experiment.hardware import choose_precision, set_threads
+from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.files import replacing, write_csv
+from audiotag.models.tagger import Tagger
+from audiotag.models.vgg_gap import VggGap
+from audiotag.randomness import key
+from audiotag.verification.consensus import Consensus
+
+TRAINING = "training.csv"
+
+
+def fit_cell(
+    config: TrainConfig,
+    folder: RunFolder,
+    manifest: Manifest,
+    store: Store,
+    cell: Cell,
+    accepted: set[str],
+    advance: Callable[[], None],
+) -> None:
+    """Fit one cell and let it vote, from where an earlier process left it; a complete cell is left alone.
+
+    `accepted` are the clip ids that the round before accepted. `advance` is called after every epoch and every voted
+    clip. Raises RunError where the loss is not finite.
+    """
+    where = folder.cell(cell)
+    where.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(where / ".lock"):
+        if folder.status(cell) is not None:
+            return
+        started_s = time.monotonic()
+        clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
+        if not config.data.train_on_all:
+            clips.check_no_leak(_trained_on_before(folder, cell))
+        _write_training_clips(where / TRAINING, clips.train)
+        set_threads(config.hardware)
+        tagger = build_tagger(config, manifest.classes, cell, folder)
+        data = build_data(config, clips, manifest, store, cell)
+        metrics = Metrics(where / "metrics.csv", advance)
+        trainer = build_trainer(config, where, cell, clips, metrics, advance)
+        last = where / "last.ckpt"
+        trainer.fit(tagger, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        folder.finish(cell, _result(metrics.rows, clips, cell, time.monotonic() - started_s))
+
+
+def phase_of(config: TrainConfig, round_: int) -> Any:
+    """Return the training schedule of a round."""
+    return config.training.pretrain if round_ == 0 else config.training.finetune
+
+
+def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: RunFolder) -> Tagger:
+    """Return the cell's tagger: freshly initialised in round 0, else with the best weights of the round before."""
+    torch.manual_seed(key("init", config.seed, cell.round, cell.fold))
+    network = build_network(config, classes)
+    keys = (config.seed, cell.round, cell.fold)
+    tagger = Tagger(network, len(classes), phase_of(config, cell.round), config.augment, keys)
+    if cell.round > 0:
+        best = folder.cell(Cell(cell.round - 1, cell.fold)) / "best.ckpt"
+        tagger.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    if config.hardware.channels_last is not False:
+        tagger = tagger.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return tagger
+
+
+def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
+    """Return the configured network; raises RunError where excerpts are too short for its pools."""
+    network = VggGap(len(classes), config.model.width, config.model.dropout, config.model.head_dropout)
+    if config.features.excerpt_frames < network.min_frames:
+        raise RunError(
+            f"features.excerpt_frames={config.features.excerpt_frames} is too short for the network's pools: "
+            f"it must be {network.min_frames} or more"
+        )
+    return network
+
+
+def build_data(
+    config: TrainConfig, clips: CellClips, manifest: Manifest, store: Store, cell: Cell
+) -> FoldDataModule:
+    """Return the cell's data."""
+    return FoldDataModule(
+        clips,
+        manifest.classes,
+        store,
+        config.features,
+        config.training.batch_size,
+        config.training.valid_batch_size,
+        phase_of(config, cell.round).mixup_alpha,
+        (config.seed, cell.round, cell.fold),
+        config.hardware.store_on_device,
+        config.data.validate_unverified,
+    )
+
+
+def build_trainer(
+    config: TrainConfig, where: Path, cell: Cell, clips: CellClips, metrics: Callback, advance: Callable[[], None]
+) -> pl.Trainer:
+    """Return the cell's Trainer: best and last checkpoint, metrics, and the consensus at the end."""
+    checkpoint = {"dirpath": where, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    callbacks: list[Callback] = [
+        metrics,
+        # The best first: the last one, the point of resumption, must know of it.
+        ModelCheckpoint(filename="best", monitor="valid_loss", save_weights_only=True, **checkpoint),
+        ModelCheckpoint(filename="last", **checkpoint),
+    ]
+    if not config.data.train_on_all:
+        keys = (config.seed, cell.round)
+        callbacks.append(Consensus(where, where / "best.ckpt", config.verification.excerpts, keys, advance))
+    return pl.Trainer(
+        max_epochs=phase_of(config, cell.round).epochs,
+        accelerator=config.hardware.accelerator,
+        devices=1,
+        precision=choose_precision(config.hardware),
+        callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
+        default_root_dir=where,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the data module's samplers decide
+    )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all; Lightning's own passes through another disk's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save beside the target, then rename."""
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class Metrics(Callback):
+    """Keeps one row of metrics per epoch in `metrics.csv` and, for resumption, in the checkpoint."""
+
+    def __init__(self, path: Path, advance: Callable[[], None]) -> None:
+        self.path, self.advance = path, advance
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of the checkpoint; what came after it will be computed again."""
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch; raises RunError where the loss is not finite."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {"epoch": trainer.current_epoch, "learning_rate": trainer.optimizers[0].param_groups[0]["lr"], **values}
+        if not math.isfinite(row["train_loss"]) or not math.isfinite(row["valid_loss"]):
+            raise RunError(
+                f"{self.path.parent}: the loss is not finite in epoch {trainer.current_epoch}: "
+                "set a lower learning rate (training.pretrain.learning_rate, training.finetune.learning_rate)"
+            )
+        self.rows.append(row)
+        write_csv(self.path, pd.DataFrame(self.rows))
+        self.advance()
+
+
+def _trained_on_before(folder: RunFolder, cell: Cell) -> set[str]:
+    """Return the ids of all clips that this fold's earlier rounds were trained on."""
+    files = [folder.cell(Cell(r, cell.fold)) / TRAINING for r in range(cell.round)]
+    return {clip for file in files for clip in pd.read_csv(file, dtype=str, keep_default_na=False)["clip_id"]}
+
+
+def _write_training_clips(path: Path, train: pd.DataFrame) -> None:
+    source = train["verified"].map({"1": "verified", "0": "unverified"})
+    write_csv(path, pd.DataFrame({"clip_id": train.index, "label": train["label"], "source": source}))
+
+
+def _result(rows: list[dict[str, float]], clips: CellClips, cell: Cell, wall_s: float) -> dict[str, Any]:
+    best = min(rows, key=lambda row: row["valid_loss"])
+    measured = {name: best[name] for name in ("valid_loss", "valid_accuracy", "valid_map3")}
+    counts = {"trained_on": len(clips.train), "validated_on": len(clips.valid), "voted_on": len(clips.unverified)}
+    return {"best_epoch": best["epoch"], **measured, **counts, "wall_s": round(wall_s, 3)}

@@ -1,0 +1,43 @@
+"""The ledger of a run, made from the posteriors its cells have stored. Needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from audiotag.config import Verification
+from audiotag.data.tables import read_labels
+from audiotag.experiment.run_folder import RunFolder
+from audiotag.files import write_csv
+from audiotag.verification.ledger import COLUMNS, decide_round
+
+
+def round_ledger(folder: RunFolder, round_: int, verification: Verification) -> pd.DataFrame:
+    """Return the ledger of one complete round under a rule."""
+    return decide_round(round_, folder.votes(round_), folder.train, folder.classes, verification)
+
+
+def all_ledgers(folder: RunFolder, rounds: list[int], verification: Verification) -> pd.DataFrame:
+    """Return the ledger of several rounds, sorted by round and clip id."""
+    ledgers = [round_ledger(folder, round_, verification) for round_ in rounds]
+    return pd.concat(ledgers, ignore_index=True) if ledgers else pd.DataFrame(columns=COLUMNS)
+
+
+def write_ledger(folder: RunFolder) -> pd.DataFrame:
+    """Write `ledger.csv` for all complete rounds, by the run's own rule."""
+    rounds = [] if folder.config.data.train_on_all else folder.complete_rounds()
+    ledger = all_ledgers(folder, rounds, folder.config.verification)
+    write_csv(folder.ledger_file, ledger)
+    return ledger
+
+
+def read_ledger(path: Path) -> pd.DataFrame:
+    """Read a `ledger.csv`."""
+    return pd.read_csv(path, dtype={"clip_id": str, "label": str, "predicted": str, "reason": str}, keep_default_na=False)
+
+
+def run_truth(folder: RunFolder) -> pd.Series | None:
+    """Return the right labels that the run was given, if any."""
+    file = folder.path / "truth.csv"
+    return read_labels(file, "clip_id", "label") if file.is_file() else None

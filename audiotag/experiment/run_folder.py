@@ -1,0 +1,119 @@
+"""The run folder: everything that cells know of each other. Paths hold no time stamps; files are whole or absent."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from audiotag.config import TrainConfig, leaves, to_dict, validate
+from audiotag.errors import ConfigError, RunError
+from audiotag.files import write_json, write_text
+from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
+
+
+
+# Settings that may differ when a run is continued: they say where and how to work, or how far, not what the result is.
+FREE = ("run", "runs_dir", "cache_dir", "round", "fold", "rounds", "hardware.", "data.root", "data.truth", "data.download")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One (round, fold): one network fitted."""
+
+    round: int
+    fold: int
+
+    def __str__(self) -> str:
+        return f"round {self.round}, fold {self.fold}"
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.manifest_file = path / "manifest.csv"
+        self.ledger_file = path / "ledger.csv"
+        self.summary_file = path / "summary.json"
+
+    @functools.cached_property
+    def config(self) -> TrainConfig:
+        """The configuration the run was made with; raises RunError where there is no run."""
+        if not self.config_file.is_file():
+            made = sorted(other.parent.name for other in self.path.parent.glob("*/config.yaml"))
+            known = f"there are: {', '.join(made)}" if made else f"there is none in {self.path.parent}"
+            raise RunError(f"{self.path} is not a run folder (no config.yaml); {known}")
+        loaded = OmegaConf.load(self.config_file)
+        assert OmegaConf.is_dict(loaded)
+        return validate(loaded, TrainConfig)  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def train(self) -> pd.DataFrame:
+        """Training clips of the manifest, by clip id."""
+        manifest = pd.read_csv(self.manifest_file, dtype=str, keep_default_na=False)
+        train = manifest[manifest["split"] == "train"].set_index("clip_id")
+        return train.assign(fold=train["fold"].astype(int))
+
+    @functools.cached_property
+    def classes(self) -> list[str]:
+        """The class list, in the order of the networks' outputs."""
+        return list(json.loads((self.path / "classes.json").read_text(encoding="utf-8")))
+
+    def save(self, config: TrainConfig) -> None:
+        """Keep the configuration, or refuse it where the folder was made with another; raises RunError."""
+        if self.config_file.is_file():
+            self._refuse_other(config)
+        text = OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+        if not self.config_file.is_file() or self.config_file.read_text(encoding="utf-8") != text:
+            write_text(self.config_file, text)
+        self.__dict__.pop("config", None)
+
+    def _refuse_other(self, config: TrainConfig) -> None:
+        before, now = (dict(leaves(to_dict(c))) for c in (self.config, config))
+        changed = [name for name in now if now[name] != before.get(name) and not name.startswith(FREE)]
+        if changed:
+            raise ConfigError(
+                f"{self.path} was made with other settings:",
+                [f"{name} was {before.get(name)}, now {now[name]}" for name in changed],
+                "Give this one another name with run=NAME, or delete the folder.",
+            )
+
+    def cell(self, cell: Cell) -> Path:
+        """Return the folder of a cell."""
+        return self.path / f"round{cell.round:02d}" / f"fold{cell.fold}"
+
+    def status(self, cell: Cell) -> dict[str, Any] | None:
+        """Return the result of a complete cell, None for any other."""
+        file = self.cell(cell) / "status.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def finish(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Mark a cell as complete; the last thing done for it."""
+        write_json(self.cell(cell) / "status.json", {"state": "complete", "round": cell.round, "fold": cell.fold, **result})
+
+    def complete_rounds(self) -> list[int]:
+        """Return the rounds whose cells are all complete, in order."""
+        folds = range(self.config.folds)
+        return [r for r in range(self.config.rounds + 1) if all(self.status(Cell(r, f)) for f in folds)]
+
+    def votes(self, round_: int) -> dict[int, Votes]:
+        """Return the consensus posteriors of all folds of a complete round."""
+        folders = {fold: self.cell(Cell(round_, fold)) for fold in range(self.config.folds)}
+        return {
+            fold: Votes(pd.read_parquet(folder / POSTERIORS), pd.read_parquet(folder / VERIFIED_POSTERIORS))
+            for fold, folder in folders.items()
+        }
+
+
+def find_run(run: str, runs_dir: str) -> RunFolder:
+    """Return the run folder `runs/NAME`, or the path itself where it names a folder outside."""
+    path = Path(run)
+    inside = Path(runs_dir) / run
+    return RunFolder((path if len(path.parts) > 1 and not inside.is_dir() else inside).absolute())

@@ -1,0 +1,79 @@
+"""The summary of a run: figures per round, the best round, what was left out."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from audiotag.console import console
+from audiotag.data.manifest import Manifest
+from audiotag.data.store import Store
+from audiotag.experiment.ledgers import read_ledger
+from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.files import write_json
+from audiotag.verification.ledger import measure
+
+
+def write_summary(folder: RunFolder, manifest: Manifest, store: Store, wall_s: float) -> dict[str, Any]:
+    """Write `summary.json` for the complete rounds; `wall_s` of earlier processes of this run is added."""
+    rounds = _rounds(folder, read_ledger(folder.ledger_file), manifest.truth)
+    earlier_s = json.loads(folder.summary_file.read_text(encoding="utf-8"))["wall_s"] if folder.summary_file.is_file() else 0
+    silent = store.silent(manifest.train)
+    summary = {
+        "classes": manifest.classes,
+        "folds": folder.config.folds,
+        "best_round": best_round(rounds),
+        "rounds": rounds,
+        "skipped": [{"path": problem.path, "why": f"{problem.where}: {problem.why}"} for problem in manifest.skipped],
+        "silent": sorted(silent.index[silent]),
+        "wall_s": round(earlier_s + wall_s, 3),
+    }
+    write_json(folder.summary_file, summary)
+    return summary
+
+
+def best_round(rounds: list[dict[str, Any]]) -> int | None:
+    """Return the round with the lowest mean validation loss over folds (paper section 4.2), the earlier of equals."""
+    return min(rounds, key=lambda r: r["valid_loss"])["round"] if rounds else None
+
+
+def _rounds(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | None) -> list[dict[str, Any]]:
+    rounds = []
+    for round_ in folder.complete_rounds():
+        cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]
+        accuracies = [cell["valid_accuracy"] for cell in cells]
+        figures = {
+            "round": round_,
+            "valid_accuracy": statistics.fmean(accuracies),
+            "valid_accuracy_std": statistics.pstdev(accuracies),
+            "valid_loss": statistics.fmean(cell["valid_loss"] for cell in cells),
+            **measure(ledger[ledger["round"] == round_], truth),
+        }
+        rounds.append({name: round(v, 6) if isinstance(v, float) else v for name, v in figures.items()})
+    return rounds
+
+
+def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
+    """Print a short table: per round accuracy, loss, and what was accepted, and where everything is."""
+    if not summary["rounds"]:
+        console.print(f"No round is complete yet: {folder.path}")
+        return
+    table = Table("Round", "Validation accuracy", "Validation loss", "Accepted", "Precision", "Recall")
+    for r in summary["rounds"]:
+        star = " *" if r["round"] == summary["best_round"] else ""
+        table.add_row(
+            f"{r['round']}{star}",
+            f"{r['valid_accuracy']:.4f} ± {r['valid_accuracy_std']:.4f}",
+            f"{r['valid_loss']:.4f}",
+            f"{r['accepted']} of {r['considered']}",
+            *("-" if r[name] is None else f"{r[name]:.4f}" for name in ("precision", "recall")),
+        )
+    console.print(table)
+    console.print("* best round: lowest mean validation loss over the folds; accepted: by the networks of that round")
+    if summary["skipped"]:
+        console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
+    console.print(f"Results: {folder.path}", soft_wrap=True)

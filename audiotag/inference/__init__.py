@@ -1,0 +1,1 @@
+"""Labels for recordings, from the networks of a finished run."""

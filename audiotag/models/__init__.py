@@ -1,0 +1,1 @@
+"""The network and the LightningModule that trains it."""

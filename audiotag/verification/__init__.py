@@ -1,0 +1,1 @@
+"""Consensus of excerpts, the acceptance rule and the ledger."""

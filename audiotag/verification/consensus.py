@@ -1,0 +1,64 @@
+"""The callback between rounds: when a cell's fit ends, its best network votes on the clips that it never saw.
+
+Shapes: K excerpts, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+
+from audiotag.data.datamodule import FoldDataModule
+from audiotag.files import write_parquet
+from audiotag.randomness import generator
+from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS
+
+
+
+
+class Consensus(pl.Callback):
+    """Scores held-out clips by the mean posterior of K random excerpts (paper section 4.2, K = 25).
+
+    Writes `posteriors.parquet` (unverified clips, the ones to decide on) and `verified_posteriors.parquet` (verified
+    ones, to calibrate on) into the cell's folder: `clip_id`, then a column per class.
+    """
+
+    def __init__(
+        self, folder: Path, best_weights: Path, excerpts: int, keys: tuple[int, int], advance: Callable[[], None]
+    ) -> None:
+        self.folder, self.best_weights = folder, best_weights
+        self.excerpts, self.keys, self.advance = excerpts, keys, advance
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Load the best weights, score, write."""
+        data: FoldDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        state = torch.load(self.best_weights, map_location="cpu", weights_only=True)
+        pl_module.load_state_dict(state["state_dict"])
+        pl_module.to(trainer.strategy.root_device).eval()
+        groups = [(data.clips.valid, VERIFIED_POSTERIORS), (data.clips.unverified, POSTERIORS)]
+        for clips, name in groups:
+            trained_on = set(data.clips.train.index) & set(clips.index)
+            assert not trained_on, f"clips to vote on were trained on: {sorted(trained_on)[:5]}"
+            write_parquet(self.folder / name, self._score(clips, data, trainer, pl_module))
+
+    @torch.inference_mode()
+    def _score(
+        self, clips: pd.DataFrame, data: FoldDataModule, trainer: pl.Trainer, module: pl.LightningModule
+    ) -> pd.DataFrame:
+        posteriors = np.empty((len(clips), len(data.classes)), dtype=np.float32)
+        last_offset = data.features.clip_frames - data.features.excerpt_frames
+        for i, (clip_id, row) in enumerate(zip(clips.index, data.store.rows(clips), strict=True)):
+            # A forward pass per clip: its posterior cannot depend on which other clips stand in the batch.
+            rng = generator("consensus", *self.keys, clip_id)
+            offsets = rng.integers(0, last_offset, self.excerpts, endpoint=True)
+            with trainer.precision_plugin.forward_context():
+                logits = module(data.excerpts(int(row), offsets))
+            posteriors[i] = logits.softmax(dim=1).mean(dim=0).cpu().numpy()
+            self.advance()
+        assert np.isfinite(posteriors).all(), "the network gives posteriors that are not finite"
+        return pd.DataFrame(posteriors, columns=data.classes).assign(clip_id=clips.index)[["clip_id", *data.classes]]

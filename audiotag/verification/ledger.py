@@ -1,0 +1,93 @@
+"""The ledger: one row per unverified clip and round, with the decision and its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from audiotag.config import Verification
+from audiotag.verification.rule import decide, fit_temperature, sharpen
+
+POSTERIORS, VERIFIED_POSTERIORS = "posteriors.parquet", "verified_posteriors.parquet"  # of a cell's folder
+COLUMNS = ["round", "fold", "clip_id", "label", "predicted", "posterior", "accepted", "reason"]
+
+
+@dataclass(frozen=True)
+class Votes:
+    """One fold's consensus posteriors (columns `clip_id` and the classes): unverified clips, and verified ones."""
+
+    unverified: pd.DataFrame
+    verified: pd.DataFrame
+
+
+def decide_round(
+    round_: int, votes: dict[int, Votes], train: pd.DataFrame, classes: list[str], verification: Verification
+) -> pd.DataFrame:
+    """Return the ledger of one round: the rule, applied to all folds' votes together.
+
+    `train` are the training clips by id. `posterior` is what the rule compared with its threshold: with
+    `verification.calibrate`, the calibrated one.
+    """
+    rows, scores = [], []
+    for fold, vote in sorted(votes.items()):
+        assert set(train.loc[vote.unverified["clip_id"], "fold"]) <= {fold}, "a clip was scored by another fold's network"
+        assert set(train.loc[vote.unverified["clip_id"], "verified"]) <= {"0"}, "a verified clip stands in the vote"
+        scores.append(calibrated(vote, train, classes) if verification.calibrate else _values(vote.unverified, classes))
+        rows.append(pd.DataFrame({"fold": fold, "clip_id": vote.unverified["clip_id"]}))
+    ledger = pd.concat(rows, ignore_index=True)
+    order = ledger["clip_id"].argsort(kind="stable")
+    ledger, posteriors = ledger.loc[order].reset_index(drop=True), np.concatenate(scores)[order]
+    expected = train.index[train["verified"] == "0"]
+    assert ledger["clip_id"].is_unique, "a clip was scored twice"
+    assert set(ledger["clip_id"]) == set(expected), "the votes are not those of this manifest's unverified clips"
+
+    labels = _codes(train.loc[ledger["clip_id"], "label"], classes)
+    accepted, reasons = decide(posteriors, labels, verification.threshold, verification.cap, verification.agreement)
+    return ledger.assign(
+        round=round_,
+        label=np.array(classes, dtype=object)[labels],
+        predicted=np.array(classes, dtype=object)[posteriors.argmax(axis=1)],
+        posterior=posteriors[np.arange(len(labels)), labels],
+        accepted=accepted.astype(int),
+        reason=reasons,
+    )[COLUMNS]
+
+
+def calibrated(vote: Votes, train: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """Return one fold's posteriors at the temperature fitted on its verified held-out clips."""
+    labels = _codes(train.loc[vote.verified["clip_id"], "label"], classes)
+    return sharpen(_values(vote.unverified, classes), fit_temperature(_values(vote.verified, classes), labels))
+
+
+def measure(ledger: pd.DataFrame, truth: pd.Series | None) -> dict[str, float | int | None]:
+    """Return clips considered and accepted and, against right labels by clip id, precision and recall.
+
+    Precision: share of the accepted labels that are right. Recall: share of the right labels that are accepted. Both
+    over clips whose right label is known; None where that leaves nothing to divide by.
+    """
+    accepted = ledger["accepted"] == 1
+    result: dict[str, float | int | None] = {"considered": len(ledger), "accepted": int(accepted.sum())}
+    if truth is None:
+        return {**result, "precision": None, "recall": None}
+    actual = ledger["clip_id"].map(truth)
+    known, right = actual.notna(), actual == ledger["label"]
+    both = int((accepted & right).sum())
+    return {
+        **result,
+        "precision": _ratio(both, int((accepted & known).sum())),
+        "recall": _ratio(both, int(right.sum())),
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _values(votes: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    return votes[classes].to_numpy(np.float64)
+
+
+def _codes(labels: pd.Series, classes: list[str]) -> np.ndarray:
+    return pd.Categorical(labels, classes).codes.astype(np.int64)

@@ -1,0 +1,24 @@
+"""Train a self-verified tagger: rounds of fitting, consensus and acceptance. `python train.py --help` says what to set."""
+
+import dataclasses
+
+import hydra
+
+from audiotag.command import check_command_line, job, register, reported, run_name
+from audiotag.config import TrainConfig
+
+register(TrainConfig, "train_schema")
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@job(TrainConfig)
+def main(config: TrainConfig) -> float | None:
+    """Run the loop, or its part that is missing; return the mean validation loss of the best round."""
+    from audiotag.experiment.rounds import run_experiment  # here: --help and errors need no torch
+
+    return run_experiment(dataclasses.replace(config, run=run_name(config)))
+
+
+if __name__ == "__main__":
+    reported(lambda: check_command_line(TrainConfig))
+    main()

@@ -1,0 +1,22 @@
+"""Decide again which unverified labels to accept, from a run's stored posteriors: no training, no network."""
+
+import hydra
+
+from audiotag.command import check_command_line, job, register, reported
+from audiotag.config import VerifyConfig
+
+register(VerifyConfig, "verify_schema")
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="verify")
+@job(VerifyConfig)
+def main(config: VerifyConfig) -> None:
+    """Apply the rule, print what is accepted per round, and write it under the run's `verify/`."""
+    from audiotag.experiment.redecide import redecide
+
+    redecide(config)
+
+
+if __name__ == "__main__":
+    reported(lambda: check_command_line(VerifyConfig))
+    main()
