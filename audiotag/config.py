@@ -195,9 +195,12 @@ class Phase:
     """First epoch of the linear decay."""
     mixup_alpha: float = 0.0
     """Parameter of mixup's Beta distribution; 0 switches mixup off."""
+    min_steps: int = 0
+    """Fewest optimiser steps: a small data set gets more epochs for it, and the decay starts later in proportion."""
 
     def problems(self, name: str) -> list[str]:
         found = _at_least(f"{name}.epochs", self.epochs, 1) + _at_least(f"{name}.mixup_alpha", self.mixup_alpha, 0)
+        found += _at_least(f"{name}.min_steps", self.min_steps, 0)
         if self.learning_rate <= 0:
             found.append(f"{name}.learning_rate={self.learning_rate} must be above 0")
         if not 0 <= self.decay_from_epoch <= self.epochs:
@@ -384,7 +387,9 @@ class PredictConfig:
     top: int = 3
     """Labels per recording."""
     windows: int = 0
-    """0: the whole recording. N: mean of N evenly spaced excerpts."""
+    """0: the whole recording. N: mean of N evenly spaced excerpts of features.excerpt_frames."""
+    cut: bool | None = None
+    """Hear only the first features.clip_frames of longer recordings; null: with split= only (as in paper section 2)."""
     round: str = "best"
     """Round whose networks are asked: best, last or a number."""
     fold: int | None = None
@@ -397,12 +402,16 @@ class PredictConfig:
         found = _needs_run(self.run) + _at_least("top", self.top, 1) + _at_least("windows", self.windows, 0)
         if (self.source is None) == (self.split is None):
             found.append("give either source=FILE_OR_FOLDER or split=test")
+        if isinstance(self.source, dict) or self.source in ([], ""):
+            found.append(f"source={self.source} is no path; several are given as source=[A,B]")
         if self.split is not None:
             found += _one_of("split", self.split, ("test", "valid"))
         if self.usage is not None:
             found += _one_of("usage", self.usage, ("public", "private", "private_public"))
             if self.split != "test":
                 found.append("usage= belongs to split=test")
+        if self.root is not None and self.split is None:
+            found.append("root= belongs to split=: a source is a path of its own")
         if self.round not in ("best", "last") and not self.round.isdigit():
             found.append(f"round={self.round} is none of best, last or a round's number")
         found += self.hardware.problems()

@@ -68,7 +68,13 @@ class ExcerptSampler(Sampler[Draw]):
     """
 
     def __init__(
-        self, rows: np.ndarray, labels: np.ndarray, features: Features, batch_size: int, alpha: float, keys: tuple[int, ...]
+        self,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        features: Features,
+        batch_size: int,
+        alpha: float,
+        keys: tuple[int, ...],
     ) -> None:
         self.rows, self.labels, self.features = rows, labels, features
         self.batch_size, self.alpha, self.keys = batch_size, alpha, keys

@@ -10,7 +10,7 @@ import pandas as pd
 
 from audiotag.config import Data, TrainConfig
 from audiotag.console import console
-from audiotag.data import csv_table, fsdkaggle2018, kaggle, synthetic
+from audiotag.data import csv_table, kaggle
 from audiotag.data.folds import assign_folds
 from audiotag.data.scan import scan_files
 from audiotag.data.tables import Problem, Rows, TableSource, read_labels, read_tables
@@ -58,11 +58,15 @@ def data_root(config: TrainConfig) -> Path:
 def sources(data: Data, root: Path) -> list[TableSource]:
     """Return the tables of a data set, made or downloaded first where the configuration says so."""
     if data.name == "synthetic":
+        from audiotag.data import synthetic  # here, as below: slow to import, and most runs need neither
+
         settings = synthetic.SyntheticSettings(**vars(data.synthetic))
         return kaggle.sources(synthetic.make(root, settings))
     if data.name == "csv":
         return csv_table.sources(data, root)
     if data.name == "fsdkaggle2018":
+        from audiotag.data import fsdkaggle2018
+
         if data.download and not fsdkaggle2018.is_present(root):
             fsdkaggle2018.fetch(root)
         train, test, train_audio, test_audio = fsdkaggle2018.tables(root)

@@ -25,7 +25,7 @@ from audiotag.config import Features
 from audiotag.data.manifest import Manifest
 from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
-from audiotag.features.audio import load
+from audiotag.features import audio
 from audiotag.features.spectrogram import FrontEnd, build_front_end
 from audiotag.files import write_json
 
@@ -71,7 +71,9 @@ class Store:
         """Excerpts cut from the memory-mapped file."""
         # Copy-on-write, because PyTorch has no read-only tensors; nothing is ever written.
         mapped = np.memmap(self.folder / FRAMES, np.float16, "c").reshape(-1, self.info["bands"])
-        starts, lengths = (torch.from_numpy(self.index[name].to_numpy(np.int64)) for name in ("start", "frames"))
+        starts, lengths = (
+            torch.from_numpy(self.index[name].to_numpy(np.int64, copy=True)) for name in ("start", "frames")
+        )
         return Excerpts(torch.from_numpy(mapped), starts, lengths)
 
     @property
@@ -95,7 +97,7 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     Raises AudiotagError where the disk is too small.
     """
     front_end = build_front_end(features.front_end)
-    settings = {"format": FORMAT, "trim": features.trim, **front_end.settings()}
+    settings = {"format": FORMAT, "audio": audio.settings(features.trim), "front_end": front_end.settings()}
     clips = manifest.train.drop_duplicates("content_hash").sort_values("content_hash")
     prefix = f"{features.front_end}-{_digest(json.dumps(settings, sort_keys=True))}"
     folder = cache_dir / "stores" / f"{prefix}-{_digest(*clips['content_hash'])}"
@@ -105,14 +107,16 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
             others = [other for other in folder.parent.glob(f"{prefix}-*") if (other / INFO).is_file()]
             _build(folder, manifest, clips, features, front_end, [Store(other) for other in others], workers)
             # The folder is renamed last: a store is whole or not there.
-            write_json(_unfinished(folder) / INFO, {"settings": settings, "bands": front_end.bands, "clips": len(clips)})
+            write_json(
+                _unfinished(folder) / INFO, {"settings": settings, "bands": front_end.bands, "clips": len(clips)}
+            )
             os.replace(_unfinished(folder), folder)
     return Store(folder)
 
 
 def spectrogram(path: Path, features: Features) -> tuple[np.ndarray, bool]:
     """Compute one file's spectrogram, (T, F) half precision, and whether the file is wholly silent."""
-    recording = load(path, features.trim)
+    recording = audio.load(path, features.trim)
     with torch.inference_mode():
         spec = _front_end(features.front_end)(torch.from_numpy(recording.wave)[None])[0]
     return spec.T.contiguous().half().numpy(), recording.silent

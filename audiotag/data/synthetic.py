@@ -181,13 +181,13 @@ def make(root: Path, settings: SyntheticSettings, progress: Callable[[int], obje
 
     Raises AudiotagError where `root` holds anything else, a set of other settings, or a set that has lost clips.
     """
-    root = Path(os.path.abspath(root))
+    asked, root = root, root.resolve()  # a link stays a link: what it points to is filled
     if _is_there(root, settings):
-        return root
+        return asked
     root.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(root.with_name(f".{root.name}.lock")):
         if _is_there(root, settings):  # made by another process while this one waited
-            return root
+            return asked
         partial = root.with_name(f".{root.name}.partial")
         if partial.exists():  # left by a process that was killed: the lock says that it runs no longer
             shutil.rmtree(partial)
@@ -197,7 +197,7 @@ def make(root: Path, settings: SyntheticSettings, progress: Callable[[int], obje
         if root.exists():
             root.rmdir()  # empty, or _is_there would have refused it
         partial.rename(root)
-    return root
+    return asked
 
 
 def _fill(root: Path, settings: SyntheticSettings, progress: Callable[[int], object] | None) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
 from audiotag.config import Columns
 from audiotag.errors import DataError
 
-YES = {"1", "true", "yes", "verified"}
-NO = {"0", "false", "no", "unverified", ""}
+YES = {"1", "1.0", "true", "yes", "verified"}
+NO = {"0", "0.0", "false", "no", "unverified", ""}
 NO_LABEL = {"", "None"}
 ROWS = ["clip_id", "path", "label", "verified", "split", "usage", "group", "where"]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,36 @@ class Problem:
 
 @dataclass
 class Rows:
-    """Rows of one or more tables (columns `ROWS`) and what is wrong with others."""
+    """Rows of one or more tables (columns `ROWS`), and by row number what is wrong with some of them."""
 
-    frame: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ROWS))
-    problems: list[Problem] = field(default_factory=list)
+    frame: pd.DataFrame
+    faults: dict[int, list[str]] = field(default_factory=dict)
+    unreadable: set[int] = field(default_factory=set)
+    """Rows whose fields cannot be told apart or that name no file: nothing else is said of them."""
+    left_out: set[int] = field(default_factory=set)
+    """Rows that nobody needs: not used, and no problem."""
+
+    def blame(self, bad: pd.Series, why: pd.Series | str) -> None:
+        """Note why the rows marked `bad` cannot be used."""
+        for row in bad.index[bad]:
+            if row not in self.unreadable:
+                self.faults.setdefault(row, []).append(why if isinstance(why, str) else why[row])
+
+    @property
+    def readable(self) -> pd.DataFrame:
+        """Rows that name a file."""
+        return self.frame[~self.frame.index.isin(self.unreadable)]
+
+    @property
+    def usable(self) -> pd.DataFrame:
+        """Rows with which nothing is wrong, as far as is known by now."""
+        return self.frame[~self.frame.index.isin(self.faults.keys() | self.left_out)]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong, one problem per row, in the order of the tables."""
+        rows = self.frame[["path", "where"]].to_dict("index")
+        return [Problem(rows[row]["path"], "; ".join(why), rows[row]["where"]) for row, why in sorted(self.faults.items())]
 
 
 def read_tables(
@@ -51,30 +83,49 @@ def read_tables(
 ) -> tuple[Rows, list[str]]:
     """Read all tables of a data set; return its rows and class list.
 
-    Raises DataError where a table is missing, cannot be parsed, or lacks a column.
+    Raises DataError where tables are missing, cannot be parsed, or lack columns.
     """
     missing = [f"{source.table}: there is no such file" for source in sources if not source.table.is_file()]
     if missing:
-        raise DataError("The data set's tables cannot be read:", missing, "data.root must be the folder of the data set.")
-    tables = [_read_table(source, columns, group, root) for source in sources]
-    rows = Rows(pd.concat(tables, ignore_index=True)) if tables else Rows()
-    known = sorted(classes) if classes is not None else _labels_of(rows.frame)
-    _drop_duplicates(rows)
-    _drop_unusable_labels(rows, known)
+        raise DataError(
+            "The data set's tables cannot be read:", missing, "data.root must be the folder of the data set."
+        )
+    problems: list[str] = []
+    read = [gathered(problems, lambda s=source: _read_source(s, columns, group, root)) for source in sources]  # type: ignore[misc]
+    if problems:
+        raise DataError("The data set's tables cannot be read:", problems)
+    tables = [table for table in read if table is not None]
+    rows = Rows(pd.concat([table for table, _ in tables], ignore_index=True))
+    _blame_malformed(rows, pd.concat([malformed for _, malformed in tables], ignore_index=True))
+    known = sorted(classes) if classes is not None else _labels_of(rows.readable)
+    _blame_duplicates(rows)
+    _blame_values(rows, known)
+    rows.frame = _normal(rows.frame)
     return rows, known
 
 
+def gathered(problems: list[str], function: Callable[[], Result]) -> Result | None:
+    """Return what a function returns; where it raises DataError, add its problems to the others and return None."""
+    try:
+        return function()
+    except DataError as error:
+        problems += error.problems or [str(error)]
+        return None
+
+
 def read_labels(path: Path, clip: str, label: str) -> pd.Series:
-    """Read a two-column table (clip, label) into a series of labels by clip id; raises DataError."""
-    table = _read_csv(path)
+    """Read a two-column table (clip, label) into a series of labels by clip id; raises DataError.
+
+    Clips without a label are left out.
+    """
+    table, malformed = _read_csv(path)
     _require(path, table, {"data.columns.clip": clip, "data.columns.label": label})
-    doubled = table[clip][table[clip].duplicated()]
-    if len(doubled):
-        raise DataError(
-            "The table of labels is ambiguous:",
-            [f"{path}:{_line(position)}: {name}: duplicate id" for position, name in doubled.items()],
-        )
-    return table.set_index(clip)[label]
+    doubled = table[clip].duplicated()
+    problems = [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
+    problems += [f"{path}:{line}: {name}: duplicate id" for line, name in table[clip][doubled].items()]
+    if problems:
+        raise DataError("The table of labels cannot be used:", problems)
+    return table[~table[label].isin(NO_LABEL)].set_index(clip)[label]
 
 
 def _labels_of(frame: pd.DataFrame) -> list[str]:
@@ -82,98 +133,129 @@ def _labels_of(frame: pd.DataFrame) -> list[str]:
     return sorted(train["label"].unique())
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
+    """Return a table without its blank rows, stripped, by line number, and what is wrong with rows, "" if nothing.
+
+    The line of a row is the one it begins in, quoted line breaks and blank lines counted. Raises DataError.
+    """
+    content = path.read_bytes()
+    line, lines, rows = 1, [], []
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError("A table cannot be read:", [f"{path}: {error}"], "It must be a UTF-8 CSV with a header.") from error
-    blank = table.apply(lambda column: column.str.strip() == "").all(axis=1)
-    return table[~blank].apply(lambda column: column.str.strip())
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                lines.append(line)
+                rows.append(cells)
+            line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise _unparsable(path, line, "this is no UTF-8 text") from error
+    except csv.Error as error:
+        raise _unparsable(path, line, str(error)) from error
+    if not rows:
+        raise _unparsable(path, 1, "there is nothing in it")
+    header, n = rows[0], len(rows[0])
+    index = pd.Index(lines[1:], dtype="int64")
+    table = pd.DataFrame([(row + [""] * n)[:n] for row in rows[1:]], index, header, dtype=str)
+    malformed = [_malformed(row, n) for row in rows[1:]]
+    return table, pd.Series(malformed, index, dtype=str)
 
 
-def _line(position: object) -> int:
-    """Line of a table's row in its file: one header line, and lines count from one."""
-    return int(str(position)) + 2
+def _unparsable(path: Path, line: int, why: str) -> DataError:
+    advice = "It must be a UTF-8 text of values between commas, the first row their names."
+    return DataError("A table cannot be read:", [f"{path}:{line}: {why}"], advice)
+
+
+def _malformed(row: list[str], n: int) -> str:
+    return f"{len(row)} values where the header names {n}" if len(row) < n or any(row[n:]) else ""
 
 
 def _require(path: Path, table: pd.DataFrame, wanted: dict[str, str | None]) -> None:
+    there = list(table.columns)
     problems = []
     for setting, column in wanted.items():
-        if column is not None and column not in table:
-            near = difflib.get_close_matches(column, list(table.columns), n=1, cutoff=0.5)
-            hint = f"; did you mean {setting}={near[0]}?" if near else ""
-            problems.append(f"{path}:1: no column {column} ({setting}); there are {', '.join(table.columns)}{hint}")
+        if column is None or there.count(column) == 1:
+            continue
+        near = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
+        hint = f"; did you mean {setting}={near[0]}?" if near else ""
+        if column in there:
+            problems.append(f"{path}:1: there are {there.count(column)} columns {column} ({setting})")
+        else:
+            problems.append(f"{path}:1: no column {column} ({setting}); there are {', '.join(there)}{hint}")
     if problems:
         raise DataError("A table lacks columns:", problems)
 
 
-def _read_table(source: TableSource, columns: Columns, group: str | None, root: Path) -> pd.DataFrame:
-    table = _read_csv(source.table)
-    wanted = {"data.columns.clip": columns.clip, "data.columns.label": columns.label}
+def _read_source(
+    source: TableSource, columns: Columns, group: str | None, root: Path
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return a table's rows (columns `ROWS`), and what is wrong with their form."""
+    table, malformed = _read_csv(source.table)
+    wanted: dict[str, str | None] = {"data.columns.clip": columns.clip, "data.columns.label": columns.label}
     if source.split == "train":
-        wanted |= {"data.columns.verified": columns.verified or None, "data.columns.split": columns.split or None}
-        wanted |= {"data.group": group or None}
-    _require(source.table, table, {setting: column for setting, column in wanted.items() if column is not None})
-    empty = pd.Series("", index=table.index)
-    everything = pd.Series("1", index=table.index)
+        wanted |= {"data.columns.verified": columns.verified, "data.columns.split": columns.split, "data.group": group}
+    if source.split == "test" or columns.split:
+        wanted |= {"data.columns.usage": columns.usage}
+    _require(source.table, table, wanted)
+
+    def values(column: str | None, otherwise: str) -> pd.Series:
+        return table[column] if column in table else pd.Series(otherwise, index=table.index, dtype=str)
+
     rows = pd.DataFrame(
         {
             "clip_id": table[columns.clip],
             "path": [_relative(source.audio_dir / name, root) for name in table[columns.clip]],
             "label": table[columns.label],
-            "verified": table[columns.verified] if columns.verified in table else everything,
-            "split": table[columns.split] if columns.split in table else pd.Series(source.split, index=table.index),
-            "usage": table[columns.usage] if columns.usage in table else empty,
-            "group": table[group] if group in table else empty,
-            "where": [f"{source.table}:{_line(position)}" for position in table.index],
+            "verified": values(columns.verified, "1"),
+            "split": values(columns.split, source.split),
+            "usage": values(columns.usage, ""),
+            "group": values(group, ""),
+            "where": [f"{source.table}:{line}" for line in table.index],
         },
         columns=ROWS,
     )
-    rows.loc[rows["split"] == "test", "verified"] = ""
-    return rows
+    return rows, malformed
 
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _drop(rows: Rows, bad: pd.Series, why: pd.Series | str) -> None:
-    """Move the rows marked `bad` to the problems."""
-    dropped = rows.frame[bad]
-    reasons = [why] * len(dropped) if isinstance(why, str) else why[bad]
-    rows.problems += [
-        Problem(path, reason, where)
-        for path, reason, where in zip(dropped["path"], reasons, dropped["where"], strict=True)
-    ]
-    rows.frame = rows.frame[~bad]
+def _blame_malformed(rows: Rows, malformed: pd.Series) -> None:
+    nameless = (rows.frame["clip_id"] == "") & (malformed == "")
+    rows.blame(malformed != "", malformed)
+    rows.blame(nameless, "no file name in this row")
+    rows.unreadable = set(rows.faults)
 
 
-def _drop_duplicates(rows: Rows) -> None:
-    _drop(rows, rows.frame["clip_id"] == "", "no file name in this row")
-    first = rows.frame.drop_duplicates("clip_id").set_index("clip_id")["where"]
-    why = "duplicate id " + rows.frame["clip_id"] + ", first in " + rows.frame["clip_id"].map(first).astype(str)
-    _drop(rows, rows.frame["clip_id"].duplicated(), why)
+def _blame_duplicates(rows: Rows) -> None:
+    ids = rows.readable["clip_id"]
+    first = rows.readable.drop_duplicates("clip_id").set_index("clip_id")["where"]
+    rows.blame(ids.duplicated(), "duplicate id, first in " + ids.map(first).astype(str))
 
 
-def _drop_unusable_labels(rows: Rows, classes: list[str]) -> None:
-    frame = rows.frame
-    _drop(rows, ~frame["split"].isin(["train", "test"]), "split is neither train nor test: " + frame["split"])
-    frame = rows.frame
-    _drop(rows, (frame["split"] == "train") & frame["label"].isin(NO_LABEL), "a training clip without a label")
-    frame = rows.frame
-    unlabelled_test = (frame["split"] == "test") & frame["label"].isin(NO_LABEL)
-    why = frame["label"].map(lambda label: _unknown_label(label, classes))
-    _drop(rows, ~frame["label"].isin(classes) & ~unlabelled_test, why)
-    frame = rows.frame
-    flag = frame["verified"].str.lower()
-    _drop(rows, ~flag.isin(YES | NO), "verified must be 1 or 0, not " + frame["verified"])
-    rows.frame = rows.frame.assign(
-        verified=[("1" if v.lower() in YES else "0") if s == "train" else "" for v, s in
-                  zip(rows.frame["verified"], rows.frame["split"], strict=True)],
-        label=rows.frame["label"].where(~rows.frame["label"].isin(NO_LABEL), ""),
-    )
+def _blame_values(rows: Rows, classes: list[str]) -> None:
+    frame = rows.readable
+    train, test = (frame["split"] == split for split in ("train", "test"))
+    rows.blame(~train & ~test, "split is neither train nor test: " + frame["split"])
+    unlabelled = frame["label"].isin(NO_LABEL)
+    rows.blame(train & unlabelled, "a training clip without a label")
+    unknown = ~unlabelled & ~frame["label"].isin(classes)
+    rows.blame(unknown, frame["label"][unknown].map(lambda label: _unknown_label(label, classes)))
+    odd = train & ~frame["verified"].str.lower().isin(YES | NO)
+    rows.blame(odd, "verified must be 1 or 0, not " + frame["verified"])
 
 
 def _unknown_label(label: str, classes: list[str]) -> str:
     near = difflib.get_close_matches(label, classes, n=1)
-    return f"unknown label {label}" + (f"; did you mean {near[0]}?" if near else "; no training clip has it")
+    return f"unknown label {label}" + (f" (did you mean {near[0]}?)" if near else ", no training clip has it")
+
+
+def _normal(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with flags 1 and 0, in training rows only, and no label where there is none."""
+    flags = frame["verified"].str.lower().isin(YES).map({True: "1", False: "0"})
+    return frame.assign(
+        verified=flags.where(frame["split"] == "train", ""),
+        label=frame["label"].where(~frame["label"].isin(NO_LABEL), ""),
+    )

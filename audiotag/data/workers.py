@@ -22,9 +22,7 @@ def worker_count(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if workers is None else workers
 
 
-def in_order(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str
-) -> Iterator[Result]:
+def in_order(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str) -> Iterator[Result]:
     """Yield work(item) for every item, in order, computed by `workers` processes (0: in this one)."""
     count = min(worker_count(workers), len(items) // 8)  # starting a process costs more than a few clips
     with progress() as bar:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from audiotag.config import Hardware, TrainConfig
+from audiotag.config import Phase, TrainConfig
 from audiotag.data.datamodule import CellClips, FoldDataModule, cell_clips
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
@@ -38,12 +40,12 @@ def fit_cell(
     store: Store,
     cell: Cell,
     accepted: set[str],
-    advance: Callable[[], None],
+    advance: Callable[[float], None],
 ) -> None:
     """Fit one cell and let it vote, from where an earlier process left it; a complete cell is left alone.
 
-    `accepted` are the clip ids that the round before accepted. `advance` is called after every epoch and every voted
-    clip. Raises RunError where the loss is not finite.
+    `accepted` are the clip ids that the round before accepted. `advance` is told how many clips were
+    passed through the network. Raises RunError where the loss is not finite.
     """
     where = folder.cell(cell)
     where.mkdir(parents=True, exist_ok=True)
@@ -56,26 +58,32 @@ def fit_cell(
             clips.check_no_leak(_trained_on_before(folder, cell))
         _write_training_clips(where / TRAINING, clips.train)
         set_threads(config.hardware)
-        tagger = build_tagger(config, manifest.classes, cell, folder)
-        data = build_data(config, clips, manifest, store, cell)
-        metrics = Metrics(where / "metrics.csv", advance)
-        trainer = build_trainer(config, where, cell, clips, metrics, advance)
+        phase = schedule(config, cell.round, len(clips.train))
+        tagger = build_tagger(config, manifest.classes, cell, folder, phase)
+        data = build_data(config, clips, manifest, store, cell, phase)
+        metrics = Metrics(where / "metrics.csv", lambda: advance(len(clips.train)))
+        voted = partial(advance, config.verification.excerpts / 3)  # a forward pass is a third of a training step
+        trainer = build_trainer(config, where, cell, phase, metrics, voted)
         last = where / "last.ckpt"
         trainer.fit(tagger, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-        folder.finish(cell, _result(metrics.rows, clips, cell, time.monotonic() - started_s))
+        folder.finish(cell, _result(metrics.rows, clips, time.monotonic() - started_s))
 
 
-def phase_of(config: TrainConfig, round_: int) -> Any:
-    """Return the training schedule of a round."""
-    return config.training.pretrain if round_ == 0 else config.training.finetune
+def schedule(config: TrainConfig, round_: int, n_clips: int) -> Phase:
+    """Return the training schedule of a round with `n_clips` training clips, its epochs raised to `min_steps`."""
+    phase = config.training.pretrain if round_ == 0 else config.training.finetune
+    steps_per_epoch = math.ceil(n_clips / config.training.batch_size)
+    epochs = max(phase.epochs, math.ceil(phase.min_steps / steps_per_epoch))
+    decay_from = round(phase.decay_from_epoch * epochs / phase.epochs)
+    return dataclasses.replace(phase, epochs=epochs, decay_from_epoch=decay_from)
 
 
-def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: RunFolder) -> Tagger:
+def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: RunFolder, phase: Phase) -> Tagger:
     """Return the cell's tagger: freshly initialised in round 0, else with the best weights of the round before."""
     torch.manual_seed(key("init", config.seed, cell.round, cell.fold))
     network = build_network(config, classes)
     keys = (config.seed, cell.round, cell.fold)
-    tagger = Tagger(network, len(classes), phase_of(config, cell.round), config.augment, keys)
+    tagger = Tagger(network, len(classes), phase, config.augment, keys)
     if cell.round > 0:
         best = folder.cell(Cell(cell.round - 1, cell.fold)) / "best.ckpt"
         tagger.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
@@ -96,7 +104,7 @@ def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
 
 
 def build_data(
-    config: TrainConfig, clips: CellClips, manifest: Manifest, store: Store, cell: Cell
+    config: TrainConfig, clips: CellClips, manifest: Manifest, store: Store, cell: Cell, phase: Phase
 ) -> FoldDataModule:
     """Return the cell's data."""
     return FoldDataModule(
@@ -106,7 +114,7 @@ def build_data(
         config.features,
         config.training.batch_size,
         config.training.valid_batch_size,
-        phase_of(config, cell.round).mixup_alpha,
+        phase.mixup_alpha,
         (config.seed, cell.round, cell.fold),
         config.hardware.store_on_device,
         config.data.validate_unverified,
@@ -114,7 +122,7 @@ def build_data(
 
 
 def build_trainer(
-    config: TrainConfig, where: Path, cell: Cell, clips: CellClips, metrics: Callback, advance: Callable[[], None]
+    config: TrainConfig, where: Path, cell: Cell, phase: Phase, metrics: Callback, voted: Callable[[], None]
 ) -> pl.Trainer:
     """Return the cell's Trainer: best and last checkpoint, metrics, and the consensus at the end."""
     checkpoint = {"dirpath": where, "enable_version_counter": False, "save_on_train_epoch_end": True}
@@ -126,9 +134,9 @@ def build_trainer(
     ]
     if not config.data.train_on_all:
         keys = (config.seed, cell.round)
-        callbacks.append(Consensus(where, where / "best.ckpt", config.verification.excerpts, keys, advance))
+        callbacks.append(Consensus(where, where / "best.ckpt", config.verification.excerpts, keys, voted))
     return pl.Trainer(
-        max_epochs=phase_of(config, cell.round).epochs,
+        max_epochs=phase.epochs,
         accelerator=config.hardware.accelerator,
         devices=1,
         precision=choose_precision(config.hardware),
@@ -192,7 +200,7 @@ def _write_training_clips(path: Path, train: pd.DataFrame) -> None:
     write_csv(path, pd.DataFrame({"clip_id": train.index, "label": train["label"], "source": source}))
 
 
-def _result(rows: list[dict[str, float]], clips: CellClips, cell: Cell, wall_s: float) -> dict[str, Any]:
+def _result(rows: list[dict[str, float]], clips: CellClips, wall_s: float) -> dict[str, Any]:
     best = min(rows, key=lambda row: row["valid_loss"])
     measured = {name: best[name] for name in ("valid_loss", "valid_accuracy", "valid_map3")}
     counts = {"trained_on": len(clips.train), "validated_on": len(clips.valid), "voted_on": len(clips.unverified)}

@@ -29,5 +29,5 @@ def choose_precision(hardware: Hardware) -> str:
         return hardware.precision
     if choose_device(hardware).type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    native = {"avx512_bf16", "amx_bf16"} & {name for name, has in torch.cpu.get_capabilities().items() if has}
     return "bf16-mixed" if native else "32-true"

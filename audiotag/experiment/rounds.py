@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from audiotag.config import TrainConfig
 from audiotag.console import console, progress
 from audiotag.data.manifest import Manifest, build_manifest, save_manifest, save_truth
 from audiotag.data.store import Store, build_store
 from audiotag.errors import RunError
-from audiotag.experiment.cells import build_network, fit_cell, phase_of
+from audiotag.experiment.cells import build_network, fit_cell, schedule
 from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.experiment.summary import print_summary, write_summary
+from audiotag.experiment.warnings_log import warnings_to
 from audiotag.files import write_json
 
 
@@ -28,7 +30,8 @@ def run_experiment(config: TrainConfig) -> float | None:
     assert config.run is not None
     folder = find_run(config.run, config.runs_dir)
     manifest, store = prepare(config, folder)
-    run_cells(config, folder, manifest, store)
+    with warnings_to(folder.path / "warnings.log"):
+        run_cells(config, folder, manifest, store)
     write_ledger(folder)
     summary = write_summary(folder, manifest, store, time.monotonic() - started_s)
     print_summary(summary, folder)
@@ -47,7 +50,10 @@ def prepare(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
     store = build_store(manifest, config.features, Path(config.cache_dir).absolute(), config.hardware.workers)
     silent = store.silent(manifest.train)
     if silent.any():
-        console.print(f"[yellow]silent:[/] {silent.sum()} clips are silent throughout and kept untrimmed (see summary.json)")
+        console.print(
+            f"[yellow]silent:[/] {silent.sum()} clips are silent throughout and kept untrimmed (see summary.json)",
+            soft_wrap=True,
+        )
     return manifest, store
 
 
@@ -80,25 +86,32 @@ def run_cells(config: TrainConfig, folder: RunFolder, manifest: Manifest, store:
     missing = [Cell(r, f) for r in rounds for f in folds if folder.status(Cell(r, f)) is None]
     if not missing:
         return
+    work = [_work(config, manifest, cell) for cell in missing]
     with progress() as bar:
-        task = bar.add_task("", total=sum(_work(config, manifest, cell) for cell in missing))
-        for cell in missing:
-            bar.update(task, description=f"Round {cell.round} of {config.rounds}, fold {cell.fold}")
+        task = bar.add_task("", total=sum(work))
+        for i, cell in enumerate(missing):
+            bar.update(task, description=f"Round {cell.round} of {config.rounds}, fold {cell.fold}", completed=sum(work[:i]))
             accepted = _accepted_before(folder, manifest, cell)
-            fit_cell(config, folder, manifest, store, cell, accepted, lambda: bar.advance(task))
-            result = folder.status(cell)
-            assert result is not None
-            bar.console.print(
-                f"round {cell.round}, fold {cell.fold}: trained on {result['trained_on']} clips, validation accuracy "
-                f"{result['valid_accuracy']:.4f}, loss {result['valid_loss']:.4f} (epoch {result['best_epoch']}), "
-                f"{result['wall_s']:.0f} s"
-            )
+            fit_cell(config, folder, manifest, store, cell, accepted, lambda clips: bar.advance(task, clips))
+            bar.console.print(_line(cell, folder.status(cell) or {}), soft_wrap=True)
 
 
 def _work(config: TrainConfig, manifest: Manifest, cell: Cell) -> float:
-    """Steps of the progress bar: epochs and voted clips."""
-    held_out = (manifest.train["fold"] == cell.fold).sum()
-    return float(phase_of(config, cell.round).epochs + held_out)
+    """Estimate how many clips a cell passes through the network, for the progress bar."""
+    clips = manifest.train
+    outside, unverified = clips["fold"] != cell.fold, clips["verified"] == "0"
+    # How many labels will be accepted is not known yet: half of them, say.
+    n_train = outside.sum() - (outside & unverified).sum() / 2 * (cell.round > 0)
+    votes = (~outside).sum() * config.verification.excerpts / 3
+    return float(schedule(config, cell.round, n_train).epochs * n_train + votes)
+
+
+def _line(cell: Cell, result: dict[str, Any]) -> str:
+    return (
+        f"round {cell.round}, fold {cell.fold}: trained on {result['trained_on']} clips, validation accuracy "
+        f"{result['valid_accuracy']:.4f}, loss {result['valid_loss']:.4f} (epoch {result['best_epoch']}), "
+        f"{result['wall_s']:.0f} s"
+    )
 
 
 def _accepted_before(folder: RunFolder, manifest: Manifest, cell: Cell) -> set[str]:

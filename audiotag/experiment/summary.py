@@ -73,7 +73,7 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             *("-" if r[name] is None else f"{r[name]:.4f}" for name in ("precision", "recall")),
         )
     console.print(table)
-    console.print("* best round: lowest mean validation loss over the folds; accepted: by the networks of that round")
+    console.print("* best round: lowest mean validation loss over the folds; accepted: by the networks of that round", soft_wrap=True)
     if summary["skipped"]:
         console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
     console.print(f"Results: {folder.path}", soft_wrap=True)

@@ -1,0 +1,37 @@
+# Makes the environment and calls what a person would call.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test test-slow lint types check format clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup ## the whole loop on the embedded data set
+	$(BIN)/python train.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup ## the tests that take minutes each
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+check: lint types test
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## everything that can be made again; run folders are kept
+	rm -rf .venv cache build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,133 @@
+"""The networks of one round of a run: which round, its best weights, and what they say to windows of a recording.
+
+Shapes: B windows, F bands, T frames, C classes, N networks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiotag.config import Hardware
+from audiotag.errors import RunError
+from audiotag.experiment.cells import build_network
+from audiotag.experiment.hardware import choose_device, choose_precision
+from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.inference.windows import Frames, Windows
+from audiotag.models.vgg_gap import VggGap
+
+MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+TRUE = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
+RESTORE = "put back a copy, or train a run of another name"
+
+
+def choose_folds(folder: RunFolder, fold: int | None) -> list[int]:
+    """Return the folds to ask, all of the run's or the given one; raises RunError where it has no such fold."""
+    n_folds = folder.config.folds
+    if fold is not None and not 0 <= fold < n_folds:
+        raise RunError(f"fold={fold}: {folder.path} has the folds 0 to {n_folds - 1}")
+    return list(range(n_folds)) if fold is None else [fold]
+
+
+def choose_round(folder: RunFolder, wanted: str, folds: Sequence[int]) -> int:
+    """Return the number of the round called `wanted`: best (of `summary.json`), last, or a number.
+
+    Raises RunError where the networks of `folds` are not all there.
+    """
+    rounds = range(folder.config.rounds + 1)
+    complete = [r for r in rounds if all(folder.status(Cell(r, fold)) is not None for fold in folds)]
+    there = f"complete are: {', '.join(map(str, complete))}" if complete else "no round is complete yet"
+    if not complete:
+        raise RunError(f"{folder.path}: {there}; run train.py again with the same settings, and it continues")
+    if wanted == "last":
+        return complete[-1]
+    if wanted == "best":
+        return _best_round(folder, there)
+    if int(wanted) not in complete:
+        raise RunError(f"round={wanted}: {folder.path} has no such round, or not all its folds; {there}")
+    return int(wanted)
+
+
+def _best_round(folder: RunFolder, there: str) -> int:
+    file = folder.summary_file
+    best = json.loads(file.read_text(encoding="utf-8"))["best_round"] if file.is_file() else None
+    if best is None:
+        raise RunError(
+            f"{folder.path} has no best round yet (summary.json is written when train.py ends): let it finish, or set "
+            f"round=last or a number; {there}"
+        )
+    return int(best)
+
+
+class Networks:
+    """The networks of some folds of one round, by fold, ready to be asked."""
+
+    def __init__(self, by_fold: dict[int, VggGap], hardware: Hardware) -> None:
+        self.device = choose_device(hardware)
+        if hardware.accelerator == "gpu" and self.device.type == "cpu":
+            raise RunError("hardware.accelerator=gpu: there is no GPU that PyTorch can use here; set cpu or auto")
+        self.precision = choose_precision(hardware)
+        self.dtype = TRUE.get(self.precision, torch.float32)
+        layout = torch.preserve_format if hardware.channels_last is False else torch.channels_last
+        self.by_fold = {
+            fold: network.eval().to(self.device, self.dtype, memory_format=layout)  # type: ignore[call-overload]
+            for fold, network in by_fold.items()
+        }
+
+    @torch.inference_mode()
+    def posteriors(
+        self, cuts: Iterable[Frames], windows: Windows, per_pass: int, folds: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """Return each fold's posterior (N, C): the weighted mean over windows (T, F), `per_pass` of them at a time."""
+        sums, done, coming = np.zeros(()), 0, iter(cuts)
+        while batch := list(islice(coming, per_pass)):
+            x = torch.from_numpy(np.stack(batch)).transpose(1, 2).unsqueeze(1).float()  # (B, 1, F, T)
+            weights = windows.weights[done : done + len(batch)]
+            sums = sums + np.stack([weights @ self._ask(self.by_fold[fold], x) for fold in folds])
+            done += len(batch)
+        assert done == len(windows.starts), "not every window was heard"
+        if not np.isfinite(sums).all():
+            raise RunError(f"posteriors are not finite in precision {self.precision}; set hardware.precision=32-true")
+        return sums
+
+    def _ask(self, network: VggGap, x: Tensor) -> NDArray[np.float64]:
+        with self._autocast():
+            logits: Tensor = network(x.to(self.device, self.dtype))
+        return logits.softmax(dim=1).double().cpu().numpy()
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        mixed = MIXED.get(self.precision)
+        return contextlib.nullcontext() if mixed is None else torch.autocast(self.device.type, mixed)
+
+
+def load_networks(folder: RunFolder, round_: int, folds: Sequence[int], hardware: Hardware) -> Networks:
+    """Load the best weights of a round's folds; raises RunError where they are missing or damaged."""
+    return Networks({fold: _load(folder, Cell(round_, fold)) for fold in folds}, hardware)
+
+
+def _load(folder: RunFolder, cell: Cell) -> VggGap:
+    file = folder.cell(cell) / "best.ckpt"
+    network = build_network(folder.config, folder.classes)
+    prefix = "network."  # of the tagger's own name for it
+    weights = {name.removeprefix(prefix): value for name, value in _state(file).items() if name.startswith(prefix)}
+    network.load_state_dict(weights)
+    return network
+
+
+def _state(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise RunError(f"{file}: the weights are missing: {RESTORE}")
+    try:
+        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise RunError(f"{file}: the weights cannot be read ({type(error).__name__}): {RESTORE}") from error
+    return state

@@ -1,0 +1,200 @@
+"""Which recordings to label: files and folders, or a split of the run's data set. All is checked before any work."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import soundfile
+
+from audiotag.data.manifest import data_root, sources
+from audiotag.errors import DataError, RunError
+from audiotag.experiment.cells import TRAINING
+from audiotag.experiment.run_folder import Cell, RunFolder
+
+# Formats of libsndfile that are no recordings or have no header; who wants such a file names it.
+NOT_SEARCHED = {"raw", "mat4", "mat5", "wavex"}
+OTHER_SUFFIXES = {"aif", "aifc", "snd", "oga", "opus", "wave", "sph", "iff", "8svx", "fap", "sf"}
+USAGES = {"public": ("public",), "private": ("private",), "private_public": ("private", "public")}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording to label. `label` is empty where it is not known; `folds` are the networks that may be asked."""
+
+    fname: str
+    path: Path
+    folds: tuple[int, ...]
+    label: str = ""
+    scored: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """Recordings, and files in the folders that are none."""
+
+    recordings: list[Recording]
+    passed_over: list[Path] = field(default_factory=list)
+
+
+def suffixes() -> set[str]:
+    """Return the endings of file names, lower case, by which recordings are known in a folder."""
+    return ({name.lower() for name in soundfile.available_formats()} - NOT_SEARCHED) | OTHER_SUFFIXES
+
+
+def find_recordings(source: Any, folds: Sequence[int]) -> Found:
+    """Return the recordings of one or more files and folders; a folder's are named by their path in it.
+
+    Raises DataError with every source that does not exist or holds nothing, and every name that is given twice.
+    """
+    found: list[tuple[str, Path]] = []
+    passed_over: list[Path] = []
+    problems: list[str] = []
+    for place in [Path(str(name)).expanduser() for name in (source if isinstance(source, list) else [source])]:
+        if place.is_dir():
+            recordings, others = _search(place)
+            if not recordings:
+                problems.append(f"{place}: there is no recording in this folder ({len(others)} other files)")
+            found += [(path.relative_to(place).as_posix(), path) for path in recordings]
+            passed_over += others
+        elif place.exists():
+            found.append((place.name, place))
+        else:
+            problems.append(f"{place}: there is no such file or folder")
+    problems += _name_problems(found)
+    if problems:
+        raise DataError("These sources cannot be labelled:", problems)
+    return Found([Recording(name, path, tuple(folds)) for name, path in found], passed_over)
+
+
+def _search(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the recordings and the other files below a folder, hidden ones among the others, links followed."""
+    known = suffixes()
+    recordings: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(_files(folder, set())):
+        is_recording = path.suffix[1:].lower() in known and not path.name.startswith(".")
+        (recordings if is_recording else others).append(path)
+    return recordings, others
+
+
+def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    seen.add(folder.resolve())
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError as error:
+        raise DataError("A folder cannot be read:", [f"{folder}: {error.strerror}"]) from error
+    for entry in entries:
+        path = Path(entry.path)
+        if not entry.is_dir():
+            yield path
+        elif path.resolve() not in seen:  # a link may lead in a circle
+            yield from _files(path, seen)
+
+
+def _name_problems(found: Iterable[tuple[str, Path]]) -> list[str]:
+    by_name = defaultdict(list)
+    for name, path in found:
+        by_name[name].append(str(path))
+    problems = [
+        f"{' and '.join(paths)}: all would be called {name} in the predictions; label them one by one, or name a "
+        "folder that holds them all"
+        for name, paths in by_name.items()
+        if len(paths) > 1
+    ]
+    return problems + [f"{name!a}: this name is not UTF-8; rename the file" for name in by_name if not _is_utf8(name)]
+
+
+def _is_utf8(name: str) -> bool:
+    return name == name.encode("utf-8", "replace").decode("utf-8")
+
+
+def split_recordings(
+    folder: RunFolder, split: str, usage: str | None, folds: Sequence[int], root: str | None
+) -> Found:
+    """Return the clips of a split: test, each for all of `folds`, or valid, verified clips for the fold without them.
+
+    `usage` (public, private, private_public) says which test clips are scored, None: all that have a label. Raises
+    DataError for clips that are missing, or where there are none; RunError where a network was trained on its clips.
+    """
+    manifest = pd.read_csv(folder.manifest_file, dtype=str, keep_default_na=False)
+    clips = _test(manifest, usage, folder) if split == "test" else _valid(manifest, folds, folder)
+    place = _root(folder, root)
+    recordings = [
+        Recording(
+            row["clip_id"],
+            place / row["path"],
+            tuple(folds) if split == "test" else (int(row["fold"]),),
+            row["label"],
+            bool(row["scored"]),
+        )
+        for row in clips.to_dict("records")
+    ]
+    _check_there(recordings, place, root)
+    return Found(recordings)
+
+
+def _test(manifest: pd.DataFrame, usage: str | None, folder: RunFolder) -> pd.DataFrame:
+    clips = manifest[manifest["split"] == "test"]
+    if clips.empty:
+        raise DataError(f"{folder.path} has no test clips:", ["its data set has no test table"], "Use source= instead.")
+    labelled = clips["label"] != ""
+    if usage is None:
+        return clips.assign(scored=labelled)
+    scored = labelled & clips["usage"].str.lower().isin(USAGES[usage])
+    if not scored.any():
+        counts = clips["usage"].where(clips["usage"] != "", "(none)").value_counts()
+        there = ", ".join(f"{name}: {count} clips" for name, count in counts.items())
+        raise DataError(
+            f"usage={usage}: no test clip with a label is marked so:",
+            [f"{folder.manifest_file}: its column usage holds {there}"],
+            "Leave usage= away to score every clip with a label; data.columns.usage= in training names the column.",
+        )
+    return clips.assign(scored=scored)
+
+
+def _valid(manifest: pd.DataFrame, folds: Sequence[int], folder: RunFolder) -> pd.DataFrame:
+    if folder.config.data.train_on_all:
+        raise RunError(f"{folder.path} was trained with data.train_on_all=true: no clip was held out to validate on")
+    held_out = manifest["fold"].isin([str(fold) for fold in folds])
+    clips = manifest[(manifest["split"] == "train") & (manifest["verified"] == "1") & held_out]
+    if clips.empty:
+        raise DataError(f"{folder.path} has no clips to validate on:", [f"no verified clip is in fold {folds}"])
+    return clips.assign(scored=True)
+
+
+def check_no_leak(folder: RunFolder, recordings: Iterable[Recording], round_: int) -> None:
+    """Assert that no recording was trained on by a network to be asked about it, in its round or an earlier one."""
+    trained_on: dict[int, set[str]] = {}
+    for recording in recordings:
+        for fold in recording.folds:
+            if fold not in trained_on:
+                files = [folder.cell(Cell(r, fold)) / TRAINING for r in range(round_ + 1)]
+                tables = [pd.read_csv(file, dtype=str, keep_default_na=False) for file in files]
+                trained_on[fold] = {clip for table in tables for clip in table["clip_id"]}
+            assert recording.fname not in trained_on[fold], f"fold {fold} was trained on {recording.fname}"
+
+
+def _root(folder: RunFolder, root: str | None) -> Path:
+    if root is not None:
+        return Path(root).expanduser().absolute()
+    place = data_root(folder.config)
+    if folder.config.data.name == "synthetic":
+        sources(folder.config.data, place)  # the embedded data set is made again where its cache was deleted
+    return place
+
+
+def _check_there(recordings: Sequence[Recording], place: Path, root: str | None) -> None:
+    missing = [recording.path for recording in recordings if not recording.path.is_file()]
+    if not missing:
+        return
+    gone = {path.parent for path in missing if not path.parent.is_dir()}
+    problems = [f"{folder}: there is no such folder" for folder in sorted(gone)]
+    problems += [f"{path}: there is no such file" for path in missing if path.parent not in gone]
+    advice = "Correct root=, the folder of the data set." if root else f"Set root=DIR if the data set left {place}."
+    raise DataError(f"{len(missing)} of {len(recordings)} recordings of the split are missing:", problems, advice)

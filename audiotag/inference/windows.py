@@ -1,0 +1,84 @@
+"""Which frames of a recording the networks hear, and how those are cut from its spectrogram as it comes.
+
+Shapes: F bands, T frames, N windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotag.config import Features
+
+Frames = NDArray[np.float16]  # (frames, F), as the spectrogram store holds them
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How recordings of any length are heard.
+
+    `excerpts` 0: whole, in windows of `features.clip_frames`. N: N evenly spaced excerpts of `features.excerpt_frames`.
+    `cut`: nothing after the first `features.clip_frames` is heard (paper section 2: 3,000 frames).
+    """
+
+    features: Features
+    excerpts: int = 0
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `length` frames from frame `starts` (N,) on, in order; `weights` (N,) sum to 1."""
+
+    starts: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    length: int
+
+
+def place(n_frames: int, hearing: Hearing) -> Windows:
+    """Place the windows in a recording of `n_frames`, which is repeated where a window reaches beyond its end.
+
+    Whole: a recording of at most clip_frames is one window, repeated to clip_frames, as in validation. In a longer one
+    window follows window; the last is moved back to end with the recording, and counts only for the frames that the
+    one before did not hold, so that every frame counts once and no window holds anything but consecutive sound.
+
+    Excerpts: from the first frame to the last of the recording, or of its repetition to clip_frames, as in
+    verification, but evenly spaced instead of at random; a single one lies in the middle.
+    """
+    clip_frames = hearing.features.clip_frames
+    heard = min(n_frames, clip_frames) if hearing.cut else n_frames
+    if hearing.excerpts > 0:
+        length = hearing.features.excerpt_frames
+        last = max(heard, clip_frames) - length
+        spaced = np.linspace(0, last, hearing.excerpts) if hearing.excerpts > 1 else np.array([last / 2])
+        return Windows(np.rint(spaced).astype(np.int64), np.full(len(spaced), 1 / len(spaced)), length)
+    if heard <= clip_frames:
+        return Windows(np.zeros(1, np.int64), np.ones(1), clip_frames)
+    n_whole, rest = divmod(heard, clip_frames)
+    starts = clip_frames * np.arange(n_whole, dtype=np.int64)
+    frames = np.full(n_whole, clip_frames)
+    if rest:
+        starts, frames = np.append(starts, heard - clip_frames), np.append(frames, rest)
+    return Windows(starts, frames / heard, clip_frames)
+
+
+def cut(pieces: Iterable[Frames], n_frames: int, windows: Windows) -> Iterator[Frames]:
+    """Yield the windows (length, F) of a spectrogram (T, F) that comes in pieces (frames, F), holding little of it.
+
+    At most a window and a piece are held, or, of a recording that must be repeated, the recording.
+    """
+    if n_frames < windows.starts[-1] + windows.length:
+        whole = np.concatenate(list(pieces))
+        for start in windows.starts:
+            yield whole[np.arange(start, start + windows.length) % n_frames]
+        return
+    coming = iter(pieces)
+    held, begin = next(coming), 0  # the frames from `begin` on
+    for start in windows.starts:
+        while begin + len(held) < start + windows.length:
+            skipped = min(start - begin, len(held))
+            held, begin = np.concatenate((held[skipped:], next(coming))), begin + skipped
+        yield held[start - begin : start - begin + windows.length]

@@ -1,0 +1,38 @@
+"""Real runs of the programs, made once per test session."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def work_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder whose cache holds the embedded data and its spectrograms after the first run."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="session")
+def program(work_folder: Path):
+    """Call one of the programs as a person does: program("train.py", "experiment=smoke"); returns its output."""
+
+    def call(name: str, *arguments: str, expected: int = 0) -> str:
+        command = [sys.executable, str(TOP / name), *arguments]
+        done = subprocess.run(command, cwd=work_folder, capture_output=True, text=True, timeout=600)
+        output = done.stdout + done.stderr
+        assert done.returncode == expected, f"{name} {arguments} exited with {done.returncode}:\n{output}"
+        return output
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def smoke_run(work_folder: Path, program) -> Path:
+    """The folder of a finished, unbroken run of experiment=smoke."""
+    program("train.py", "experiment=smoke", "run=smoke")
+    return work_folder / "runs" / "smoke"

@@ -1,0 +1,81 @@
+"""Pulling the plug: a run that was killed at random moments ends in the result of an unbroken one, to the bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TOP
+from tests.integration.test_loop import assert_same_result
+
+
+def kill_until_done(work_folder: Path, run: str, kills: int, longest_s: float, seed: int) -> int:
+    """Start the run again and again, killing its whole process group after a random time; return the kills that hit."""
+    rng = random.Random(seed)
+    command = [sys.executable, str(TOP / "train.py"), "experiment=smoke", f"run={run}"]
+    hits = 0
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command, cwd=work_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            process.wait(rng.uniform(0.5, longest_s))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            hits += 1
+        process.wait()
+    subprocess.run(command, cwd=work_folder, check=True, capture_output=True, timeout=600)
+    return hits
+
+
+def test_killed_runs_end_like_unbroken_ones(smoke_run, work_folder):
+    assert kill_until_done(work_folder, "killed", kills=3, longest_s=9, seed=1) == 3
+    assert_same_result(smoke_run, work_folder / "runs" / "killed")
+
+
+@pytest.mark.slow
+def test_twenty_kills_end_like_an_unbroken_run(smoke_run, work_folder):
+    hits = kill_until_done(work_folder, "killed20", kills=20, longest_s=9, seed=2)
+    assert hits >= 12, "too many starts found the run finished: the kills did not try it"
+    assert_same_result(smoke_run, work_folder / "runs" / "killed20")
+
+
+def test_killed_inside_a_cell_resumes_inside_it(smoke_run, work_folder):
+    """Kill as soon as a cell has its first resumable epoch, and see that this epoch is not computed again."""
+    command = [sys.executable, str(TOP / "train.py"), "experiment=smoke", "run=inside"]
+    process = subprocess.Popen(command, cwd=work_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = work_folder / "runs" / "inside" / "round00" / "fold0" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGSTOP)
+    written = last.stat().st_mtime_ns
+    interrupted = not (last.parent / "status.json").exists()
+    process.kill()
+    process.wait()
+    assert interrupted
+    best_before = (last.parent / "metrics.csv").read_text()
+    subprocess.run(command, cwd=work_folder, check=True, capture_output=True, timeout=600)
+    assert last.stat().st_mtime_ns > written
+    assert (last.parent / "metrics.csv").read_text().startswith(best_before.splitlines()[0])
+    assert_same_result(smoke_run, work_folder / "runs" / "inside")
+
+
+def test_interrupt_leaves_a_resumable_run(smoke_run, work_folder):
+    command = [sys.executable, str(TOP / "train.py"), "experiment=smoke", "run=interrupted"]
+    process = subprocess.Popen(command, cwd=work_folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = work_folder / "runs" / "interrupted" / "round00" / "fold0" / "last.ckpt"
+    while not first.is_file() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0, output
+    subprocess.run(command, cwd=work_folder, check=True, capture_output=True, timeout=600)
+    assert_same_result(smoke_run, work_folder / "runs" / "interrupted")
