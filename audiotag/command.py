@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 import sys
@@ -12,14 +13,23 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from audiotag.config import Schema, TrainConfig, is_key, schema_keys, unknown_key, validate
+from audiotag.config import (
+    Schema,
+    TrainConfig,
+    VerifyConfig,
+    is_key,
+    nested,
+    schema_keys,
+    type_problems,
+    unknown_key,
+    validate,
+)
 from audiotag.errors import AudiotagError, ConfigError
 from audiotag.randomness import key
 
@@ -38,13 +48,18 @@ def register(schema: type, name: str) -> None:
     ConfigStore.instance().store(name=name, node=defaults)
 
 
-def groups() -> dict[str, list[str]]:
-    """Return the configuration groups under `conf/` and the options of each."""
+def groups(schema: type) -> dict[str, list[str]]:
+    """Return the configuration groups under `conf/` that a program has, and the options of each."""
+    sections = {name.split(".")[0] for name, _, _ in schema_keys(schema)}
     return {
-        folder.name: sorted(option.stem for option in folder.glob("*.yaml"))
+        folder.name: sorted(option.stem for option in folder.glob("*.yaml") if _is_option(option.stem, schema))
         for folder in sorted(CONF.iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and folder.name in sections
     }
+
+
+def _is_option(name: str, schema: type) -> bool:
+    return name != "of_run" or schema is VerifyConfig  # verify.py's own: there is no run before training
 
 
 def reported(function: Callable[[], None]) -> None:
@@ -80,37 +95,52 @@ def check_command_line(schema: type, arguments: list[str] | None = None) -> None
     if {"--help", "-h"} & set(arguments):
         print_help(schema)
         sys.exit(0)
+    own_options = any(a in CONFIG_DIR or a.startswith("hydra.searchpath=") for a in arguments)
     problems = []
-    for text in (a for a in arguments if _is_override(a)):
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            problems.append(f"{text}: {str(error).splitlines()[0]}")
-            continue
-        problems += _override_problems(override, text, schema)
+    for before, text in zip(["", *arguments], arguments, strict=False):
+        if not text.startswith("-") and before not in TAKING_A_VALUE:
+            problems += _argument_problems(text, schema, own_options)
     if problems:
-        raise ConfigError("The command line has settings that do not exist:", problems)
+        raise ConfigError("The command line has settings that do not exist or do not fit:", problems)
 
 
-def _is_override(argument: str) -> bool:
-    return re.match(r"^[~+]{0,2}[A-Za-z_]", argument) is not None and ("=" in argument or argument.startswith("~"))
+CONFIG_DIR = ("--config-dir", "-cd")
+# Hydra's flags that are followed by their value.
+TAKING_A_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--info", "-i"}
+TAKING_A_VALUE |= {*CONFIG_DIR, "--experimental-rerun"}
 
 
-def _override_problems(override: Override, text: str, schema: type) -> list[str]:
+def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
+    if "=" not in text and not text.startswith("~"):
+        return [f"{text}: settings are given as SETTING=VALUE"]
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        return [f"{text}: {str(error).splitlines()[0]}"]
     name = override.key_or_group
     if name == "hydra" or name.startswith(("hydra.", "hydra/")):
         return []
-    if name in _groups_of(schema):
-        options, chosen = groups()[name], override.value()
-        if isinstance(chosen, str) and chosen not in options:
-            return [f"{text}: {name} is one of {', '.join(options)}"]
+    in_groups = name in groups(schema)
+    if not in_groups and not is_key(name, schema):
+        return [unknown_key(name, schema, tuple(groups(schema)))]
+    if override.is_add() and not override.is_force_add():
+        return [f"{text}: {name} is a setting already; write it without the +"]
+    if override.is_delete():
         return []
-    return [] if is_key(name, schema) else [unknown_key(name, schema, tuple(_groups_of(schema)))]
+    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+    if in_groups:
+        options = groups(schema)[name]
+        return [] if own_options else [p for value in values for p in _option_problems(name, value, text, options)]
+    if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
+        return []  # whole only once it is composed
+    return type_problems([nested(name, override.value())], schema)
 
 
-def _groups_of(schema: type) -> list[str]:
-    sections = {name.split(".")[0] for name, _, _ in schema_keys(schema)}
-    return [name for name in groups() if name in sections]
+def _option_problems(group: str, option: Any, text: str, options: list[str]) -> list[str]:
+    if option in options or (option is None and group == "experiment"):
+        return []
+    near = difflib.get_close_matches(str(option), options, n=1)
+    return [f"{text}: {group} is one of {', '.join(options)}" + (f"; did you mean {near[0]}?" if near else "")]
 
 
 def print_help(schema: type) -> None:
@@ -120,8 +150,8 @@ def print_help(schema: type) -> None:
     console.print(f"[bold]{program}[/]: {schema.__doc__}\n")
     console.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)
     console.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
-    for name in _groups_of(schema):
-        console.print(f"  {name}={'|'.join(groups()[name])}", highlight=False)
+    for name, options in groups(schema).items():
+        console.print(f"  {name}={'|'.join(options)}", highlight=False)
     console.print()
     table = Table("Setting", "Schema default", "Meaning", box=None, pad_edge=False)
     for path, default, doc in schema_keys(schema):
@@ -136,7 +166,18 @@ def print_help(schema: type) -> None:
 
 
 # Settings that say where and how to work, not what the run is; they do not belong in its name.
-NOT_IN_NAME = ("run", "runs_dir", "cache_dir", "round", "fold", "rounds", "hardware", "data.root", "data.truth", "data.table")
+NOT_IN_NAME = (
+    "run",
+    "runs_dir",
+    "cache_dir",
+    "round",
+    "fold",
+    "rounds",
+    "hardware",
+    "data.root",
+    "data.truth",
+    "data.table",
+)
 NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification")
 
 
@@ -152,7 +193,9 @@ def run_name(config: TrainConfig) -> str:
         name, _, value = text.lstrip("+~").partition("=")
         if name not in NOT_IN_NAME and name.split(".")[0] not in ("run", "hardware") and name not in NAMED_GROUPS:
             settings.append(f"{name}={value}")
-    settings += [f"{name}={chosen.runtime.choices[name]}" for name in ("augment", "training") if _is_overridden(name, chosen)]
+    settings += [
+        f"{name}={chosen.runtime.choices[name]}" for name in ("augment", "training") if _is_overridden(name, chosen)
+    ]
     name = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", ",".join(["-".join(filter(None, parts)), *settings]))
     return name if len(name) <= 120 else f"{name[:100]}-{key(name):016x}"
 

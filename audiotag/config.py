@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audiotag.errors import ConfigError
+
+MIN_FRAMES = 191  # of an excerpt, to survive the network's pools; `models.vgg_gap` counts them
 
 
 def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> list[str]:
@@ -48,7 +51,7 @@ class Columns:
     label: str = "label"
     """Class of the recording."""
     verified: str | None = "manually_verified"
-    """1 where a person checked the label, 0 where not; null: every label was checked."""
+    """1 where a person checked the label, 0 or nothing where not; null: every label was checked."""
     split: str | None = None
     """train or test, where one table holds both; null: the whole table is for training."""
     usage: str | None = None
@@ -80,7 +83,7 @@ class Data:
     """Where the recordings and their labels come from."""
 
     name: str = "synthetic"
-    """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), fsdkaggle2018 (downloaded)."""
+    """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), fsdkaggle2018 (download)."""
     root: str | None = None
     """Folder of the data set; audio paths are relative to it. Null for the embedded set: below `cache_dir`."""
     table: str | None = None
@@ -113,6 +116,13 @@ class Data:
             found.append(f"data={self.name} needs data.root=DIR, the folder with the recordings")
         if self.name == "csv" and not self.table:
             found.append("data=csv needs data.table=FILE, the table of recordings and labels")
+        if self.name != "csv":
+            given = {"data.table": self.table, "data.test_table": self.test_table}
+            found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
+        if self.download and self.name != "fsdkaggle2018":
+            found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
+        if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
+            found.append(f"data.classes={self.classes} must be two or more different labels")
         if self.name == "synthetic":
             found += _one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))
             found += _share("data.synthetic.wrong_share", self.synthetic.wrong_share)
@@ -176,11 +186,12 @@ class Augment:
     """Widest band mask, in bands of 128."""
 
     def problems(self) -> list[str]:
-        return [
-            problem
-            for name, value in dataclasses.asdict(self).items()
-            for problem in _at_least(f"augment.{name}", value, 0)
-        ]
+        values = dataclasses.asdict(self)
+        found = [problem for name, value in values.items() for problem in _at_least(f"augment.{name}", value, 0)]
+        for many, wide in (("time_masks", "time_mask_frames"), ("band_masks", "band_mask_bands")):
+            if values[many] > 0 and values[wide] == 0:
+                found.append(f"augment.{many}={values[many]} masks nothing: set augment.{wide}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -204,7 +215,9 @@ class Phase:
         if self.learning_rate <= 0:
             found.append(f"{name}.learning_rate={self.learning_rate} must be above 0")
         if not 0 <= self.decay_from_epoch <= self.epochs:
-            found.append(f"{name}.decay_from_epoch={self.decay_from_epoch} must lie in 0 to {name}.epochs={self.epochs}")
+            found.append(
+                f"{name}.decay_from_epoch={self.decay_from_epoch} must lie in 0 to {name}.epochs={self.epochs}"
+            )
         return found
 
 
@@ -305,6 +318,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         found = _at_least("rounds", self.rounds, 0) + _at_least("folds", self.folds, 2)
+        if self.run in ("", ".", ".."):
+            found.append(f"run={self.run} is no name for a run folder")
         if self.round is not None and not 0 <= self.round <= self.rounds:
             found.append(f"round={self.round} must lie in 0 to rounds={self.rounds}")
         if self.fold is not None and not 0 <= self.fold < self.folds:
@@ -320,6 +335,11 @@ class TrainConfig:
         if self.data.train_on_all and self.rounds > 0:
             found.append(
                 "data.train_on_all=true leaves no held-out clip to verify on: set rounds=0, or data.train_on_all=false"
+            )
+        if self.features.excerpt_frames < MIN_FRAMES:
+            found.append(
+                f"features.excerpt_frames={self.features.excerpt_frames} is too short for the network's pools: "
+                f"it must be {MIN_FRAMES} or more"
             )
         if self.augment.time_mask_frames > self.features.excerpt_frames:
             found.append(
@@ -431,16 +451,32 @@ def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
 
     Raises ConfigError with every unknown key, wrong type and impossible combination.
     """
-    values = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(values, dict)
-    problems = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
-    if not problems:
-        problems = _type_problems(values, schema)
-    if problems:
-        raise ConfigError("The configuration has settings that do not exist or do not fit:", problems)
-    config = OmegaConf.to_object(_merged(values, schema))
+    try:
+        values: Any = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError("The configuration cannot be resolved:", [str(error).splitlines()[0]]) from error
+    unknown: list[str] = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
+    known = [nested(path, value) for path, value in leaves(values) if is_key(path, schema)]
+    wrong: list[str] = type_problems(known, schema)
+    together: list[str] = []  # what does not go together; it cannot be told of values of the wrong type
+    if not wrong:
+        try:
+            config = OmegaConf.to_object(_merged(known, schema))
+        except ConfigError as error:
+            together = error.problems
+    if unknown or wrong or together:
+        raise ConfigError("The configuration cannot be run:", [*unknown, *wrong, *together])
     assert isinstance(config, schema)
     return config
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """Return the setting that a dotted path names as dicts in dicts."""
+    *sections, last = path.split(".")
+    found = {last: value}
+    for name in reversed(sections):
+        found = {name: found}
+    return found
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -458,10 +494,10 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield path, value
 
 
-def _merged(values: dict[str, Any], schema: type) -> DictConfig:
+def _merged(settings: list[dict[str, Any]], schema: type) -> DictConfig:
     base = OmegaConf.structured(schema)
     _unfreeze(base)
-    merged = OmegaConf.merge(base, values)
+    merged = OmegaConf.merge(base, *settings)
     assert isinstance(merged, DictConfig)
     return merged
 
@@ -475,23 +511,17 @@ def _unfreeze(node: DictConfig) -> None:
             _unfreeze(child)
 
 
-def _type_problems(values: dict[str, Any], schema: type) -> list[str]:
+def type_problems(settings: list[dict[str, Any]], schema: type) -> list[str]:
+    """Return a message for every setting whose value is of the wrong type, is no finite number, or is not given."""
     try:
-        _merged(values, schema)
-    except OmegaConfBaseException:
-        return [problem for path, value in leaves(values) for problem in _type_problem(path, value, schema)]
-    return []
-
-
-def _type_problem(path: str, value: Any, schema: type) -> list[str]:
-    nested: Any = value
-    for name in reversed(path.split(".")):
-        nested = {name: nested}
-    try:
-        _merged(nested, schema)
+        merged: Any = OmegaConf.to_container(_merged(settings, schema))
     except OmegaConfBaseException as error:
-        return [f"{path}={value!r}: {str(error).splitlines()[0]}"]
-    return []
+        if len(settings) > 1:
+            return [problem for setting in settings for problem in type_problems([setting], schema)]
+        return [f"{path}={value!r}: {str(error).splitlines()[0]}" for path, value in leaves(settings[0])]
+    missing = [f"{path} is not given" for setting in settings for path, value in leaves(setting) if value == "???"]
+    numbers = [(path, value) for path, value in leaves(merged) if isinstance(value, float)]
+    return missing + [f"{path}={value} is no finite number" for path, value in numbers if not math.isfinite(value)]
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pandas as pd
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; once the block succeeds it becomes `path`, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes on other machines may have the same number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         with open(temporary, "rb") as written:
@@ -37,10 +39,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as CSV with one header row and floats with 6 digits."""
+    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table with one header row, UTF-8, floats with 6 digits; whole or not at all."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    write_text(path, csv_text(table))
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -20,10 +20,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from audiotag.config import Features
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Excerpts, Store
+from audiotag.errors import AudiotagError
 from audiotag.randomness import generator
 
 Draw = dict[str, np.ndarray]
 Batch = dict[str, Tensor]
+
+
+class LeakError(AudiotagError):
+    """What a network is judged or votes on would be known to it; a defect of this program, never of the data."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +40,37 @@ class CellClips:
     unverified: pd.DataFrame
 
     def check_no_leak(self, earlier_training: set[str]) -> None:
-        """Assert that no held-out clip is, or in this fold's earlier rounds was, trained on."""
-        held_out = set(self.valid.index) | set(self.unverified.index)
-        leaked = held_out & (set(self.train.index) | earlier_training)
-        assert not leaked, f"held-out clips in the training set: {sorted(leaked)[:5]}"
-        contents = set(self.train["content_hash"])
-        groups = set(self.train["group"]) - {""}
+        """Make sure that no held-out clip is, or in this fold's earlier rounds was, trained on; raises LeakError.
+
+        Not by assertions: these vanish under `python -O`.
+        """
         held = pd.concat([self.valid, self.unverified])
-        assert not groups & set(held["group"]), "a group is in the training set and held out"
-        assert set(self.valid["verified"]) <= {"1"}, "a clip for model selection is not verified"
-        assert set(self.unverified["verified"]) <= {"0"}, "a clip to vote on is verified already"
-        assert contents, "the training set is empty"
+        leaks = {
+            "held-out clips are trained on": set(held.index) & set(self.train.index),
+            "held-out clips were trained on in an earlier round": set(held.index) & earlier_training,
+            "held-out audio is trained on": set(held["content_hash"]) & set(self.train["content_hash"]),
+            "groups are both trained on and held out": set(held["group"]) & set(self.train["group"]) - {""},
+            "clips to select a model by are not verified": set(self.valid.index[self.valid["verified"] != "1"]),
+            "clips to vote on are verified": set(self.unverified.index[self.unverified["verified"] != "0"]),
+        }
+        found = [f"{what}: {', '.join(sorted(which)[:5])}" for what, which in leaks.items() if which]
+        if self.train.empty:
+            found.append("there is nothing to train on")
+        if found:
+            raise LeakError(f"The cell's clips break the rule of no leak: {'; '.join(found)}")
 
 
 def cell_clips(manifest: Manifest, round_: int, fold: int, accepted: set[str], train_on_all: bool) -> CellClips:
     """Return the clips of cell (round, fold); `accepted` are the clip ids that the round before accepted, in all folds.
 
-    Round 0 trains on every clip outside the fold, later rounds on the verified and the accepted ones (paper 4.2).
+    Round 0 trains on every clip outside the fold, later rounds on the verified and the accepted ones (paper 4.2). Clips
+    whose audio, byte for byte, the fold holds out under another id are not trained on.
     """
     clips = manifest.train
     in_fold, verified = clips["fold"] == fold, clips["verified"] == "1"
     wanted = verified | (round_ == 0) | clips.index.isin(accepted)
-    train = clips[wanted & (~in_fold | train_on_all)]
+    unheard = ~clips["content_hash"].isin(clips["content_hash"][in_fold])
+    train = clips[wanted & (unheard | train_on_all)]
     return CellClips(train, clips[in_fold & verified], clips[in_fold & ~verified])
 
 
@@ -125,12 +139,12 @@ class _Drawn(Dataset[Any]):
         self.cutter, self.n_frames = cutter, n_frames
 
     def __getitem__(self, draw: Draw) -> Batch:
-        batch = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in draw.items()}
+        batch = {name: torch.from_numpy(values.copy()) for name, values in draw.items()}
         return batch if self.cutter is None else cut(batch, self.cutter, self.n_frames)
 
 
 def cut(batch: Batch, cutter: Excerpts, n_frames: int) -> Batch:
-    """Replace the rows and offsets of a drawn batch by spectrograms `x`, and `other_x` for mixup, (B, 1, F, n_frames)."""
+    """Replace rows and offsets of a drawn batch by spectrograms (B, 1, F, n_frames): `x`, and `other_x` for mixup."""
     made = {"x": cutter.cut(batch["row"], batch["offset"], n_frames), "label": batch["label"]}
     if "share" in batch:
         made["other_x"] = cutter.cut(batch["other_row"], batch["other_offset"], n_frames)

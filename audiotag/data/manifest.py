@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from audiotag.config import Data, TrainConfig
 from audiotag.console import console
 from audiotag.data import csv_table, kaggle
 from audiotag.data.folds import assign_folds
-from audiotag.data.scan import scan_files
-from audiotag.data.tables import Problem, Rows, TableSource, read_labels, read_tables
+from audiotag.data.scan import MISSING, Scan, scan_files
+from audiotag.data.tables import Problem, Rows, TableSource, gathered, read_labels, read_tables
 from audiotag.errors import DataError
 from audiotag.files import write_csv
 from audiotag.randomness import key
@@ -88,63 +89,101 @@ def build_manifest(config: TrainConfig) -> Manifest:
     Raises DataError with every problem found, file and line, or leaves those rows out (`data.on_bad_clip=skip`).
     """
     rows, classes, root = read_rows(config)
-    frame = _with_audio(rows, root, Path(config.cache_dir), config.hardware.workers)
-    problems = [str(problem) for problem in rows.problems]
     skip = config.data.on_bad_clip == "skip"
-    if problems and not skip:
-        try:
-            _assign(frame, config)  # so that its problems are reported with the others
-        except DataError as error:
-            problems += error.problems
-        advice = "Correct these, or set data.on_bad_clip=skip to leave them out."
-        raise DataError(f"{len(problems)} problems in the data set:", problems, advice)
-    if problems:
-        console.print(f"[yellow]left out:[/] {len(problems)} rows or files that cannot be used (see summary.json)")
-    frame = _assign(frame, config)[COLUMNS].sort_values(["split", "clip_id"], ascending=[False, True])
-    return Manifest(frame.reset_index(drop=True), classes, root, rows.problems, _truth(config, root))
-
-
-def _with_audio(rows: Rows, root: Path, cache_dir: Path, workers: int | None) -> pd.DataFrame:
-    """Add duration and content hash to the rows; those with a bad file become problems."""
-    paths = [root / path for path in rows.frame["path"]]
-    missing = sorted({path.parent for path in paths if not path.parent.is_dir()})
-    if missing:
-        raise DataError(
-            "Folders of the data set are missing:",
-            [f"{folder}: there is no such folder" for folder in missing],
-            "data.root must be the folder that holds them.",
-        )
-    scans = scan_files(paths, cache_dir, workers)
-    found = [scans[path] for path in paths]
-    rows.problems += [
-        Problem(row["path"], scan.problem, row["where"])
-        for (_, row), scan in zip(rows.frame.iterrows(), found, strict=True)
-        if scan.problem
-    ]
-    frame = rows.frame.assign(
-        duration_s=[scan.duration_s for scan in found], content_hash=[scan.content_hash for scan in found]
+    problems: list[str] = []  # those that leaving out rows does not solve
+    truth = gathered(problems, lambda: _truth(config, root, rows))
+    scans = _scan(rows, root, config)
+    problems += _leave_out(rows, root, scans, skip)
+    frame = gathered(problems, lambda: plan_folds(rows, classes, config))
+    refuse(rows, problems, skip)
+    assert frame is not None
+    if rows.left_out:
+        console.print(f"{len(rows.left_out)} test rows with neither label nor file are left out", soft_wrap=True)
+    found_scans = [scans[root / path] for path in frame["path"]]
+    frame = frame.assign(
+        duration_s=[scan.duration_s for scan in found_scans], content_hash=[scan.content_hash for scan in found_scans]
     )
-    return frame[[not scan.problem for scan in found]]
-
-
-def _assign(frame: pd.DataFrame, config: TrainConfig) -> pd.DataFrame:
-    train = frame["split"] == "train"
-    if not train.any():
-        raise DataError("The data set has no training clips that can be used.", [])
-    fold = assign_folds(frame[train], config.folds, config.seed)
-    unverified = (frame[train]["verified"] == "0").sum()
-    if config.rounds > 0 and unverified == 0:
-        raise DataError(
-            "There is nothing to verify:", ["every training label is marked as verified"], "Set rounds=0 to only train."
+    frame = frame[COLUMNS].sort_values(["split", "clip_id"], ascending=[False, True])
+    manifest = Manifest(frame.reset_index(drop=True), classes, root, rows.problems, truth)
+    twins = manifest.train["content_hash"].duplicated(keep=False).sum()
+    if twins:
+        note = "a fold trains on none whose twin it holds out"
+        console.print(
+            f"[yellow]same audio:[/] {twins} training clips are byte for byte another one; {note}", soft_wrap=True
         )
+    return manifest
+
+
+def refuse(rows: Rows, problems: list[str], skip: bool) -> None:
+    """Raise DataError with everything that is wrong; with `skip`, only where leaving rows out does not help."""
+    skipped = rows.problems
+    if problems or (skipped and not skip):
+        found = [*map(str, skipped), *problems]
+        advice = "Correct these, or set data.on_bad_clip=skip to leave out rows and files that cannot be used."
+        raise DataError(f"{len(found)} problems in the data set:", found, advice)
+    if skipped:
+        console.print(f"[yellow]left out:[/] {len(skipped)} rows or files that cannot be used (see summary.json)")
+
+
+def plan_folds(rows: Rows, classes: list[str], config: TrainConfig) -> pd.DataFrame:
+    """Return the usable rows with their fold, "" for test clips; raises DataError where folds cannot be made."""
+    frame = rows.usable
+    train = frame[frame["split"] == "train"]
+    problems = [
+        f"none of the {n} {split} clips can be used"
+        for split, n in rows.frame[rows.frame["label"] != ""]["split"].value_counts().items()
+        if split in ("train", "test") and not (frame["split"] == split).any()
+    ]
+    if train.empty and not problems:
+        problems = ["there are no training clips"]
+    if len(classes) < 2:
+        problems.append(f"there is nothing to tell apart: {len(classes)} classes ({', '.join(classes)})")
+    if config.rounds > 0 and not train.empty and not (train["verified"] == "0").any():
+        problems.append("there is nothing to verify: every training label is verified (set rounds=0 to only train)")
+    fold = None if train.empty else gathered(problems, lambda: assign_folds(train, config.folds, config.seed, classes))
+    if problems or fold is None:
+        raise DataError("Folds cannot be made:", problems)
     return frame.assign(fold=fold.astype(str).reindex(frame.index).fillna(""))
 
 
-def _truth(config: TrainConfig, root: Path) -> pd.Series | None:
+def _scan(rows: Rows, root: Path, config: TrainConfig) -> dict[Path, Scan]:
+    return scan_files([root / p for p in rows.readable["path"]], Path(config.cache_dir), config.hardware.workers)
+
+
+def _leave_out(rows: Rows, root: Path, scans: dict[Path, Scan], skip: bool) -> list[str]:
+    """Blame rows for their files; return a problem per missing folder where rows are not to be skipped one by one."""
+    frame = rows.readable
+    scan = pd.Series([scans[root / path] for path in frame["path"]], index=frame.index, dtype=object)
+    missing = scan.map(lambda s: s.problem == MISSING).astype(bool)
+    # The challenge's test table names thousands of clips that nobody scores, and not every copy has their audio.
+    rows.left_out |= set(frame.index[missing & (frame["split"] == "test") & (frame["label"] == "")])
+    folders: Counter[Path] = Counter()
+    if not skip:
+        parents = pd.Series([(root / path).parent for path in frame["path"]], index=frame.index, dtype=object)
+        absent = {folder for folder in set(parents[missing]) if not folder.is_dir()}
+        in_absent = missing & parents.isin(absent) & ~frame.index.isin(rows.left_out)
+        folders.update(parents[in_absent])
+        rows.left_out |= set(frame.index[in_absent])
+    bad = scan.map(lambda s: s.problem != "").astype(bool) & ~frame.index.isin(rows.left_out)
+    rows.blame(bad, scan.map(lambda s: s.problem))
+    return [
+        f"{folder}: there is no such folder, and {n} rows name files in it" for folder, n in sorted(folders.items())
+    ]
+
+
+def _truth(config: TrainConfig, root: Path, rows: Rows) -> pd.Series | None:
     data = config.data
     if data.name == "synthetic" and data.truth is None:
         return read_labels(root / "truth.csv", "fname", "label")
-    return None if data.truth is None else read_truth(data.truth, root, data)
+    if data.truth is None:
+        return None
+    truth = read_truth(data.truth, root, data)
+    if not rows.frame["clip_id"].isin(truth.index).any():
+        raise DataError(
+            "The table of right labels is of other clips:",
+            [f"data.truth={data.truth}: its {data.columns.clip} names none of the clips"],
+        )
+    return truth
 
 
 def read_truth(name: str, root: Path, data: Data) -> pd.Series:

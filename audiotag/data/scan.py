@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,8 @@ from audiotag.files import write_parquet
 from audiotag.randomness import key
 
 SAVE_EVERY_S = 10.0
+FORMAT = 1  # to be raised when the same file would be judged otherwise
+MISSING = "there is no such file"
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,18 @@ class Scan:
     problem: str = ""
 
 
+SCAN_FIELDS = [entry.name for entry in fields(Scan)]
+
+
 def scan_files(paths: list[Path], cache_dir: Path, workers: int | None) -> dict[Path, Scan]:
     """Return a scan of every file; files that have not changed since an earlier scan are not read again."""
-    cache = cache_dir / "scans" / f"{key(*sorted({str(path.parent) for path in paths})):016x}.parquet"
+    cache = cache_dir / "scans" / f"{key(FORMAT, *sorted({str(path.parent) for path in paths})):016x}.parquet"
     known = _load(cache)
     states = [_state(path) for path in paths]
     todo = [state for state in states if not state.problem and state not in known]
     saved_s = time.monotonic()
     for scan in in_order(_scan, todo, workers, "Reading audio files"):
-        known[_state(Path(scan.path))] = scan
+        known[_unread(scan)] = scan
         if time.monotonic() - saved_s > SAVE_EVERY_S:
             _save(cache, known)
             saved_s = time.monotonic()
@@ -48,28 +53,43 @@ def scan_files(paths: list[Path], cache_dir: Path, workers: int | None) -> dict[
 
 
 def _state(path: Path) -> Scan:
-    if not path.is_file():
-        why = "there is no such file" if not path.exists() else "this is not a file"
-        return Scan(str(path), 0, 0, 0, problem=why)
-    stat = path.stat()
+    try:
+        if not path.is_file():
+            return Scan(str(path), 0, 0, 0, problem=MISSING if not path.exists() else "this is not a file")
+        stat = path.stat()
+    except OSError as error:  # such as a name longer than the file system allows
+        return Scan(str(path), 0, 0, 0, problem=str(error.strerror))
     return Scan(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _unread(scan: Scan) -> Scan:
+    return Scan(scan.path, scan.size, scan.mtime_ns, scan.ctime_ns)
 
 
 def _scan(state: Scan) -> Scan:
     path = Path(state.path)
-    content_hash = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return replace(state, problem=f"it cannot be read: {error.strerror}")
+    content_hash = hash_of(content)
     try:
         wave, rate_hz = decode(path)
     except AudioError as error:
-        return Scan(state.path, state.size, state.mtime_ns, state.ctime_ns, content_hash, problem=str(error))
-    return Scan(state.path, state.size, state.mtime_ns, state.ctime_ns, content_hash, len(wave) / rate_hz)
+        return replace(state, content_hash=content_hash, problem=str(error))
+    return replace(state, content_hash=content_hash, duration_s=len(wave) / rate_hz)
+
+
+def hash_of(content: bytes) -> str:
+    """Return what an audio file's content is known by."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _load(cache: Path) -> dict[Scan, Scan]:
     if not cache.is_file():
         return {}
-    scans = [Scan(**row) for row in pd.read_parquet(cache).to_dict("records")]
-    return {Scan(s.path, s.size, s.mtime_ns, s.ctime_ns): s for s in scans}
+    scans = [Scan(*row) for row in pd.read_parquet(cache)[SCAN_FIELDS].itertuples(index=False)]
+    return {_unread(scan): scan for scan in scans}
 
 
 def _save(cache: Path, known: dict[Scan, Scan]) -> None:

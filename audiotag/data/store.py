@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from audiotag.config import Features
 from audiotag.data.manifest import Manifest
+from audiotag.data.scan import hash_of
 from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
@@ -30,7 +32,8 @@ from audiotag.features.spectrogram import FrontEnd, build_front_end
 from audiotag.files import write_json
 
 FRAMES, INDEX, INFO = "frames.f16", "index.csv", "store.json"
-INDEX_COLUMNS = ["content_hash", "start", "frames", "silent"]
+HEADER = b"content_hash,start,frames,silent\n"
+INDEX_LINE = re.compile(rb"([0-9a-f]+),([0-9]+),([0-9]+),[01]\n")
 FORMAT = 1  # to be raised when the file's layout or the audio path changes
 
 
@@ -104,7 +107,7 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
-            others = [other for other in folder.parent.glob(f"{prefix}-*") if (other / INFO).is_file()]
+            others = [other for other in sorted(folder.parent.glob(f"{prefix}-*")) if _is_store(other)]
             _build(folder, manifest, clips, features, front_end, [Store(other) for other in others], workers)
             # The folder is renamed last: a store is whole or not there.
             write_json(
@@ -135,6 +138,10 @@ def _unfinished(folder: Path) -> Path:
     return folder.with_suffix(".unfinished")
 
 
+def _is_store(folder: Path) -> bool:
+    return not folder.suffix and (folder / INFO).is_file()
+
+
 def _build(
     folder: Path,
     manifest: Manifest,
@@ -144,29 +151,43 @@ def _build(
     others: list[Store],
     workers: int | None,
 ) -> None:
-    _check_space(folder.parent, clips["duration_s"].sum() * front_end.frames_per_second * front_end.bands * 2)
     writer = _Writer(_unfinished(folder), front_end.bands)
     todo = clips[~clips["content_hash"].isin(writer.written)]
-    for other in others:
-        held = todo["content_hash"].isin(other.index.index)
-        for content_hash in todo[held]["content_hash"]:
-            writer.append(content_hash, *_from_store(other, content_hash))
-        todo = todo[~held]
+    _check_space(folder.parent, todo["duration_s"].sum() * front_end.frames_per_second * front_end.bands * 2)
+    held = {content_hash: other for other in others for content_hash in other.index.index}
+    new = todo[~todo["content_hash"].isin(held.keys())]
+    items = [(manifest.root / path, of) for path, of in zip(new["path"], new["content_hash"], strict=True)]
     one = functools.partial(_compute, features=features)
-    paths = [manifest.root / path for path in todo["path"]]
-    computed = in_order(one, paths, workers, f"Computing spectrograms {features.front_end}")
-    for content_hash, (frames, silent) in zip(todo["content_hash"], computed, strict=True):
-        writer.append(content_hash, frames, silent)
-    writer.close()
+    computed = in_order(one, items, workers, f"Computing spectrograms {features.front_end}")
+    try:
+        # Always in the same order, so that the file's bytes depend on its key alone.
+        for content_hash in todo["content_hash"]:
+            other = held.get(content_hash)
+            writer.append(content_hash, *(next(computed) if other is None else _from_store(other, content_hash)))
+        writer.close()
+    except OSError as error:
+        raise AudiotagError(
+            f"{folder}: the spectrogram store cannot be written: {error.strerror}. Make room, or set cache_dir= to "
+            "another disk; what is there already will be used"
+        ) from error
+    finally:
+        computed.close()
 
 
-def _compute(path: Path, features: Features) -> tuple[np.ndarray, bool]:
+def _compute(item: tuple[Path, str], features: Features) -> tuple[np.ndarray, bool]:
+    path, content_hash = item
     torch.set_num_threads(1)  # one clip is too little work to share; the processes share the clips
+    try:
+        unchanged = hash_of(path.read_bytes()) == content_hash
+    except OSError as error:
+        raise AudiotagError(f"{path} cannot be read any more: {error.strerror}") from error
+    if not unchanged:
+        raise AudiotagError(f"{path} changed while the data set was read: start again")
     return spectrogram(path, features)
 
 
 def _from_store(store: Store, content_hash: str) -> tuple[np.ndarray, bool]:
-    start, frames, silent = store.index.loc[content_hash, ["start", "frames", "silent"]].astype(int)
+    start, frames, silent = store.index.loc[content_hash, ["start", "frames", "silent"]].to_numpy(np.int64)
     return store.excerpts.frames[start : start + frames].numpy(), bool(silent)
 
 
@@ -174,8 +195,8 @@ def _check_space(folder: Path, needed_bytes: float) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if needed_bytes > free_bytes:
         raise AudiotagError(
-            f"{folder}: the spectrogram store needs {needed_bytes / 1e9:.1f} GB and {free_bytes / 1e9:.1f} GB are free: "
-            "make room, or set cache_dir= to a larger disk"
+            f"{folder}: the spectrogram store needs {needed_bytes / 1e9:.1f} GB, and {free_bytes / 1e9:.1f} GB are "
+            "free: make room, or set cache_dir= to a larger disk"
         )
 
 
@@ -184,36 +205,22 @@ class _Writer:
 
     def __init__(self, folder: Path, bands: int) -> None:
         folder.mkdir(exist_ok=True)
-        self.frames_path, self.index_path = folder / FRAMES, folder / INDEX
-        whole = self._whole_lines(bands)
-        self.written = {line.split(",")[0] for line in whole}
-        end = sum(int(line.split(",")[2]) for line in whole)
-        self._end = end
-        # What a kill left half-written after the last whole line is cut off.
-        self.frames = open(self.frames_path, "ab")  # noqa: SIM115 - open for as long as the writer
-        self.frames.truncate(end * bands * 2)
-        self.index = open(self.index_path, "w", encoding="utf-8")  # noqa: SIM115
-        self.index.writelines([",".join(INDEX_COLUMNS) + "\n", *whole])
-        self.index.flush()
-
-    def _whole_lines(self, bands: int) -> list[str]:
-        if not self.index_path.is_file() or not self.frames_path.is_file():
-            return []
-        held_frames = self.frames_path.stat().st_size // (bands * 2)
-        lines = self.index_path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
-        whole = []
-        for line in lines:
-            fields = line.split(",")
-            if not line.endswith("\n") or len(fields) != 4 or int(fields[1]) + int(fields[2]) > held_frames:
-                break
-            whole.append(line)
-        return whole
+        lines = _whole_lines(folder, bands)
+        clips = [match for line in lines if (match := INDEX_LINE.fullmatch(line))]
+        self.written = {match[1].decode() for match in clips}
+        self._end = sum(int(match[3]) for match in clips)
+        # What a kill left half-written is cut off; nothing before it is written again, or a kill here would lose it.
+        self.frames, self.index = open(folder / FRAMES, "ab"), open(folder / INDEX, "ab")  # noqa: SIM115
+        self.frames.truncate(self._end * bands * 2)
+        self.index.truncate(sum(map(len, lines)))
+        if not lines:
+            self.index.write(HEADER)
 
     def append(self, content_hash: str, frames: np.ndarray, silent: bool) -> None:
         """Add one clip, frames (T, F)."""
         self.frames.write(np.ascontiguousarray(frames).tobytes())
         self.frames.flush()
-        self.index.write(f"{content_hash},{self._end},{len(frames)},{int(silent)}\n")
+        self.index.write(f"{content_hash},{self._end},{len(frames)},{int(silent)}\n".encode())
         self.index.flush()
         self._end += len(frames)
 
@@ -223,3 +230,20 @@ class _Writer:
             file.flush()
             os.fsync(file.fileno())
             file.close()
+
+
+def _whole_lines(folder: Path, bands: int) -> list[bytes]:
+    """Return the lines of an unfinished index, header first, up to one that is torn or whose frames are not there."""
+    if not (folder / INDEX).is_file() or not (folder / FRAMES).is_file():
+        return []
+    held_frames = (folder / FRAMES).stat().st_size // (bands * 2)
+    lines = (folder / INDEX).read_bytes().splitlines(keepends=True)
+    end = 0
+    for at, line in enumerate(lines):
+        match = INDEX_LINE.fullmatch(line)
+        if at == 0 and line == HEADER:
+            continue
+        if at == 0 or match is None or int(match[2]) != end or end + int(match[3]) > held_frames:
+            return lines[:at]
+        end += int(match[3])
+    return lines

@@ -7,6 +7,7 @@ import difflib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,7 +76,9 @@ class Rows:
     def problems(self) -> list[Problem]:
         """What is wrong, one problem per row, in the order of the tables."""
         rows = self.frame[["path", "where"]].to_dict("index")
-        return [Problem(rows[row]["path"], "; ".join(why), rows[row]["where"]) for row, why in sorted(self.faults.items())]
+        return [
+            Problem(rows[row]["path"], "; ".join(why), rows[row]["where"]) for row, why in sorted(self.faults.items())
+        ]
 
 
 def read_tables(
@@ -91,10 +94,10 @@ def read_tables(
             "The data set's tables cannot be read:", missing, "data.root must be the folder of the data set."
         )
     problems: list[str] = []
-    read = [gathered(problems, lambda s=source: _read_source(s, columns, group, root)) for source in sources]  # type: ignore[misc]
+    read = [gathered(problems, partial(_read_source, source, columns, group, root)) for source in sources]
+    tables = [table for table in read if table is not None]
     if problems:
         raise DataError("The data set's tables cannot be read:", problems)
-    tables = [table for table in read if table is not None]
     rows = Rows(pd.concat([table for table, _ in tables], ignore_index=True))
     _blame_malformed(rows, pd.concat([malformed for _, malformed in tables], ignore_index=True))
     known = sorted(classes) if classes is not None else _labels_of(rows.readable)
@@ -175,7 +178,7 @@ def _require(path: Path, table: pd.DataFrame, wanted: dict[str, str | None]) -> 
     there = list(table.columns)
     problems = []
     for setting, column in wanted.items():
-        if column is None or there.count(column) == 1:
+        if not column or there.count(column) == 1:
             continue
         near = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
         hint = f"; did you mean {setting}={near[0]}?" if near else ""
@@ -200,7 +203,7 @@ def _read_source(
     _require(source.table, table, wanted)
 
     def values(column: str | None, otherwise: str) -> pd.Series:
-        return table[column] if column in table else pd.Series(otherwise, index=table.index, dtype=str)
+        return table[column] if column and column in table else pd.Series(otherwise, index=table.index, dtype=str)
 
     rows = pd.DataFrame(
         {
@@ -249,7 +252,7 @@ def _blame_values(rows: Rows, classes: list[str]) -> None:
 
 def _unknown_label(label: str, classes: list[str]) -> str:
     near = difflib.get_close_matches(label, classes, n=1)
-    return f"unknown label {label}" + (f" (did you mean {near[0]}?)" if near else ", no training clip has it")
+    return f"unknown label {label}" + (f" (did you mean {near[0]}?)" if near else ", none of the classes")
 
 
 def _normal(frame: pd.DataFrame) -> pd.DataFrame:

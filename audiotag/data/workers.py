@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
 from audiotag.console import progress
+from audiotag.errors import AudiotagError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,8 +24,13 @@ def worker_count(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if workers is None else workers
 
 
-def in_order(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str) -> Iterator[Result]:
-    """Yield work(item) for every item, in order, computed by `workers` processes (0: in this one)."""
+def in_order(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str
+) -> Generator[Result, None, None]:
+    """Yield work(item) for every item, in order, computed by `workers` processes (0: in this one).
+
+    Raises what work raises, and AudiotagError where a process ends of itself.
+    """
     count = min(worker_count(workers), len(items) // 8)  # starting a process costs more than a few clips
     with progress() as bar:
         task = bar.add_task(what, total=len(items))
@@ -43,6 +50,9 @@ def _pooled(work: Callable[[Item], Result], items: Sequence[Item], count: int) -
                 done = pending.popleft()
                 pending.extend(pool.submit(work, item) for item in islice(waiting, 1))
                 yield done.result()
+        except BrokenProcessPool as error:
+            advice = "out of memory? Set hardware.workers= lower"
+            raise AudiotagError(f"A process that reads audio ended without an answer ({advice})") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -58,8 +58,9 @@ def print_scores(scores: Scores, folds: dict[int, Scores], title: str) -> None:
     if len(folds) > 1:
         percents, maps = [100 * s.accuracy for s in folds.values()], [s.map3 for s in folds.values()]
         console.print(
-            f"Mean of the folds' networks: accuracy {statistics.fmean(percents):.3f} ± {statistics.pstdev(percents):.3f} %"
-            f", MAP@3 {statistics.fmean(maps):.4f} ± {statistics.pstdev(maps):.4f}"
+            "Mean of the folds' networks: "
+            f"accuracy {statistics.fmean(percents):.3f} ± {statistics.pstdev(percents):.3f} %, "
+            f"MAP@3 {statistics.fmean(maps):.4f} ± {statistics.pstdev(maps):.4f}"
         )
 
 

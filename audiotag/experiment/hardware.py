@@ -7,6 +7,7 @@ import os
 import torch
 
 from audiotag.config import Hardware
+from audiotag.errors import AudiotagError
 
 
 def set_threads(hardware: Hardware) -> None:
@@ -15,7 +16,9 @@ def set_threads(hardware: Hardware) -> None:
 
 
 def choose_device(hardware: Hardware) -> torch.device:
-    """Return the device that the configuration asks for, or the GPU if there is one."""
+    """Return the device that the configuration asks for, or the GPU if there is one; raises AudiotagError."""
+    if hardware.accelerator == "gpu" and not torch.cuda.is_available():
+        raise AudiotagError("hardware.accelerator=gpu: PyTorch finds no GPU here; leave it at auto, or set cpu")
     gpu = torch.cuda.is_available() and hardware.accelerator != "cpu"
     return torch.device("cuda" if gpu else "cpu")
 

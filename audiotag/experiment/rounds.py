@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -9,15 +10,16 @@ from typing import Any
 
 from audiotag.config import TrainConfig
 from audiotag.console import console, progress
-from audiotag.data.manifest import Manifest, build_manifest, save_manifest, save_truth
+from audiotag.data.manifest import Manifest, build_manifest, data_root, save_truth
 from audiotag.data.store import Store, build_store
 from audiotag.errors import RunError
 from audiotag.experiment.cells import build_network, fit_cell, schedule
+from audiotag.experiment.hardware import choose_device
 from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.experiment.summary import print_summary, write_summary
 from audiotag.experiment.warnings_log import warnings_to
-from audiotag.files import write_json
+from audiotag.files import csv_text, write_json, write_text
 
 
 def run_experiment(config: TrainConfig) -> float | None:
@@ -28,6 +30,9 @@ def run_experiment(config: TrainConfig) -> float | None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its notes on devices, at every fit
     started_s = time.monotonic()
     assert config.run is not None
+    choose_device(config.hardware)  # refuses one that is not there
+    # Absolute, so that the run can be read from any working folder.
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder = find_run(config.run, config.runs_dir)
     manifest, store = prepare(config, folder)
     with warnings_to(folder.path / "warnings.log"):
@@ -59,24 +64,18 @@ def prepare(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
 
 def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
     """Write the manifest and class list, or refuse data that changed since the run began; raises RunError."""
-    temporary = RunFolder(folder.path / ".now")
-    save_manifest(manifest, temporary.manifest_file)
-    try:
-        if folder.manifest_file.is_file() and folder.config_file.is_file():
-            before, now = (file.read_text(encoding="utf-8").splitlines() for file in
-                           (folder.manifest_file, temporary.manifest_file))
-            changed = len(set(before) ^ set(now))
-            if changed:
-                raise RunError(
-                    f"{folder.path}: the data set has changed since this run began ({changed} rows of manifest.csv differ): "
-                    "give the run another name with run=NAME, or delete the folder"
-                )
-        save_manifest(manifest, folder.manifest_file)
-        save_truth(manifest, folder.path / "truth.csv")
-        write_json(folder.path / "classes.json", manifest.classes)
-    finally:
-        temporary.manifest_file.unlink()
-        temporary.path.rmdir()
+    text = csv_text(manifest.frame)
+    if folder.manifest_file.is_file() and folder.config_file.is_file():
+        before = folder.manifest_file.read_text(encoding="utf-8")
+        changed = len(set(before.splitlines()) ^ set(text.splitlines()))
+        if changed:
+            raise RunError(
+                f"{folder.path}: the data set has changed since this run began ({changed} rows of manifest.csv differ): "
+                "give the run another name with run=NAME, or delete the folder"
+            )
+    write_text(folder.manifest_file, text)
+    save_truth(manifest, folder.path / "truth.csv")
+    write_json(folder.path / "classes.json", manifest.classes)
 
 
 def run_cells(config: TrainConfig, folder: RunFolder, manifest: Manifest, store: Store) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
-from audiotag.config import PredictConfig
+from audiotag.config import Hardware, PredictConfig
 from audiotag.console import console
 from audiotag.errors import AudiotagError, DataError
 from audiotag.evaluation.metrics import Scores, ranking, score_posteriors
@@ -71,9 +71,10 @@ def predict(config: PredictConfig) -> Path:
     # A split is heard as validation and the original's evaluation hear it; of other recordings all is wanted.
     is_cut = config.split is not None if config.cut is None else config.cut
     hearing = Hearing(folder.config.features, config.windows, is_cut)
-    labelled = label(found.recordings, networks, hearing, config.hardware.workers)
+    labelled = label(found.recordings, networks, hearing, _workers(config.hardware, networks))
 
-    _refuse_unread(labelled, config)
+    n_asked = len(found.recordings)
+    _refuse_unread(labelled, n_asked, config)
     table = predictions_table(labelled, folder.classes, config.top)
     write_csv(out, table)
     if config.split is not None:
@@ -82,7 +83,7 @@ def predict(config: PredictConfig) -> Path:
         _print_labels(table)
     _print_rest(found, labelled, out, round_, folds)
     if labelled.problems:
-        counts = f"{len(labelled.problems)} of {len(found.recordings)}"
+        counts = f"{len(labelled.problems)} of {n_asked}"
         raise DataError(f"{counts} recordings cannot be read (the others are labelled):", labelled.problems)
     return out
 
@@ -161,9 +162,17 @@ def _find(config: PredictConfig, folder: RunFolder, folds: Sequence[int], round_
     return found
 
 
-def _refuse_unread(labelled: Labelled, config: PredictConfig) -> None:
+def _workers(hardware: Hardware, networks: Networks) -> int | None:
+    """Return the number of processes to compute spectrograms; by default none on a CPU, whose cores the networks use.
+
+    Threads of a network that share their cores with processes wait for each other: 100 times as slow was measured.
+    """
+    return 0 if hardware.workers is None and networks.device.type == "cpu" else hardware.workers
+
+
+def _refuse_unread(labelled: Labelled, n_asked: int, config: PredictConfig) -> None:
     if labelled.problems and config.split is not None:
-        counts = f"{len(labelled.problems)} clips of the split"
+        counts = f"{len(labelled.problems)} of {n_asked} clips of the split"
         raise DataError(f"{counts} cannot be read; nothing is written:", labelled.problems)
     if not labelled.recordings:
         raise DataError("None of the recordings can be read; nothing is written:", labelled.problems)
@@ -199,10 +208,11 @@ def _print_labels(table: pd.DataFrame) -> None:
 
 def _print_rest(found: Found, labelled: Labelled, out: Path, round_: int, folds: Sequence[int]) -> None:
     if found.passed_over:
-        console.print(f"{len(found.passed_over)} other files in the folders were passed over")
+        console.print(f"Files in the folders that are no recordings, passed over: {len(found.passed_over)}")
     if labelled.silent:
         names = ", ".join(labelled.silent[:5]) + (", ..." if len(labelled.silent) > 5 else "")
-        console.print(f"[yellow]silent:[/] {len(labelled.silent)} recordings are silent throughout: {escape(names)}")
+        note = f"[yellow]silent[/], or loud for too short a time: {len(labelled.silent)} of them, {escape(names)}"
+        console.print(note, soft_wrap=True)
     asked = f"fold {folds[0]}" if len(folds) == 1 else f"folds {folds[0]} to {folds[-1]}"
-    console.print(f"{len(labelled.recordings)} recordings labelled by round {round_}, {asked}")
+    console.print(f"Labelled: {len(labelled.recordings)} of {len(found.recordings)}, by round {round_}, {asked}")
     console.print(f"Predictions: {escape(str(out))}", soft_wrap=True)

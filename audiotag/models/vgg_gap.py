@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from audiotag.errors import AudiotagError
 
-BATCH_NORM = {"momentum": 0.1, "eps": 1e-4}  # of the original
+MOMENTUM, EPSILON = 0.1, 1e-4  # of batch norm, as in the original
 
 
 class VggGap(nn.Module):
@@ -78,7 +77,8 @@ def count_numbers(network: nn.Module) -> int:
 
 def _conv(n_in: int, n_out: int, size: int = 3, stride: int = 1, padding: int | None = None) -> list[nn.Module]:
     padding = size // 2 if padding is None else padding
-    return [nn.Conv2d(n_in, n_out, size, stride, padding, bias=False), nn.BatchNorm2d(n_out, **BATCH_NORM), nn.ReLU()]
+    convolution = nn.Conv2d(n_in, n_out, size, stride, padding, bias=False)
+    return [convolution, nn.BatchNorm2d(n_out, EPSILON, MOMENTUM), nn.ReLU()]
 
 
 def _along(value: object, axis: int) -> int:

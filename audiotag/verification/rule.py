@@ -25,6 +25,8 @@ def decide(
         raise ValueError(f"posteriors {posteriors.shape} do not belong to labels {labels.shape}")
     if not np.isfinite(posteriors).all():
         raise ValueError("posteriors hold values that are not finite")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < posteriors.shape[1]):
+        raise ValueError(f"labels must lie in 0 to {posteriors.shape[1] - 1}")
     given = posteriors[np.arange(len(labels)), labels]
     reasons = np.full(len(labels), ACCEPTED, dtype=object)
     if threshold is not None:

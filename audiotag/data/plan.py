@@ -1,0 +1,87 @@
+"""Folds from tables alone, with no audio there.
+
+usage: python -m audiotag.data.plan data=kaggle data.root=DIR [folds=4] [seed=0] out=folds.csv
+
+Takes the settings of train.py (python train.py --help) and makes the folds that it would make, as long as every row has
+its audio. Writes clip_id, label, verified (1 or 0) and fold of every training clip, and prints how even the folds are.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from rich.table import Table
+
+from audiotag.command import CONF, check_command_line, register, reported
+from audiotag.config import TrainConfig, validate
+from audiotag.console import console
+from audiotag.data.folds import worst_deviation
+from audiotag.data.manifest import plan_folds, read_rows, refuse
+from audiotag.data.tables import gathered
+from audiotag.errors import ConfigError
+from audiotag.files import write_csv
+
+COLUMNS = ["clip_id", "label", "verified", "fold"]
+PARTS = {"verified": ["1"], "unverified": ["0"], "all": ["1", "0"]}
+
+
+def plan(config: TrainConfig) -> pd.DataFrame:
+    """Return the training clips that the tables name (columns `COLUMNS`, fold a number), by clip id.
+
+    Raises DataError with every problem of the tables.
+    """
+    rows, classes, _ = read_rows(config)
+    problems: list[str] = []
+    frame = gathered(problems, lambda: plan_folds(rows, classes, config))
+    refuse(rows, problems, config.data.on_bad_clip == "skip")
+    assert frame is not None
+    train = frame[frame["split"] == "train"][COLUMNS].sort_values("clip_id", ignore_index=True)
+    return train.assign(fold=train["fold"].astype(int))
+
+
+def configure(arguments: list[str]) -> TrainConfig:
+    """Compose settings of the command line as train.py does; raises ConfigError."""
+    check_command_line(TrainConfig, arguments)
+    register(TrainConfig, "train_schema")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return validate(compose("train", arguments), TrainConfig)
+        except HydraException as error:
+            raise ConfigError("The configuration cannot be composed:", [str(error)]) from error
+
+
+def show(clips: pd.DataFrame, folds: int) -> None:
+    """Print clips per fold, and how far the folds are from even."""
+    table = Table("Fold", *(name.capitalize() for name in PARTS), "Classes")
+    for fold in range(folds):
+        held_out = clips[clips["fold"] == fold]
+        counts = [held_out["verified"].isin(flags).sum() for flags in PARTS.values()]
+        table.add_row(str(fold), *map(str, counts), str(held_out["label"].nunique()))
+    console.print(table)
+    worst = {name: worst_deviation(clips[clips["verified"].isin(flags)], folds) for name, flags in PARTS.items()}
+    shown = ", ".join(f"{clips_off:.2f} ({name})" for name, clips_off in worst.items())
+    console.print(f"{len(clips)} clips, {clips['label'].nunique()} classes", soft_wrap=True)
+    console.print(f"Most clips of a class by which a fold differs from the class's even share: {shown}", soft_wrap=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Make, print and write the folds."""
+    if not arguments or {"--help", "-h"} & set(arguments):
+        print((__doc__ or "").strip())
+        return
+    outs = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
+    if len(outs) != 1 or not outs[0]:
+        raise ConfigError("The folds have no place to be written to:", ["give one out=FILE.csv"])
+    config = configure([argument for argument in arguments if not argument.startswith("out=")])
+    clips = plan(config)
+    show(clips, config.folds)
+    write_csv(Path(outs[0]), clips)
+    console.print(f"Folds: {outs[0]}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    reported(lambda: main(sys.argv[1:]))

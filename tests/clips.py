@@ -1,0 +1,77 @@
+"""Small folders of recordings in the challenge's layout, and settings to read them with."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+import soundfile
+
+from audiotag.config import Columns, Data, Hardware, TrainConfig
+
+TOP = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("AUDIOTAG_SHARED", TOP.parent / "shared"))
+RATE_HZ = 32_000
+EXAMPLES = hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
+HEADER = ("fname", "label", "manually_verified")
+
+
+def shared_data(name: str) -> Path:
+    """Return a folder of real data; skips the test where it is not there."""
+    folder = SHARED / "data" / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there (AUDIOTAG_SHARED names another place)")
+    return folder
+
+
+def sound(seed: int, seconds: float = 0.1) -> np.ndarray:
+    """Make noise (samples,) that no other seed makes."""
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * RATE_HZ)).astype(np.float32)
+
+
+def write_sound(path: Path, seed: int, seconds: float = 0.1) -> Path:
+    """Write a recording, folders included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound(seed, seconds), RATE_HZ, subtype="PCM_16")
+    return path
+
+
+def write_table(path: Path, rows: Iterable[Sequence[Any]], header: Sequence[str] = HEADER) -> Path:
+    """Write a table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return path
+
+
+def make_folder(
+    root: Path,
+    classes: Sequence[str] = ("Bark", "Meow"),
+    verified: int = 4,
+    unverified: int = 4,
+    lengths_s: Sequence[float] = (0.1,),
+) -> list[tuple[str, str, int]]:
+    """Make a folder in the challenge's layout, training clips only; return the rows of its table."""
+    rows = []
+    for at, label in enumerate(classes):
+        for i in range(verified + unverified):
+            name = f"{label.lower()}{i:02d}.wav"
+            seed = 1000 * at + i
+            write_sound(root / "audio_train" / name, seed, lengths_s[seed % len(lengths_s)])
+            rows.append((name, label, int(i < verified)))
+    write_table(root / "train.csv", rows)
+    return rows
+
+
+def settings(root: Path, cache_dir: Path, name: str = "kaggle", **data: Any) -> TrainConfig:
+    """Return the configuration of a run over a folder, in this process only."""
+    given = {"columns": Columns(usage="usage"), **data}
+    return TrainConfig(
+        cache_dir=str(cache_dir), data=Data(name=name, root=str(root), **given), hardware=Hardware(workers=0)
+    )

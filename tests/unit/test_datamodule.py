@@ -1,0 +1,362 @@
+"""Batches of a cell: no leak, every clip once an epoch, and draws that depend on (seed, round, fold, epoch) alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiotag.config import Features
+from audiotag.data import datamodule
+from audiotag.data.datamodule import (
+    CellClips,
+    Draw,
+    ExcerptSampler,
+    FoldDataModule,
+    LeakError,
+    WholeClips,
+    cell_clips,
+    cut,
+)
+from audiotag.data.manifest import Manifest, build_manifest
+from audiotag.data.store import Store, build_store
+from tests.clips import EXAMPLES, make_folder, settings
+
+FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
+KEYS = (0, 0, 1)  # seed, round, fold
+TWIN = "twin.wav"
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """32 clips of 2 classes, 0.02 to 0.3 s, and one more that is a verified clip's audio under another name."""
+    root = tmp_path_factory.mktemp("data") / "set"
+    make_folder(root, verified=8, unverified=8, lengths_s=(0.02, 0.05, 0.1, 0.3, 0.15))
+    shutil.copy(root / "audio_train" / "bark00.wav", root / "audio_train" / TWIN)
+    with open(root / "train.csv", "a") as table:
+        table.write(f"{TWIN},Meow,0\n")
+    return build_manifest(settings(root, root.parent / "cache"))
+
+
+@pytest.fixture(scope="module")
+def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return build_store(manifest, FEATURES, tmp_path_factory.mktemp("cache"), 0)
+
+
+def make_data(manifest: Manifest, store: Store, **changes: Any) -> FoldDataModule:
+    arguments: dict[str, Any] = {
+        "clips": cell_clips(manifest, 0, KEYS[2], set(), train_on_all=False),
+        "classes": manifest.classes,
+        "store": store,
+        "features": FEATURES,
+        "batch_size": 5,
+        "valid_batch_size": 3,
+        "mixup_alpha": 0.3,
+        "keys": KEYS,
+    }
+    return FoldDataModule(**{**arguments, **changes})
+
+
+def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all((np.asarray(one[k]) == np.asarray(other[k])).all() for k in one)
+
+
+# The clips of a cell
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_round_0_trains_on_everything_outside_the_fold(manifest, fold):
+    clips = cell_clips(manifest, 0, fold, set(), train_on_all=False)
+    train = manifest.train
+    assert set(clips.valid.index) == set(train.index[(train["fold"] == fold) & (train["verified"] == "1")])
+    assert set(clips.unverified.index) == set(train.index[(train["fold"] == fold) & (train["verified"] == "0")])
+    outside = set(train.index[train["fold"] != fold])
+    twins = {"bark00.wav", TWIN}
+    assert set(clips.train.index) | (outside & twins) == outside
+    assert not clips.train.index.duplicated().any()
+    clips.check_no_leak(set())
+
+
+@pytest.mark.parametrize("round_", [1, 2, 10])
+def test_later_rounds_train_on_verified_and_accepted_clips(manifest, round_):
+    train = manifest.train
+    accepted = set(manifest.unverified.index[::3]) - {TWIN}
+    for fold in range(4):
+        clips = cell_clips(manifest, round_, fold, accepted, train_on_all=False)
+        outside = train[(train["fold"] != fold) & (train["content_hash"] != train.loc[TWIN, "content_hash"])]
+        expected = set(outside.index[(outside["verified"] == "1") | outside.index.isin(accepted)])
+        assert set(clips.train.index) - {"bark00.wav", TWIN} == expected
+        clips.check_no_leak(set())
+
+
+def test_audio_that_is_held_out_is_not_trained_on_under_another_name(manifest):
+    """A network that has learnt the twin by heart would vote from memory."""
+    train = manifest.train
+    assert train.loc[TWIN, "content_hash"] == train.loc["bark00.wav", "content_hash"]
+    apart = train.assign(fold=train["fold"].where(train.index != TWIN, (train.loc["bark00.wav", "fold"] + 1) % 4))
+    frame = apart.reset_index().assign(fold=apart["fold"].astype(str).to_numpy())[list(manifest.frame.columns)]
+    other = dataclasses.replace(manifest, frame=frame)
+    for fold in range(4):
+        for round_, accepted in ((0, set()), (1, {TWIN})):
+            clips = cell_clips(other, round_, fold, accepted, train_on_all=False)
+            held_out = pd.concat([clips.valid, clips.unverified])
+            assert not set(held_out["content_hash"]) & set(clips.train["content_hash"])
+            assert (TWIN in clips.train.index) == (fold not in apart.loc[["bark00.wav", TWIN], "fold"].tolist())
+
+
+def test_train_on_all_holds_nothing_back(manifest):
+    clips = cell_clips(manifest, 0, 2, set(), train_on_all=True)
+    assert set(clips.train.index) == set(manifest.train.index)
+    assert set(clips.valid["fold"]) == {2}
+
+
+def leaky(manifest: Manifest) -> dict[str, tuple[CellClips, set[str], str]]:
+    """Return clips with one leak each, the clips of earlier rounds, and what the error must say."""
+    clean = cell_clips(manifest, 0, 1, set(), train_on_all=False)
+    held = clean.valid.index[0]
+    renamed = clean.valid.iloc[[0]].rename(index={held: "other.wav"}).assign(fold=0)
+    grouped = {name: getattr(clean, name).assign(group="Ann") for name in ("train", "valid")}
+    replace = dataclasses.replace
+    return {
+        "validated on": (
+            replace(clean, train=pd.concat([clean.train, clean.valid])),
+            set(),
+            "held-out clips are trained",
+        ),
+        "voted on": (
+            replace(clean, train=pd.concat([clean.train, clean.unverified])),
+            set(),
+            "held-out clips are trained",
+        ),
+        "earlier round": (clean, {held}, "in an earlier round"),
+        "earlier vote": (clean, {clean.unverified.index[0]}, "in an earlier round"),
+        "audio": (replace(clean, train=pd.concat([clean.train, renamed])), set(), "held-out audio"),
+        "group": (replace(clean, **grouped), set(), "groups"),
+        "selection": (replace(clean, valid=clean.valid.assign(verified="0")), set(), "select a model"),
+        "vote": (replace(clean, unverified=clean.unverified.assign(verified="1")), set(), "vote on are verified"),
+        "nothing": (replace(clean, train=clean.train[:0]), set(), "nothing to train on"),
+    }
+
+
+LEAKS = ["validated on", "voted on", "earlier round", "earlier vote", "audio", "group", "selection", "vote", "nothing"]
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_every_kind_of_leak_is_refused(manifest, leak):
+    clips, earlier, message = leaky(manifest)[leak]
+    with pytest.raises(LeakError, match=message):
+        clips.check_no_leak(earlier)
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_leaks_are_refused_by_optimised_python_too(manifest, leak):
+    """`python -O` drops assertions; the module is compiled as it would compile it."""
+    source = Path(datamodule.__file__)
+    module = types.ModuleType(datamodule.__name__)
+    exec(compile(source.read_text(encoding="utf-8"), source.name, "exec", optimize=2), module.__dict__)
+    clips, earlier, message = leaky(manifest)[leak]
+    with pytest.raises(module.LeakError, match=message):
+        module.CellClips(clips.train, clips.valid, clips.unverified).check_no_leak(earlier)
+
+
+def test_a_clean_cell_and_clips_without_groups_pass(manifest):
+    for fold in range(4):
+        clips = cell_clips(manifest, 0, fold, set(), train_on_all=False)
+        clips.check_no_leak(set(clips.train.index))
+
+
+# What an epoch draws
+
+
+def draws(
+    n: int = 23, batch_size: int = 5, alpha: float = 0.3, keys: tuple[int, ...] = KEYS, epoch: int = 0
+) -> list[Draw]:
+    rows = np.arange(100, 100 + n)
+    sampler = ExcerptSampler(rows, rows % 7, FEATURES, batch_size, alpha, keys)
+    sampler.set_epoch(epoch)
+    found = list(sampler)
+    assert len(found) == len(sampler)
+    return found
+
+
+@EXAMPLES
+@given(st.integers(1, 60), st.integers(2, 9), st.sampled_from([0.0, 0.2]), st.integers(0, 99))
+def test_every_clip_once_an_epoch_with_its_label(n, batch_size, alpha, epoch):
+    found = draws(n, batch_size, alpha, epoch=epoch)
+    assert sorted(np.concatenate([draw["row"] for draw in found])) == list(range(100, 100 + n))
+    assert all(len(draw["row"]) == batch_size for draw in found[:-1])
+    for draw in found:
+        assert (draw["label"] == draw["row"] % 7).all()
+        assert draw.keys() == ({"row", "offset", "label"} if alpha == 0 else MIXED)
+
+
+MIXED = {"row", "offset", "label", "other_row", "other_offset", "other_label", "share"}
+
+
+@EXAMPLES
+@given(st.integers(1, 40), st.integers(2, 9), st.integers(0, 99))
+def test_mixup_partners_are_the_same_excerpts_in_another_order(n, batch_size, epoch):
+    for draw in draws(n, batch_size, epoch=epoch):
+        first = sorted(zip(draw["row"], draw["offset"], draw["label"], strict=True))
+        other = sorted(zip(draw["other_row"], draw["other_offset"], draw["other_label"], strict=True))
+        assert first == other
+        assert draw["share"].dtype == np.float32
+        assert ((draw["share"] >= 0) & (draw["share"] <= 1)).all()
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.3, 1.0])
+def test_shares_are_of_the_beta_distribution(alpha):
+    """Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1))."""
+    shares = np.concatenate([draw["share"] for draw in draws(20_000, 100, alpha)])
+    assert shares.mean() == pytest.approx(0.5, abs=0.015)
+    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
+
+
+def test_offsets_cover_the_clip_to_its_last_excerpt():
+    offsets = np.concatenate([draw["offset"] for epoch in range(40) for draw in draws(epoch=epoch)])
+    assert set(offsets) == set(range(40 - 12 + 1))  # clip_frames - excerpt_frames, inclusive
+    whole = dataclasses.replace(FEATURES, excerpt_frames=40)
+    (only,) = ExcerptSampler(np.arange(4), np.arange(4), whole, 5, 0.0, KEYS)
+    assert set(only["offset"]) == {0}
+
+
+def test_an_epoch_is_drawn_from_seed_round_fold_and_epoch_alone():
+    assert all(map(equal, draws(epoch=3), draws(epoch=3)))
+    again = ExcerptSampler(np.arange(100, 123), np.arange(100, 123) % 7, FEATURES, 5, 0.3, KEYS)
+    for epoch in (0, 7, 3):  # whatever was drawn before
+        again.set_epoch(epoch)
+        last = list(again)
+    assert all(map(equal, last, draws(epoch=3)))
+    others = [
+        draws(keys=keys, epoch=epoch)
+        for keys, epoch in [((1, 0, 1), 3), ((0, 1, 1), 3), ((0, 0, 2), 3), ((0, 0, 1), 2), ((0, 3, 1), 0)]
+    ]
+    orders = {tuple(np.concatenate([draw["row"] for draw in found])) for found in [draws(epoch=3), *others]}
+    assert len(orders) == 6
+
+
+def test_without_mixup_the_excerpts_are_the_same():
+    with_mixup, without = draws(alpha=0.3), draws(alpha=0.0)
+    for one, other in zip(with_mixup, without, strict=True):
+        assert (one["row"] == other["row"]).all()
+        assert (one["offset"] == other["offset"]).all()
+
+
+def test_whole_clips_come_once_in_order():
+    found = list(WholeClips(np.arange(8), np.arange(8) % 3, 3))
+    assert [list(draw["row"]) for draw in found] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert all((draw["offset"] == 0).all() for draw in found)
+    assert len(WholeClips(np.arange(8), np.arange(8), 3)) == 3
+
+
+# Batches
+
+
+class Recorder(pl.LightningModule):
+    """Keeps the batches that reach the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[list[dict[str, torch.Tensor]]] = []
+        self.validated: list[dict[str, torch.Tensor]] = []
+        self.second: list[dict[str, torch.Tensor]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.trained.append([])
+
+    def training_step(self, batch: dict[str, torch.Tensor], batch_index: int) -> torch.Tensor:
+        self.trained[-1].append(batch)
+        return self.weight * 0.0
+
+    def on_validation_epoch_start(self) -> None:
+        self.validated, self.second = [], []
+
+    def validation_step(self, batch: dict[str, torch.Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
+        (self.second if dataloader_idx else self.validated).append(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(data: FoldDataModule, epochs: int, folder: Path) -> Recorder:
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
+    )  # fmt: skip
+    trainer.fit(recorder, datamodule=data)
+    return recorder
+
+
+def on_host(data: FoldDataModule, epoch: int) -> list[dict[str, torch.Tensor]]:
+    """Return an epoch's batches as cut in the host's memory, for a device on which the store does not fit."""
+    data._cutter = None
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_the_network_gets_an_epochs_draws_wherever_they_are_cut(manifest, store, tmp_path):
+    recorder = fit(make_data(manifest, store), 3, tmp_path)
+    for epoch, batches in enumerate(recorder.trained):
+        host = on_host(make_data(manifest, store), epoch)
+        assert len(batches) == len(host)
+        assert all(map(equal, batches, host))
+        assert batches[0]["x"].shape == (5, 1, 128, FEATURES.excerpt_frames)
+    assert not equal(recorder.trained[0][0], recorder.trained[1][0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_cuts_the_same_batches(manifest, store):
+    host = on_host(make_data(manifest, store), 2)
+    data = make_data(manifest, store)
+    data._cutter = store.excerpts.to(torch.device("cuda"))
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(2)
+    for batch, expected in zip(loader, host, strict=True):
+        there = {name: value.cuda() for name, value in batch.items()}
+        made = cut(there, data._cutter, FEATURES.excerpt_frames)
+        assert equal({name: value.cpu() for name, value in made.items()}, expected)
+
+
+def test_validation_hears_whole_verified_clips(manifest, store, tmp_path):
+    data = make_data(manifest, store, validate_unverified=True)
+    recorder = fit(data, 1, tmp_path)
+    for batches, clips in ((recorder.validated, data.clips.valid), (recorder.second, data.clips.unverified)):
+        x = torch.cat([batch["x"] for batch in batches])
+        labels = torch.cat([batch["label"] for batch in batches])
+        assert [manifest.classes[label] for label in labels] == list(clips["label"])
+        assert x.shape == (len(clips), 1, 128, FEATURES.clip_frames)
+        for at, row in enumerate(store.rows(clips)):
+            start, length = int(store.excerpts.starts[row]), int(store.excerpts.lengths[row])
+            clip = store.excerpts.frames[start : start + length].numpy()
+            long = np.tile(clip, (-(-FEATURES.clip_frames // length), 1))[: FEATURES.clip_frames].T
+            np.testing.assert_array_equal(x[at, 0].numpy(), long.astype(np.float32))
+
+
+def test_unverified_clips_are_validated_only_when_asked_for(manifest, store, tmp_path):
+    recorder = fit(make_data(manifest, store), 1, tmp_path)
+    assert recorder.second == []
+    assert sum(len(batch["label"]) for batch in recorder.validated) == len(make_data(manifest, store).clips.valid)
+
+
+def test_excerpts_to_vote_on(manifest, store, tmp_path):
+    data = make_data(manifest, store)
+    fit(data, 1, tmp_path)
+    offsets = np.array([0, 5, 28])
+    row = int(store.rows(data.clips.unverified)[0])
+    expected = store.excerpts.cut(torch.full((3,), row), torch.from_numpy(offsets), FEATURES.excerpt_frames)
+    assert torch.equal(data.excerpts(row, offsets), expected)
+    data._cutter = None  # a store that stays in the host's memory
+    assert torch.equal(data.excerpts(row, offsets), expected)

@@ -1,0 +1,261 @@
+"""Folds: stratified to less than one clip, whatever the order of the rows, and no group in two of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiotag.config import Columns
+from audiotag.data.folds import assign_folds, worst_deviation
+from audiotag.data.manifest import build_manifest
+from audiotag.data.plan import main, plan
+from audiotag.errors import ConfigError, DataError
+from tests.clips import EXAMPLES, TOP, make_folder, settings, shared_data, write_table
+
+
+def clips_of(counts: dict[str, tuple[int, int]], groups: list[str] | None = None) -> pd.DataFrame:
+    """Return clips of classes with (verified, unverified) counts, their ids in no order of class."""
+    rows = [(label, str(1 - at)) for label, both in counts.items() for at in (0, 1) for _ in range(both[at])]
+    ids = np.random.default_rng(len(rows)).permutation(len(rows))
+    frame = pd.DataFrame(rows, columns=["label", "verified"]).assign(clip_id=[f"{i:05d}" for i in ids], group="")
+    if groups is not None:
+        frame["group"] = [groups[i % len(groups)] for i in range(len(frame))]
+    return frame
+
+
+def largest_difference(clips: pd.DataFrame, fold: pd.Series, folds: int) -> float:
+    """Return the most by which a fold's count of a class differs from a fold's even share of it, by counting."""
+    differences = [
+        abs(((clips["label"] == label) & (fold == k)).sum() - (clips["label"] == label).sum() / folds)
+        for label in clips["label"].unique()
+        for k in range(folds)
+    ]
+    return max(differences, default=0.0)
+
+
+def assert_stratified(clips: pd.DataFrame, fold: pd.Series, folds: int) -> None:
+    """Less than one clip per class: among the verified clips, among the unverified ones, and in all."""
+    for part in (clips["verified"] == "1", clips["verified"] == "0", clips["verified"] != ""):
+        assert largest_difference(clips[part], fold[part], folds) < 1
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> tuple[pd.DataFrame, int]:
+    folds = draw(st.integers(2, 6))
+    counts = st.tuples(st.integers(folds, folds + 9), st.integers(0, 15))
+    classes = draw(st.lists(counts, min_size=1, max_size=7))
+    return clips_of({f"class {i}": both for i, both in enumerate(classes)}), folds
+
+
+@EXAMPLES
+@given(data_sets(), st.integers(0, 2**31))
+def test_every_class_is_even_to_less_than_one_clip(data_set, seed):
+    clips, folds = data_set
+    fold = assign_folds(clips, folds, seed)
+    assert set(fold) == set(range(folds)), "each clip in one fold, and no fold empty"
+    assert_stratified(clips, fold, folds)
+
+
+@EXAMPLES
+@given(data_sets(), st.integers(0, 2**31), st.randoms(use_true_random=False))
+def test_order_and_numbering_of_the_rows_do_not_matter(data_set, seed, random):
+    clips, folds = data_set
+    order = list(range(len(clips)))
+    random.shuffle(order)
+    other = clips.iloc[order].reset_index(drop=True)
+    before = pd.Series(assign_folds(clips, folds, seed).to_numpy(), index=clips["clip_id"])
+    after = pd.Series(assign_folds(other, folds, seed).to_numpy(), index=other["clip_id"])
+    assert before.sort_index().equals(after.sort_index())
+
+
+@EXAMPLES
+@given(data_sets(), st.integers(0, 2**31))
+def test_folds_are_of_even_size(data_set, seed):
+    """Left-over clips of many classes do not pile up in one fold."""
+    clips, folds = data_set
+    fold = assign_folds(clips, folds, seed)
+    for verified in ("1", "0"):
+        sizes = fold[clips["verified"] == verified].value_counts().reindex(range(folds), fill_value=0)
+        assert sizes.max() - sizes.min() <= 2
+
+
+def test_a_seed_gives_the_same_folds_and_another_seed_others():
+    clips = clips_of({"Bark": (20, 30), "Meow": (17, 9)})
+    first = assign_folds(clips, 4, seed=0)
+    assert first.equals(assign_folds(clips, 4, seed=0))
+    assert (first != assign_folds(clips, 4, seed=1)).mean() > 0.5
+
+
+def test_who_is_in_which_fold_is_chance():
+    """Over many seeds every clip comes to every fold about equally often."""
+    clips = clips_of({"Bark": (8, 6), "Meow": (9, 3)})
+    counts = np.stack(
+        [
+            np.bincount(folds, minlength=4)
+            for folds in zip(*(assign_folds(clips, 4, s) for s in range(200)), strict=True)
+        ]
+    )
+    # Binomial(200, 1/4): standard deviation 6.1, and 5 of them.
+    assert np.abs(counts - 50).max() < 31
+
+
+@st.composite
+def grouped_data_sets(draw: st.DrawFn) -> tuple[pd.DataFrame, int]:
+    folds = draw(st.integers(2, 4))
+    n_groups = draw(st.integers(folds, 9))
+    rows = []
+    for group in range(n_groups):
+        for label in ("Bark", "Meow"):
+            rows += [(label, "1", f"g{group}")] * draw(st.integers(folds, 6))
+            rows += [(label, "0", f"g{group}")] * draw(st.integers(0, 6))
+    rows += [("Bark", "1", "")] * draw(st.integers(0, 3))
+    frame = pd.DataFrame(rows, columns=["label", "verified", "group"])
+    return frame.assign(clip_id=[f"{i:04d}" for i in range(len(frame))]), folds
+
+
+@EXAMPLES
+@given(grouped_data_sets(), st.integers(0, 2**31))
+def test_no_group_is_in_two_folds(data_set, seed):
+    clips, folds = data_set
+    fold = assign_folds(clips, folds, seed)
+    assert (fold.groupby(clips["group"]).nunique()[lambda of: of.index != ""] == 1).all()
+    assert set(fold[clips["verified"] == "1"]) == set(range(folds)), "every fold has clips to validate on"
+    shuffled = clips.sample(frac=1, random_state=seed % 1000)
+    assert assign_folds(shuffled, folds, seed).sort_index().equals(fold)
+
+
+def test_classes_too_small_are_all_named_with_their_first_line():
+    clips = clips_of({"Bark": (3, 9), "Meow": (4, 0), "Squeak": (0, 5)})
+    with pytest.raises(DataError) as caught:
+        assign_folds(clips, 4, 0, ["Bark", "Meow", "Moo"])
+    assert caught.value.problems == [
+        "class Bark: 3 verified clips, 4 folds",
+        "class Moo: 0 verified clips, 4 folds",
+        "class Squeak: 0 verified clips, 4 folds",
+    ]
+    placed = clips.assign(where=[f"train.csv:{i + 2}" for i in range(len(clips))])
+    with pytest.raises(DataError, match=r"train\.csv:18: class Squeak: 0 verified clips"):
+        assign_folds(placed, 4, 0)
+
+
+def test_groups_that_cannot_be_spread_are_refused():
+    both = {"Bark": (8, 8), "Meow": (8, 8)}
+    with pytest.raises(DataError, match="3 groups, 4 folds"):
+        assign_folds(clips_of(both, ["a", "b", "c"]), 4, 0)
+    alone = clips_of(both, ["a", "b", "c", "d", "e"])
+    alone.loc[alone["label"] == "Meow", "group"] = "f"
+    with pytest.raises(DataError, match="class Meow: all its clips are of one group"):
+        assign_folds(alone, 4, 0)
+    unchecked = clips_of({"Bark": (20, 8), "Meow": (20, 8)}, ["a", "b", "c", "d", "e"])
+    unchecked.loc[unchecked["group"].isin(["a", "b"]), "verified"] = "0"
+    with pytest.raises(DataError, match=r"fold \d has no verified clip to validate on"):
+        assign_folds(unchecked, 5, 0)
+
+
+def test_worst_deviation_counts_folds_without_any_clip():
+    clips = pd.DataFrame({"label": ["Bark"] * 4, "fold": [0, 0, 0, 1]})
+    assert worst_deviation(clips, 4) == 2.0  # 3, 1, 0, 0 of an even share of 1
+    assert worst_deviation(clips[:0], 4) == 0.0
+
+
+# The command that makes folds from tables alone
+
+
+def call_plan(*arguments: str, cwd: Path, expected: int = 0) -> str:
+    command = [sys.executable, "-m", "audiotag.data.plan", *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={"PYTHONPATH": str(TOP)}, timeout=60)
+    assert done.returncode == expected, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_folds_of_the_full_challenge(tmp_path):
+    """9,473 rows and 41 classes (DESIGN), stratified to less than one clip per class."""
+    root = shared_data("fsdkaggle2018-metadata")
+    started_s = time.monotonic()
+    output = call_plan("data=kaggle", f"data.root={root}", "out=folds.csv", cwd=tmp_path)
+    print(f"folds of the full challenge in {time.monotonic() - started_s:.1f} s, the start of Python included")
+    assert "9473 clips, 41 classes" in output
+    folds = pd.read_csv(tmp_path / "folds.csv", dtype={"verified": str})
+    assert list(folds.columns) == ["clip_id", "label", "verified", "fold"]
+    table = pd.read_csv(root / "train.csv").set_index("fname")
+    assert set(folds["clip_id"]) == set(table.index)
+    assert folds["clip_id"].is_unique
+    assert len(folds) == 9473
+    assert folds["label"].nunique() == 41
+    assert (folds["label"].to_numpy() == table.loc[folds["clip_id"], "label"].to_numpy()).all()
+    assert (
+        folds["verified"].astype(int).to_numpy() == table.loc[folds["clip_id"], "manually_verified"].to_numpy()
+    ).all()
+    assert set(folds["fold"]) == {0, 1, 2, 3}
+    assert_stratified(folds, folds["fold"], 4)
+    sizes = folds["fold"].value_counts()
+    assert sizes.max() - sizes.min() <= 2
+
+
+def test_order_of_the_rows_of_the_full_challenge_does_not_matter(tmp_path):
+    root = shared_data("fsdkaggle2018-metadata")
+    shuffled = pd.read_csv(root / "train.csv").sample(frac=1, random_state=5)
+    write_table(tmp_path / "train.csv", shuffled.itertuples(index=False))
+    expected = plan(settings(root, tmp_path))
+    assert plan(settings(tmp_path, tmp_path)).equals(expected)
+
+
+def test_groups_of_real_recordings(tmp_path):
+    """Speakers never cross folds, each of which hears all digits."""
+    root = shared_data("fsdd-noisy")
+    clips = plan(settings(root, tmp_path, group="speaker"))
+    speakers = pd.read_csv(root / "train.csv").set_index("fname").loc[clips["clip_id"], "speaker"].to_numpy()
+    assert (clips.groupby(speakers)["fold"].nunique() == 1).all()
+    assert (clips[clips["verified"] == "1"].groupby("fold")["label"].nunique() == 10).all()
+
+
+def test_the_plan_is_what_training_uses(tmp_path):
+    make_folder(tmp_path / "set", ["Bark", "Meow", "Moo"], verified=5, unverified=6)
+    config = settings(tmp_path / "set", tmp_path / "cache")
+    train = build_manifest(config).train
+    planned = plan(config).set_index("clip_id")
+    assert planned["fold"].equals(train["fold"])
+    assert planned["verified"].astype(str).equals(train["verified"])
+
+
+def test_the_plan_reports_every_problem_of_the_tables(tmp_path):
+    rows = [(f"{i}.wav", "Bark", 1) for i in range(3)] + [("0.wav", "Bark", 1), ("3.wav", "Meow", "?")]
+    write_table(tmp_path / "train.csv", rows)
+    output = call_plan("data=kaggle", "data.root=.", "out=folds.csv", cwd=tmp_path, expected=2)
+    for problem in ("duplicate id", "not ?", "class Bark: 3 verified clips, 4 folds", "class Meow: 0 verified clips"):
+        assert problem in output
+    assert not (tmp_path / "folds.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data=kagle", "out=f.csv"], "did you mean kaggle?"),
+        (["data=kaggle", "data.root=.", "fold=4", "sed=1", "out=f.csv"], "did you mean seed?"),
+        (["data=kaggle", "data.root=."], "out=FILE.csv"),
+        (["data=kaggle", "out=f.csv"], "needs data.root=DIR"),
+    ],
+)
+def test_the_plan_refuses_what_training_would(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        main(arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_of_the_plan_can_be_named(tmp_path):
+    rows = [(f"{i}.wav", ["dog", "cat"][i % 2], "yes" if i < 12 else "no") for i in range(20)]
+    write_table(tmp_path / "t.csv", rows, ("file", "kind", "sure"))
+    columns = Columns(clip="file", label="kind", verified="sure")
+    clips = plan(settings(tmp_path, tmp_path, "csv", table="t.csv", columns=columns))
+    assert_stratified(clips, clips["fold"], 4)
+    assert len(clips) == 20

@@ -1,0 +1,383 @@
+"""The manifest of real folders: every fault found before training, and nothing but the usable clips in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from audiotag.config import Columns, Hardware, TrainConfig
+from audiotag.data.manifest import build_manifest, save_manifest, save_truth
+from audiotag.errors import DataError
+from tests.clips import RATE_HZ, make_folder, settings, shared_data, sound, write_sound, write_table
+
+TEST_HEADER = ("fname", "label", "usage")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder without a fault: 2 classes of 4 verified and 4 unverified clips, and 3 test clips."""
+    make_folder(tmp_path / "set")
+    tests = [("t0.wav", "Bark", "Public"), ("t1.wav", "Meow", "Private"), ("t2.wav", "None", "Ignored")]
+    for seed, (name, _, _) in enumerate(tests):
+        write_sound(tmp_path / "set" / "audio_test" / name, 5000 + seed)
+    write_table(tmp_path / "set" / "test_post_competition.csv", tests, TEST_HEADER)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def config(root: Path, tmp_path: Path) -> TrainConfig:
+    return settings(root, tmp_path / "cache")
+
+
+def problems(config: TrainConfig) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        build_manifest(config)
+    text = str(caught.value)
+    assert text.startswith(f"{len(caught.value.problems)} problems in the data set:")
+    assert all(problem in text for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def append(table: Path, *lines: str) -> list[int]:
+    """Add lines to a table; return their numbers."""
+    before = len(table.read_text(encoding="utf-8").splitlines())
+    with open(table, "a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    return list(range(before + 1, before + 1 + len(lines)))
+
+
+def test_columns_rows_and_their_order(config, root):
+    manifest = build_manifest(config)
+    frame = manifest.frame
+    contract = "clip_id,path,label,verified,fold,split,usage,group,duration_s,content_hash"  # DESIGN, files others read
+    assert ",".join(frame.columns) == contract
+    assert list(frame["split"]) == ["train"] * 16 + ["test"] * 3
+    assert list(frame["clip_id"][:16]) == sorted(frame["clip_id"][:16])
+    assert manifest.classes == ["Bark", "Meow"]
+    assert manifest.skipped == []
+    assert manifest.truth is None
+    test = frame[frame["split"] == "test"]
+    assert list(test["fold"]) == list(test["verified"]) == ["", "", ""]
+    assert list(test["label"]) == ["Bark", "Meow", ""]
+    assert list(test["usage"]) == ["Public", "Private", "Ignored"]
+    assert set(manifest.train["fold"]) == {0, 1, 2, 3}
+    assert len(manifest.unverified) == 8
+    for row in frame.to_dict("records"):
+        content = (root / row["path"]).read_bytes()
+        assert row["content_hash"] == hashlib.sha256(content).hexdigest()[:16]
+        assert row["duration_s"] == pytest.approx(soundfile.info(root / row["path"]).duration)
+
+
+def test_manifest_file_reads_back(config, tmp_path):
+    manifest = build_manifest(config)
+    save_manifest(manifest, tmp_path / "manifest.csv")
+    again = pd.read_csv(tmp_path / "manifest.csv", dtype=str, keep_default_na=False)
+    expected = manifest.frame.assign(duration_s=manifest.frame["duration_s"].map("{:.6f}".format))
+    pd.testing.assert_frame_equal(again, expected, check_dtype=False)
+
+
+def test_order_of_rows_does_not_matter(config, root, tmp_path):
+    save_manifest(build_manifest(config), tmp_path / "before.csv")
+    for name in ("train.csv", "test_post_competition.csv"):
+        header, *lines = (root / name).read_text().splitlines()
+        random.Random(0).shuffle(lines)
+        (root / name).write_text("\n".join([header, *lines]))
+    save_manifest(build_manifest(config), tmp_path / "after.csv")
+    assert (tmp_path / "before.csv").read_bytes() == (tmp_path / "after.csv").read_bytes()
+
+
+def add_one_of_every_fault(root: Path) -> tuple[list[tuple[int, str, str]], list[tuple[int, str, str]]]:
+    """Add faults to both tables and folders; return (line, path, why) of those of rows, train and test."""
+    audio = root / "audio_train"
+    (audio / "undecodable.wav").write_text("this is no audio")
+    (audio / "no_bytes.wav").write_bytes(b"")
+    soundfile.write(audio / "no_samples.wav", np.zeros(0, np.float32), RATE_HZ, subtype="PCM_16")
+    for name, value in (("nan.wav", np.nan), ("infinite.wav", np.inf)):
+        wave = sound(1)
+        wave[100] = value
+        soundfile.write(audio / name, wave, RATE_HZ, subtype="FLOAT")
+    (audio / "folder.wav").mkdir()
+    for seed, name in enumerate(("flag.wav", "label.wav", "few.wav", "short.wav", "Zürich, Straße.wav")):
+        write_sound(audio / name, 7000 + seed)
+    too_long = "x" * 300 + ".wav"
+    rows = {
+        "missing.wav,Bark,1": ("missing.wav", "there is no such file"),
+        "bark00.wav,Bark,1": ("bark00.wav", f"duplicate id, first in {root}/train.csv:2"),
+        "undecodable.wav,Bark,1": ("undecodable.wav", "cannot be decoded"),
+        "no_bytes.wav,Bark,0": ("no_bytes.wav", ""),
+        "no_samples.wav,Bark,0": ("no_samples.wav", ""),
+        "nan.wav,Bark,1": ("nan.wav", "not finite"),
+        "infinite.wav,Bark,1": ("infinite.wav", "not finite"),
+        "folder.wav,Bark,1": ("folder.wav", "this is not a file"),
+        f"{too_long},Bark,1": (too_long, "too long"),
+        "flag.wav,Bark,2": ("flag.wav", "verified must be 1 or 0, not 2"),
+        "label.wav,,1": ("label.wav", "a training clip without a label"),
+        "short.wav,Bark": ("short.wav", "2 values where the header names 3"),
+        "gone.wav,None,perhaps": (
+            "gone.wav",
+            "a training clip without a label; verified must be 1 or 0, not perhaps; there is no such file",
+        ),
+        '"Zürich, Straße.wav",Bark,oui': ("Zürich, Straße.wav", "verified must be 1 or 0, not oui"),
+    }
+    lines = append(root / "train.csv", *rows)
+    train = [(line, f"audio_train/{name}", why) for line, (name, why) in zip(lines, rows.values(), strict=True)]
+    append(root / "train.csv", "few.wav,Squeak,1")
+    test_rows = {"t3.wav,Brak,Public": ("t3.wav", "unknown label Brak (did you mean Bark?); there is no such file")}
+    lines = append(root / "test_post_competition.csv", *test_rows)
+    test = [(line, f"audio_test/{name}", why) for line, (name, why) in zip(lines, test_rows.values(), strict=True)]
+    return train, test
+
+
+def assert_names(found: str, table: Path, expected: tuple[int, str, str]) -> None:
+    line, path, why = expected
+    assert found.startswith(f"{table}:{line}: {path}: ")
+    assert why in found
+
+
+def test_one_of_every_fault_is_reported_at_once(config, root):
+    train, test = add_one_of_every_fault(root)
+    found = problems(config)
+    assert len(found) == len(train) + len(test) + 1
+    for one, expected in zip(found, train, strict=False):
+        assert_names(one, root / "train.csv", expected)
+    for one, expected in zip(found[len(train) :], test, strict=False):
+        assert_names(one, root / "test_post_competition.csv", expected)
+    few = len((root / "train.csv").read_text().splitlines())
+    assert found[-1] == f"{root}/train.csv:{few}: class Squeak: 1 verified clips, 4 folds"
+
+
+def test_skip_leaves_the_faulty_rows_out_and_names_them(root, tmp_path):
+    sound_manifest = build_manifest(settings(root, tmp_path / "cache"))
+    train, test = add_one_of_every_fault(root)
+    skipping = settings(root, tmp_path / "cache", on_bad_clip="skip")
+    with pytest.raises(DataError) as caught:  # a class of too few clips is not solved by leaving rows out
+        build_manifest(skipping)
+    assert "class Squeak: 1 verified clips, 4 folds" in str(caught.value)
+    table = root / "train.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]), encoding="utf-8")
+    manifest = build_manifest(skipping)
+    pd.testing.assert_frame_equal(manifest.frame, sound_manifest.frame)
+    assert [problem.path for problem in manifest.skipped] == [path for _, path, _ in [*train, *test]]
+
+
+def test_duplicate_whose_audio_is_missing_too_is_one_problem(config, root):
+    append(root / "train.csv", "x.wav,Bark,1", "x.wav,Bark,1")
+    found = problems(config)
+    assert [line.rpartition("x.wav: ")[2] for line in found] == [
+        "there is no such file",
+        f"duplicate id, first in {root}/train.csv:18; there is no such file",
+    ]
+
+
+def test_missing_folder_is_one_problem_beside_the_others(config, root):
+    append(root / "test_post_competition.csv", "t3.wav,Brak,Public")
+    shutil.rmtree(root / "audio_train")
+    found = problems(config)
+    assert f"{root}/audio_train: there is no such folder, and 16 rows name files in it" in found
+    assert any("unknown label Brak" in problem for problem in found)
+    assert not any("there is no such file" in problem for problem in found if "audio_train" in problem)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_skip_does_not_skip_a_whole_split(root, tmp_path, split):
+    shutil.rmtree(root / f"audio_{split}")
+    found = problems(settings(root, tmp_path / "cache", on_bad_clip="skip"))
+    assert any(problem.startswith("none of the ") and f" {split} clips can be used" in problem for problem in found)
+
+
+def test_skip_leaves_out_a_missing_subfolder(root, tmp_path):
+    write_sound(root / "audio_train" / "sub" / "a.wav", 1)
+    lines = append(root / "train.csv", "sub/a.wav,Bark,1", "other/b.wav,Bark,1")
+    manifest = build_manifest(settings(root, tmp_path / "cache", on_bad_clip="skip"))
+    assert "sub/a.wav" in manifest.train.index
+    assert [str(p) for p in manifest.skipped] == [
+        f"{root}/train.csv:{lines[1]}: audio_train/other/b.wav: there is no such file"
+    ]
+
+
+def test_unlabelled_test_rows_need_no_audio(config, root, capsys):
+    """The challenge's test table names 7,800 clips that are not scored, and not every copy of it has their audio."""
+    append(root / "test_post_competition.csv", "pad1.wav,None,Ignored", "pad2.wav,None,Ignored")
+    manifest = build_manifest(config)
+    assert set(manifest.frame["clip_id"][manifest.frame["split"] == "test"]) == {"t0.wav", "t1.wav", "t2.wav"}
+    assert manifest.skipped == []
+    assert "2 test rows with neither label nor file" in capsys.readouterr().out
+
+
+def test_missing_table(tmp_path):
+    (tmp_path / "set").mkdir()
+    with pytest.raises(DataError, match=r"set/train\.csv: there is no such file"):
+        build_manifest(settings(tmp_path / "set", tmp_path / "cache"))
+
+
+def test_given_classes_are_all_needed_and_no_other_allowed(root, tmp_path):
+    config = settings(root, tmp_path / "cache", classes=["Meow", "Bark", "Moo"])
+    assert problems(config) == ["class Moo: 0 verified clips, 4 folds"]
+    found = problems(settings(root, tmp_path / "cache", classes=["Meow", "Barks"]))
+    barks = [problem for problem in found if "unknown label Bark (did you mean Barks?)" in problem]
+    assert len(barks) == 8 + 1  # training rows, and the test row
+
+
+def test_class_that_loses_its_clips_is_reported_with_skip_too(root, tmp_path):
+    append(root / "train.csv", "gone.wav,Moo,1")
+    found = problems(settings(root, tmp_path / "cache", on_bad_clip="skip"))
+    assert found[-1] == "class Moo: 0 verified clips, 4 folds"
+
+
+def test_one_class_and_nothing_to_verify_are_reported_together(tmp_path):
+    make_folder(tmp_path / "set", ["Bark"], verified=4, unverified=0)
+    found = problems(settings(tmp_path / "set", tmp_path / "cache"))
+    assert len(found) == 2
+    assert "1 classes (Bark)" in found[0]
+    assert "nothing to verify" in found[1]
+
+
+def test_empty_table_has_no_training_clips(tmp_path):
+    write_table(tmp_path / "set" / "train.csv", [])
+    assert "there are no training clips" in problems(settings(tmp_path / "set", tmp_path / "cache"))
+
+
+def test_truth_beside_the_data_or_in_the_working_folder(root, tmp_path, monkeypatch):
+    rows = [("bark00.wav", "Bark"), ("bark01.wav", "Meow"), ("elsewhere.wav", "Meow"), ("meow00.wav", "")]
+    write_table(root / "truth.csv", rows, ("fname", "label"))
+    manifest = build_manifest(settings(root, tmp_path / "cache", truth="truth.csv"))
+    assert manifest.truth["bark01.wav"] == "Meow"
+    save_truth(manifest, tmp_path / "kept.csv")
+    assert (tmp_path / "kept.csv").read_text() == "clip_id,label\nbark00.wav,Bark\nbark01.wav,Meow\n"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_table(tmp_path / "here" / "truth.csv", [("bark01.wav", "Bark")], ("fname", "label"))
+    manifest = build_manifest(settings(root, tmp_path / "cache", truth="truth.csv"))
+    assert manifest.truth["bark01.wav"] == "Bark", "the working folder comes first"
+
+
+def test_truth_leaves_the_manifest_as_it_is(root, tmp_path):
+    """What is only for measuring changes no fold and no label."""
+    write_table(root / "truth.csv", [("bark01.wav", "Meow")], ("fname", "label"))
+    without = build_manifest(settings(root, tmp_path / "cache"))
+    given = build_manifest(settings(root, tmp_path / "cache", truth="truth.csv"))
+    pd.testing.assert_frame_equal(without.frame, given.frame)
+
+
+def test_faults_of_the_truth_are_reported_with_the_others(root, tmp_path):
+    append(root / "train.csv", "missing.wav,Bark,1")
+    found = problems(settings(root, tmp_path / "cache", truth="nowhere.csv"))
+    assert len(found) == 2
+    assert "missing.wav: there is no such file" in found[0]
+    assert found[1].startswith("data.truth=nowhere.csv: ")
+    write_table(root / "truth.csv", [("a", "Bark"), ("a", "Meow")], ("fname", "label"))
+    found = problems(settings(root, tmp_path / "cache", truth="truth.csv"))
+    assert f"{root}/truth.csv:3: a: duplicate id" in found
+    write_table(root / "truth.csv", [("bark00", "Bark")], ("fname", "label"))
+    found = problems(settings(root, tmp_path / "cache", truth="truth.csv"))
+    assert "data.truth=truth.csv: its fname names none of the clips" in found
+
+
+def test_csv_with_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp_path):
+    root = tmp_path / "recordings"
+    outside = write_sound(tmp_path / "elsewhere" / "far.wav", 99)
+    rows = []
+    for i in range(12):
+        name = f"{'ab'[i % 2]}/{i:02d} clip.wav"
+        write_sound(root / name, i)
+        rows.append((f"S{i % 6}", name, ["dog", "cat"][i // 6], "yes" if i % 6 < 4 else "no", "train", "x"))
+    rows[0] = ("S0", str(outside), "dog", "yes", "train", "x")
+    write_sound(root / "t.wav", 50)
+    rows.append(("", "t.wav", "cat", "", "test", "Private"))
+    header = ("site", "file", "species", "checked", "part", "use")
+    write_table(root / "tables" / "all.csv", rows, header)
+    columns = Columns(clip="file", label="species", verified="checked", split="part", usage="use")
+    config = settings(root, tmp_path / "cache", "csv", table="tables/all.csv", columns=columns, group="site")
+    manifest = build_manifest(config)
+    frame = manifest.frame.set_index("clip_id")
+    assert len(frame) == 13
+    assert frame.loc[str(outside), "path"] == str(outside)
+    assert frame.loc["b/01 clip.wav", ["path", "label", "verified", "group"]].tolist() == [
+        "b/01 clip.wav",
+        "dog",
+        "1",
+        "S1",
+    ]
+    assert frame.loc["t.wav", ["split", "usage", "verified", "fold", "group"]].tolist() == [
+        "test",
+        "Private",
+        "",
+        "",
+        "",
+    ]
+    assert (manifest.train.groupby("group")["fold"].nunique() == 1).all()
+
+
+def test_csv_tables_relative_to_the_working_folder_and_a_test_table(root, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for source, name in (("train.csv", "mine.csv"), ("test_post_competition.csv", "test.csv")):
+        rows = list(pd.read_csv(root / source, keep_default_na=False).itertuples(index=False))
+        folder = "audio_train" if source == "train.csv" else "audio_test"
+        header = ("fname", "label", "manually_verified") if source == "train.csv" else TEST_HEADER
+        write_table(Path(name), [(f"{folder}/{row[0]}", *row[1:]) for row in rows], header)
+    config = settings(root, tmp_path / "cache", "csv", table="mine.csv", test_table="test.csv")
+    manifest = build_manifest(config)
+    challenge = build_manifest(settings(root, tmp_path / "cache"))
+    assert manifest.frame["path"].tolist() == challenge.frame["path"].tolist()
+    assert manifest.frame["content_hash"].tolist() == challenge.frame["content_hash"].tolist()
+
+
+def test_unchanged_files_are_not_read_again(config, root, tmp_path):
+    build_manifest(config)
+    (cache,) = (tmp_path / "cache" / "scans").iterdir()
+    written = cache.stat().st_mtime_ns
+    first = build_manifest(config)
+    assert cache.stat().st_mtime_ns == written, "something was scanned again"
+    # Another sound of the same size under the same name, and the time of its last change set back.
+    path = root / "audio_train" / "bark00.wav"
+    before = path.stat()
+    write_sound(path, 9999)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    second = build_manifest(config)
+    changed = first.frame["content_hash"] != second.frame["content_hash"]
+    assert list(first.frame["clip_id"][changed]) == ["bark00.wav"]
+    assert cache.stat().st_mtime_ns > written
+
+
+def test_a_bad_file_that_was_put_right_is_read_again(config, root):
+    path = root / "audio_train" / "bark00.wav"
+    good = path.read_bytes()
+    path.write_bytes(b"broken")
+    assert len(problems(config)) == 2  # the file, and its class with 3 of 4 verified clips
+    path.write_bytes(good)
+    assert len(build_manifest(config).train) == 16
+
+
+def test_workers_scan_the_same(root, tmp_path):
+    alone = settings(root, tmp_path / "alone")
+    several = dataclasses.replace(settings(root, tmp_path / "several"), hardware=Hardware(workers=2))
+    pd.testing.assert_frame_equal(build_manifest(alone).frame, build_manifest(several).frame)
+
+
+def test_identical_audio_is_said(config, root, capsys):
+    shutil.copy(root / "audio_train" / "bark00.wav", root / "audio_train" / "twin.wav")
+    append(root / "train.csv", "twin.wav,Bark,0")
+    manifest = build_manifest(config)
+    train = manifest.train
+    assert train.loc["twin.wav", "content_hash"] == train.loc["bark00.wav", "content_hash"]
+    assert "2 training clips are byte for byte another one" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "n_train", "n_test", "n_classes"), [("fsdkaggle2018-mini", 160, 40, 10)])
+def test_real_recordings(tmp_path, name, n_train, n_test, n_classes):
+    manifest = build_manifest(settings(shared_data(name), tmp_path, truth="truth.csv"))
+    assert (manifest.frame["split"].value_counts().to_dict()) == {"train": n_train, "test": n_test}
+    assert len(manifest.classes) == n_classes
+    assert manifest.truth is not None
+    assert manifest.unverified.index.isin(manifest.truth.index).all()

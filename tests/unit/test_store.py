@@ -1,0 +1,444 @@
+"""The spectrogram store: named by what is in it, whole or absent whatever ends the process, and cut without copies."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiotag.config import Features
+from audiotag.data.manifest import Manifest, build_manifest
+from audiotag.data.store import Excerpts, Store, build_store, spectrogram
+from audiotag.data.workers import in_order
+from audiotag.errors import AudiotagError
+from tests.clips import EXAMPLES, RATE_HZ, TOP, make_folder, settings, write_sound
+
+V1, V2 = Features(front_end="v1"), Features(front_end="v2")
+LENGTHS_S = (0.05, 0.1, 0.31, 0.2)
+
+BUILD = """
+import sys
+from pathlib import Path
+from audiotag.config import Features
+from audiotag.data.manifest import build_manifest
+from audiotag.data.store import build_store
+from tests.clips import settings
+root, cache, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+print(build_store(build_manifest(settings(root, cache)), Features(front_end="v1"), cache, workers).folder)
+"""
+
+
+def manifest_of(root: Path, cache: Path) -> Manifest:
+    return build_manifest(settings(root, cache))
+
+
+def content(store: Store) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(store.folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 2 classes, 16 clips of four lengths."""
+    root = tmp_path_factory.mktemp("data") / "set"
+    make_folder(root, lengths_s=LENGTHS_S)
+    return root
+
+
+@pytest.fixture(scope="module")
+def manifest(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return manifest_of(root, tmp_path_factory.mktemp("scans"))
+
+
+@pytest.fixture(scope="module")
+def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return build_store(manifest, V1, tmp_path_factory.mktemp("cache"), 0)
+
+
+# What is in it
+
+
+def test_every_clip_is_there_as_its_file_gives_it(store, manifest):
+    held = store.excerpts
+    assert held.frames.dtype == torch.float16
+    for clip_id, row in zip(manifest.train.index, store.rows(manifest.train), strict=True):
+        expected, _ = spectrogram(manifest.root / manifest.train.loc[clip_id, "path"], V1)
+        start, length = int(held.starts[row]), int(held.lengths[row])
+        np.testing.assert_array_equal(held.frames[start : start + length].numpy(), expected)
+    assert store.size_bytes == sum(held.lengths) * 128 * 2, "nothing is padded, nothing is there twice"
+
+
+def test_cutting_equals_repeating_to_3000_frames_and_cutting(store, manifest):
+    """Bit-equal at every offset of every clip (DESIGN, contracts)."""
+    clip_frames, excerpt_frames = 3000, 384
+    for clip_id, row in zip(manifest.train.index, store.rows(manifest.train), strict=True):
+        spec, _ = spectrogram(manifest.root / manifest.train.loc[clip_id, "path"], V1)
+        repeated = np.tile(spec, (-(-clip_frames // len(spec)), 1))[:clip_frames].astype(np.float32).T
+        offsets = torch.tensor([0, 1, len(spec) - 1, len(spec), 1234, clip_frames - excerpt_frames])
+        cut = store.excerpts.cut(torch.full_like(offsets, int(row)), offsets, excerpt_frames)
+        for at, offset in enumerate(offsets):
+            np.testing.assert_array_equal(cut[at, 0].numpy(), repeated[:, offset : offset + excerpt_frames])
+        whole = store.excerpts.cut(torch.tensor([int(row)]), torch.tensor([0]), clip_frames)
+        np.testing.assert_array_equal(whole[0, 0].numpy(), repeated)
+
+
+@EXAMPLES
+@given(st.data())
+def test_cutting_equals_repeating_and_cutting_for_any_lengths(data):
+    lengths = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
+    n_frames = data.draw(st.integers(1, 30))
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=6))
+    clip_frames = data.draw(st.integers(n_frames, 100))
+    offsets = [data.draw(st.integers(0, clip_frames - n_frames)) for _ in rows]
+    frames = np.random.default_rng(0).standard_normal((sum(lengths), 3)).astype(np.float16)
+    starts = np.cumsum([0, *lengths[:-1]])
+    held = Excerpts(*(torch.from_numpy(np.asarray(values)) for values in (frames, starts, np.asarray(lengths))))
+    cut = held.cut(torch.tensor(rows), torch.tensor(offsets), n_frames)
+    assert cut.shape == (len(rows), 1, 3, n_frames)
+    assert cut.dtype == torch.float32
+    for at, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
+        clip = frames[starts[row] : starts[row] + lengths[row]]
+        long = np.concatenate([clip] * clip_frames)[:clip_frames]
+        np.testing.assert_array_equal(cut[at, 0].numpy(), long[offset : offset + n_frames].T.astype(np.float32))
+
+
+def test_clips_longer_than_3000_frames_are_cut_to_them(tmp_path):
+    rows = make_folder(tmp_path / "set")
+    write_sound(tmp_path / "set" / "audio_train" / rows[0][0], 1, seconds=3000 * 192 / RATE_HZ + 1.0)
+    manifest = manifest_of(tmp_path / "set", tmp_path)
+    store = build_store(manifest, V1, tmp_path, 0)
+    row = store.rows(manifest.train.loc[[rows[0][0]]])
+    assert store.excerpts.lengths[row[0]] > 3000
+    last = store.excerpts.cut(torch.tensor(row), torch.tensor([3000 - 384]), 384)
+    spec, _ = spectrogram(tmp_path / "set" / "audio_train" / rows[0][0], V1)
+    np.testing.assert_array_equal(last[0, 0].numpy(), spec[3000 - 384 : 3000].T.astype(np.float32))
+
+
+def test_silent_clips_are_flagged(tmp_path):
+    rows = make_folder(tmp_path / "set")
+    wave = np.zeros(3200, np.int16)
+    soundfile.write(tmp_path / "set" / "audio_train" / rows[3][0], wave, RATE_HZ)
+    manifest = manifest_of(tmp_path / "set", tmp_path)
+    silent = build_store(manifest, V1, tmp_path, 0).silent(manifest.train)
+    assert list(silent.index[silent]) == [rows[3][0]]
+    assert list(silent.index) == list(manifest.train.index)
+
+
+def test_identical_audio_is_stored_once(tmp_path, root, store):
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    shutil.copy(copy / "audio_train" / "bark00.wav", copy / "audio_train" / "twin.wav")
+    with open(copy / "train.csv", "a") as table:
+        table.write("twin.wav,Meow,0\n")
+    manifest = manifest_of(copy, tmp_path)
+    twice = build_store(manifest, V1, tmp_path, 0)
+    rows = dict(zip(manifest.train.index, twice.rows(manifest.train), strict=True))
+    assert rows["twin.wav"] == rows["bark00.wav"]
+    assert twice.size_bytes == store.size_bytes
+    assert twice.folder.name == store.folder.name, "named by content, not by ids"
+
+
+# Its name
+
+
+def test_the_name_does_not_depend_on_ids_labels_folds_or_order(tmp_path, root, store):
+    other = tmp_path / "other"
+    (other / "audio_train").mkdir(parents=True)
+    lines = (root / "train.csv").read_text().splitlines()[1:]
+    rows = []
+    for number, line in enumerate(reversed(lines)):
+        name, label, verified = line.split(",")
+        shutil.copy(root / "audio_train" / name, other / "audio_train" / f"{number}.wav")
+        rows.append(f"{number}.wav,{'XY'[label == 'Bark']},{verified}")
+    (other / "train.csv").write_text("\n".join(["fname,label,manually_verified", *rows]))
+    built = build_store(manifest_of(other, tmp_path), V1, tmp_path / "cache", 0)
+    assert built.folder.name == store.folder.name
+    assert content(built) == content(store)
+
+
+def test_every_setting_that_changes_values_changes_the_name(manifest, store, tmp_path):
+    folders = {
+        build_store(manifest, features, tmp_path, 0).folder
+        for features in (V1, V2, dataclasses.replace(V1, trim=False), dataclasses.replace(V2, trim=False))
+    }
+    assert len(folders) == 4
+    cutting = dataclasses.replace(V1, excerpt_frames=200, clip_frames=400)
+    assert build_store(manifest, cutting, tmp_path, 0).folder in folders, "how it is cut is no matter of the store"
+
+
+def test_one_changed_sample_changes_the_name(root, store, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    path = copy / "audio_train" / "bark00.wav"
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    assert build_store(manifest_of(copy, tmp_path), V1, tmp_path, 0).folder.name != store.folder.name
+
+
+# What is computed again
+
+
+def test_an_unchanged_store_is_not_written_again_nor_its_audio_read(root, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    manifest = manifest_of(copy, tmp_path)
+    first = build_store(manifest, V1, tmp_path, 0)
+    times = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    shutil.rmtree(copy / "audio_train")
+    again = build_store(manifest, V1, tmp_path, 0)
+    assert again.folder == first.folder
+    assert {path: path.stat().st_mtime_ns for path in again.folder.iterdir()} == times
+
+
+def test_only_the_changed_clip_is_computed_again(root, tmp_path):
+    """The audio of all others is gone: they can only come from the store before."""
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    before = build_store(manifest_of(copy, tmp_path), V1, tmp_path, 0)
+    write_sound(copy / "audio_train" / "meow03.wav", 777)
+    manifest = manifest_of(copy, tmp_path)
+    for path in (copy / "audio_train").iterdir():
+        if path.name != "meow03.wav":
+            path.unlink()
+    after = build_store(manifest, V1, tmp_path, 0)
+    assert after.folder != before.folder
+    assert len(after.index) == len(before.index)
+    shutil.copytree(root, tmp_path / "fresh" / "set")
+    write_sound(tmp_path / "fresh" / "set" / "audio_train" / "meow03.wav", 777)
+    fresh = build_store(manifest_of(tmp_path / "fresh" / "set", tmp_path / "fresh"), V1, tmp_path / "fresh", 0)
+    assert content(after) == content(fresh), "bytes do not tell where they came from"
+
+
+def test_audio_that_changes_after_it_was_checked_is_refused(root, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    manifest = manifest_of(copy, tmp_path)
+    write_sound(copy / "audio_train" / "meow03.wav", 777)
+    with pytest.raises(AudiotagError, match=r"meow03\.wav changed while the data set was read"):
+        build_store(manifest, V1, tmp_path, 0)
+    (copy / "audio_train" / "meow03.wav").unlink()
+    with pytest.raises(AudiotagError, match=r"meow03\.wav cannot be read any more"):
+        build_store(manifest, V1, tmp_path, 0)
+
+
+# Processes, kills, and disks
+
+
+def start_building(root: Path, cache: Path, workers: int = 0) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(TOP)}
+    command = [sys.executable, "-c", BUILD, str(root), str(cache), str(workers)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def wait_until(condition, what: str, longest_s: float = 60.0):
+    deadline_s = time.monotonic() + longest_s
+    while time.monotonic() < deadline_s:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.001)
+    raise AssertionError(f"{what}: not within {longest_s} s")
+
+
+def finished_clips(cache: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") - 1 for path in cache.glob("stores/*.unfinished/index.csv"))
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that process `pid` started, and those they started."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == pid:
+                found += [int(folder.name), *children(int(folder.name))]
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def long_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough audio to be killed in the middle of: 48 clips, 2 s each."""
+    root = tmp_path_factory.mktemp("long") / "set"
+    make_folder(root, ["Bark", "Meow"], verified=4, unverified=20, lengths_s=(2.0, 1.7, 2.3))
+    return root
+
+
+@pytest.fixture(scope="module")
+def unbroken(long_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    cache = tmp_path_factory.mktemp("unbroken")
+    return build_store(manifest_of(long_root, cache), V1, cache, 0)
+
+
+def test_killed_at_any_point_it_ends_like_an_unbroken_build(long_root, unbroken, tmp_path):
+    """Five processes want the same store; each is killed at another moment, and what it has done is not lost."""
+    cache = tmp_path / "cache"
+    processes = [start_building(long_root, cache) for _ in range(5)]
+    rng = np.random.default_rng(11)
+    kept = 0
+    for killed in range(5):
+        wanted = kept + 1 + int(rng.integers(0, 8))
+        wait_until(lambda n=wanted: finished_clips(cache) >= n, f"{wanted} clips after {killed} kills")
+        time.sleep(float(rng.uniform(0, 0.02)))
+        holder = lock_holder(cache, processes)
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+        processes.remove(holder)
+        assert not list(cache.glob("stores/*/store.json")), "a store that is not whole must not look it"
+        now = finished_clips(cache)
+        assert now >= wanted, "what was finished before a kill is there after it"
+        kept = now
+    assert kept < 48, "the kills came too late to try anything"
+    resumed = build_store(manifest_of(long_root, cache), V1, cache, 0)
+    assert content(resumed) == content(unbroken)
+    assert not list(cache.glob("stores/*.unfinished"))
+
+
+def lock_holder(cache: Path, processes: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
+    """Return the process that builds: the one that has the frames file open."""
+
+    def find() -> subprocess.Popen[str] | None:
+        for process in processes:
+            for link in (Path("/proc") / str(process.pid) / "fd").glob("*"):
+                try:
+                    if link.resolve().name == "frames.f16":
+                        return process
+                except OSError:
+                    continue
+        return None
+
+    return wait_until(find, "a process that builds the store")
+
+
+def test_workers_end_with_a_killed_parent_and_two_processes_build_one_store(long_root, unbroken, tmp_path):
+    cache = tmp_path / "cache"
+    first, second = start_building(long_root, cache, workers=2), start_building(long_root, cache, workers=2)
+    wait_until(lambda: finished_clips(cache) >= 3, "clips computed by workers")
+    builder = lock_holder(cache, [first, second])
+    other = second if builder is first else first
+    workers = children(builder.pid)
+    assert len([pid for pid in workers if is_running(pid)]) >= 2
+    os.kill(builder.pid, signal.SIGKILL)
+    builder.wait()
+    wait_until(lambda: not any(is_running(pid) for pid in workers), "workers end", longest_s=10)
+    output, errors = other.communicate(timeout=60)
+    assert other.returncode == 0, errors
+    assert content(Store(Path(output.strip()))) == content(unbroken), "workers change no byte"
+    assert not children(other.pid)
+
+
+def half_build(root: Path, cache: Path) -> Path:
+    """Leave an unfinished store behind, as a kill does."""
+    whole = build_store(manifest_of(root, cache), V1, cache, 0).folder
+    unfinished = whole.with_suffix(".unfinished")
+    whole.rename(unfinished)
+    (unfinished / "store.json").unlink()
+    return unfinished
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda text: text[:-5], id="torn in the last line"),
+        pytest.param(lambda text: text[:-1], id="without the last line break"),
+        pytest.param(lambda text: text[:20], id="torn in the header"),
+        pytest.param(lambda text: b"", id="empty"),
+        pytest.param(lambda text: text[: len(text) // 2] + bytes(50), id="zeros after a power cut"),
+        pytest.param(lambda text: text + b"0123456789abcdef,9999,5,0\n", id="a line without frames"),
+        pytest.param(lambda text: text.replace(b"\n", b"\r\n"), id="not ours"),
+    ],
+)
+def test_a_damaged_index_is_mended(root, store, tmp_path, damage):
+    unfinished = half_build(root, tmp_path)
+    text = (unfinished / "index.csv").read_bytes()
+    (unfinished / "index.csv").write_bytes(damage(text))
+    assert content(build_store(manifest_of(root, tmp_path), V1, tmp_path, 0)) == content(store)
+
+
+@pytest.mark.parametrize("bytes_left", [0, 1, 128 * 2 * 40 + 7])
+def test_frames_that_did_not_reach_the_disk_are_computed_again(root, store, tmp_path, bytes_left):
+    unfinished = half_build(root, tmp_path)
+    os.truncate(unfinished / "frames.f16", bytes_left)
+    assert content(build_store(manifest_of(root, tmp_path), V1, tmp_path, 0)) == content(store)
+
+
+def test_starting_again_writes_nothing_that_was_written_before(root, tmp_path):
+    """Were the index written anew at each start, a kill just then would lose everything."""
+    unfinished = half_build(root, tmp_path)
+    index = unfinished / "index.csv"
+    lines = index.read_bytes().splitlines(keepends=True)
+    index.write_bytes(b"".join(lines[:10]) + lines[10][:7])
+    inode = index.stat().st_ino
+    shutil.rmtree(root.parent / "gone", ignore_errors=True)
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    manifest = manifest_of(copy, tmp_path)
+    shutil.rmtree(copy / "audio_train")
+    with pytest.raises(AudiotagError, match="cannot be read any more"):
+        build_store(manifest, V1, tmp_path, 0)  # it goes on where the index ends, and finds no audio
+    assert index.read_bytes() == b"".join(lines[:10])
+    assert index.stat().st_ino == inode
+
+
+def test_a_disk_too_small_is_said_before_anything_is_computed(manifest, tmp_path):
+    years = dataclasses.replace(manifest, frame=manifest.frame.assign(duration_s=3e9))
+    with pytest.raises(AudiotagError, match=r"needs \d+\.\d GB, and \d+\.\d GB are free.*cache_dir="):
+        build_store(years, V1, tmp_path, 0)
+    assert finished_clips(tmp_path) <= 0
+
+
+def test_a_disk_that_fills_up_is_an_error_to_read_and_what_was_done_is_used(root, store, tmp_path):
+    """The largest file that this process may write stands in for the disk."""
+    manifest = manifest_of(root, tmp_path)
+    largest = store.size_bytes // 2
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        with pytest.raises(AudiotagError, match="cannot be written: File too large"):
+            build_store(manifest, V1, tmp_path, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert finished_clips(tmp_path) >= 3
+    assert content(build_store(manifest, V1, tmp_path, 0)) == content(store)
+
+
+def test_work_in_processes_comes_back_in_order():
+    assert list(in_order(math.factorial, range(40), 2, "Multiplying")) == [math.factorial(n) for n in range(40)]
+
+
+def test_a_worker_that_dies_is_an_error_to_read():
+    with pytest.raises(AudiotagError, match="ended without an answer"):
+        list(in_order(os._exit, range(40), 2, "Dying"))
+
+
+def test_rows_of_clips_are_found_by_content(store, manifest):
+    shuffled = manifest.train.sample(frac=1, random_state=0)
+    rows = pd.Series(store.rows(shuffled), index=shuffled.index)
+    assert rows[manifest.train.index].tolist() == store.rows(manifest.train).tolist()
+    assert sorted(rows) == list(range(16))

@@ -1,0 +1,324 @@
+"""Reading tables: what is in them, whatever wrote them, and every row that cannot be used, with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiotag.config import Columns
+from audiotag.data.tables import Rows, TableSource, read_labels, read_tables
+from audiotag.errors import DataError
+from tests.clips import EXAMPLES, write_table
+
+
+def read(
+    *tables: Path,
+    columns: Columns | None = None,
+    group: str | None = None,
+    classes: list[str] | None = None,
+    splits: tuple[str, ...] = ("train", "test"),
+) -> tuple[Rows, list[str]]:
+    root = tables[0].parent
+    sources = [TableSource(table, root / f"audio_{split}", split) for table, split in zip(tables, splits, strict=False)]
+    return read_tables(sources, columns or Columns(), group, root, classes)
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def problems(rows: Rows) -> list[tuple[int, str, str]]:
+    """Return (line, file name, why) of every problem."""
+    return [(int(p.where.rpartition(":")[2]), p.path.rpartition("/")[2], p.why) for p in rows.problems]
+
+
+PLAIN = "fname,label,manually_verified\na.wav,Bark,1\nb.wav,Meow,0\n"
+
+
+def test_a_plain_table(tmp_path):
+    rows, classes = read(write(tmp_path / "train.csv", PLAIN))
+    assert classes == ["Bark", "Meow"]
+    assert rows.problems == []
+    assert rows.usable.to_dict("list") == {
+        "clip_id": ["a.wav", "b.wav"],
+        "path": ["audio_train/a.wav", "audio_train/b.wav"],
+        "label": ["Bark", "Meow"],
+        "verified": ["1", "0"],
+        "split": ["train", "train"],
+        "usage": ["", ""],
+        "group": ["", ""],
+        "where": [f"{tmp_path}/train.csv:2", f"{tmp_path}/train.csv:3"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        pytest.param(PLAIN, "utf-8-sig", id="byte order mark"),
+        pytest.param(PLAIN.replace("\n", "\r\n"), "utf-8", id="CRLF"),
+        pytest.param(PLAIN.replace("\n", "\r"), "utf-8", id="CR"),
+        pytest.param(PLAIN.rstrip(), "utf-8", id="no line break at the end"),
+        pytest.param(PLAIN.replace("\n", "\n\n \n,,\n"), "utf-8", id="blank lines and rows"),
+        pytest.param(" fname , label,manually_verified\n a.wav,Bark ,1\n\tb.wav, Meow, 0", "utf-8", id="spaces"),
+        pytest.param(
+            '"fname","label","manually_verified"\n"a.wav","Bark","1"\n"b.wav","Meow","0"', "utf-8", id="quotes"
+        ),
+        pytest.param(PLAIN.replace("\n", ",\n"), "utf-8", id="a comma too many in every row"),
+        pytest.param(
+            "fname,label,manually_verified\na.wav,Bark,1,,\nb.wav,Meow,0,\n", "utf-8", id="empty values too many"
+        ),
+        pytest.param(
+            "label,manually_verified,fname\nBark,1,a.wav\nMeow,0,b.wav", "utf-8", id="another order of columns"
+        ),
+    ],
+)
+def test_whatever_wrote_the_table_its_content_is_the_same(tmp_path, text, encoding):
+    plain, _ = read(write(tmp_path / "plain.csv", PLAIN))
+    other, _ = read(write(tmp_path / "other.csv", text, encoding))
+    assert other.problems == []
+    assert other.usable.drop(columns="where").equals(plain.usable.drop(columns="where"))
+
+
+def test_names_with_commas_quotes_line_breaks_and_unicode(tmp_path):
+    names = ["a, b.wav", 'said "hello".wav', "zwei\nZeilen.wav", "Müller 🐕 犬.wav", "nan", "NA", "007", "1e5"]
+    rows, classes = read(write_table(tmp_path / "train.csv", [(name, name, 1) for name in names]))
+    assert list(rows.usable["clip_id"]) == names
+    assert list(rows.usable["label"]) == names
+    assert classes == sorted(names)
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n,\"'"), min_size=1, max_size=8)
+
+
+@EXAMPLES
+@given(st.lists(CELL, min_size=1, max_size=6), st.lists(st.integers(0, 3), min_size=6, max_size=6))
+def test_values_and_lines_are_those_of_the_file(tmp_path_factory, cells, blank_lines):
+    """Write any labels with blank lines between; the line reported is the one the row begins in."""
+    text = "fname,label,manually_verified\n"
+    expected = []
+    for at, (cell, blanks) in enumerate(zip(cells, blank_lines, strict=False)):
+        text += "\n" * blanks
+        expected.append((f"{at}.wav", cell.strip(), text.count("\n") + 1))
+        row = io.StringIO()
+        csv.writer(row, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow([f"{at}.wav", cell, "1"])
+        text += row.getvalue()
+    table = write(tmp_path_factory.mktemp("table") / "train.csv", text)
+    rows, _ = read(table)
+    lines = [int(where.rpartition(":")[2]) for where in rows.frame["where"]]
+    assert list(zip(rows.frame["clip_id"], rows.frame["label"], lines, strict=True)) == expected
+
+
+def test_every_fault_of_rows_is_named_with_its_line(tmp_path):
+    table = write(
+        tmp_path / "train.csv",
+        "fname,label,manually_verified\n"  # line 1
+        "a.wav,Bark,1\n"
+        "\n"  # blank lines count
+        "a.wav,Bark,1\n"  # 4: again
+        '"b\nb.wav",Bark,2\n'  # 5 and 6: a name of two lines, and no flag
+        "c.wav,,1\n"
+        "d.wav,None,0\n"
+        ",Bark,1\n"
+        "e.wav,Bark\n"  # 10
+        "f.wav,Bark,1,Meow\n"
+        "g.wav,Bork,maybe\n"  # two faults in a row
+        "a.wav,Bark,0\n",
+    )
+    rows, _ = read(table, classes=["Bark", "Meow"])
+    assert problems(rows) == [
+        (4, "a.wav", f"duplicate id, first in {table}:2"),
+        (5, "b\nb.wav", "verified must be 1 or 0, not 2"),
+        (7, "c.wav", "a training clip without a label"),
+        (8, "d.wav", "a training clip without a label"),
+        (9, "audio_train", "no file name in this row"),
+        (10, "e.wav", "2 values where the header names 3"),
+        (11, "f.wav", "4 values where the header names 3"),
+        (12, "g.wav", "unknown label Bork (did you mean Bark?); verified must be 1 or 0, not maybe"),
+        (13, "a.wav", f"duplicate id, first in {table}:2"),
+    ]
+    assert list(rows.usable["clip_id"]) == ["a.wav"]
+
+
+def test_line_of_a_problem_reads_as_file_line_path_reason(tmp_path):
+    table = write(tmp_path / "train.csv", "fname,label,manually_verified\n\na.wav,,1\n")
+    rows, _ = read(table)
+    assert [str(problem) for problem in rows.problems] == [
+        f"{table}:3: audio_train/a.wav: a training clip without a label"
+    ]
+
+
+@pytest.mark.parametrize("word", ["1", "1.0", "true", "TRUE", "yes", "verified"])
+def test_words_for_verified(tmp_path, word):
+    rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
+    assert list(rows.usable["verified"]) == ["1"]
+
+
+@pytest.mark.parametrize("word", ["0", "0.0", "false", "False", "no", "unverified", ""])
+def test_words_for_unverified(tmp_path, word):
+    rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
+    assert list(rows.usable["verified"]) == ["0"]
+
+
+@pytest.mark.parametrize("word", ["2", "-1", "0.5", "01", "nan", "None", "y", "1 0"])
+def test_words_for_neither(tmp_path, word):
+    rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
+    assert problems(rows) == [(2, "a.wav", f"verified must be 1 or 0, not {word}")]
+
+
+def test_without_a_column_of_flags_every_label_is_verified(tmp_path):
+    table = write_table(tmp_path / "train.csv", [("a.wav", "Bark"), ("b.wav", "Bark")], ("fname", "label"))
+    rows, _ = read(table, columns=Columns(verified=None))
+    assert list(rows.usable["verified"]) == ["1", "1"]
+    with pytest.raises(DataError, match=r"no column manually_verified \(data.columns.verified\)"):
+        read(table)
+
+
+def test_test_rows_may_lack_a_label_and_need_no_flag(tmp_path):
+    train = write_table(tmp_path / "train.csv", [("a.wav", "Bark", 1)])
+    rows = [
+        ("t1.wav", "None", "Ignored"),
+        ("t2.wav", "", ""),
+        ("t3.wav", "Bark", "Public"),
+        ("t4.wav", "Brak", "Public"),
+    ]
+    test = write_table(tmp_path / "test.csv", rows, ("fname", "label", "usage"))
+    read_rows, classes = read(train, test, columns=Columns(usage="usage"))
+    assert classes == ["Bark"]
+    usable = read_rows.usable[read_rows.usable["split"] == "test"]
+    assert list(usable["label"]) == ["", "", "Bark"]
+    assert list(usable["usage"]) == ["Ignored", "", "Public"]
+    assert set(usable["verified"]) == {""}
+    assert problems(read_rows) == [(5, "t4.wav", "unknown label Brak (did you mean Bark?)")]
+
+
+def test_a_label_unlike_any_class(tmp_path):
+    train = write_table(tmp_path / "train.csv", [("a.wav", "Bark", 1)])
+    test = write_table(tmp_path / "test.csv", [("t.wav", "Glockenspiel")], ("fname", "label"))
+    rows, _ = read(train, test)
+    assert problems(rows) == [(2, "t.wav", "unknown label Glockenspiel, none of the classes")]
+
+
+def test_an_id_in_both_tables_is_a_duplicate(tmp_path):
+    train = write_table(tmp_path / "train.csv", [("a.wav", "Bark", 1)])
+    test = write_table(tmp_path / "test.csv", [("a.wav", "Bark")], ("fname", "label"))
+    rows, _ = read(train, test)
+    assert problems(rows) == [(2, "a.wav", f"duplicate id, first in {train}:2")]
+    assert list(rows.usable["split"]) == ["train"]
+
+
+def test_one_table_with_a_column_of_splits(tmp_path):
+    table = write_table(
+        tmp_path / "all.csv",
+        [
+            ("a.wav", "Bark", "1", "train", "", "Ann"),
+            ("b.wav", "Bark", "", "test", "Public", ""),
+            ("c.wav", "Bark", "1", "tset", "", ""),
+        ],
+        ("fname", "label", "manually_verified", "part", "usage", "who"),
+    )
+    rows, _ = read(table, columns=Columns(split="part", usage="usage"), group="who")
+    assert list(rows.usable["split"]) == ["train", "test"]
+    assert list(rows.usable["group"]) == ["Ann", ""]
+    assert list(rows.usable["usage"]) == ["", "Public"]
+    assert problems(rows) == [(4, "c.wav", "split is neither train nor test: tset")]
+
+
+def test_labels_of_test_rows_make_no_class(tmp_path):
+    rows = [("a.wav", "Bark", "1", "train"), ("b.wav", "Meow", "", "test")]
+    table = write_table(tmp_path / "all.csv", rows, ("fname", "label", "manually_verified", "part"))
+    _, classes = read(table, columns=Columns(split="part"))
+    assert classes == ["Bark"]
+
+
+def test_missing_tables_are_named_together(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "train.csv", tmp_path / "test.csv")
+    assert caught.value.problems == [f"{tmp_path}/{name}.csv: there is no such file" for name in ("train", "test")]
+    assert "data.root" in str(caught.value)
+
+
+def test_missing_columns_of_all_tables_are_named_together_with_the_nearest(tmp_path):
+    train = write_table(tmp_path / "train.csv", [], ("file", "labels", "manualy_verified", "speaker"))
+    test = write_table(tmp_path / "test.csv", [], ("fname", "label", "usgae"))
+    with pytest.raises(DataError) as caught:
+        read(train, test, columns=Columns(usage="usage"), group="spaeker")
+    there = "file, labels, manualy_verified, speaker"
+    assert caught.value.problems == [
+        f"{train}:1: no column fname (data.columns.clip); there are {there}",
+        f"{train}:1: no column label (data.columns.label); there are {there}; did you mean data.columns.label=labels?",
+        f"{train}:1: no column manually_verified (data.columns.verified); there are {there}; "
+        "did you mean data.columns.verified=manualy_verified?",
+        f"{train}:1: no column spaeker (data.group); there are {there}; did you mean data.group=speaker?",
+        f"{test}:1: no column usage (data.columns.usage); there are fname, label, usgae; "
+        "did you mean data.columns.usage=usgae?",
+    ]
+
+
+def test_a_column_named_twice_is_refused(tmp_path):
+    table = write_table(
+        tmp_path / "train.csv", [("a.wav", "Bark", "Meow", 1)], ("fname", "label", "label", HEADER_FLAG)
+    )
+    with pytest.raises(DataError, match="there are 2 columns label"):
+        read(table)
+
+
+HEADER_FLAG = "manually_verified"
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "why"),
+    [
+        (b"", 1, "nothing in it"),
+        (b"\n \n", 1, "nothing in it"),
+        ("fname,label,manually_verified\na.wav,Bark,1\nMüll.wav,Bark,1\n".encode("latin-1"), 3, "no UTF-8"),
+        (b'fname,label,manually_verified\na.wav,Bark,1\n"b.wav,Bark,1\nc.wav,Bark,1\n', 3, "unexpected end"),
+        (b'fname,label,manually_verified\n\n"a".wav,Bark,1\n', 3, "expected after"),
+    ],
+    ids=["empty", "blank", "latin-1", "a quote never closed", "text after a quote"],
+)
+def test_what_is_no_table_is_refused_with_its_line(tmp_path, content, place, why):
+    table = tmp_path / "train.csv"
+    table.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read(table)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{table}:{place}: ")
+    assert why in problem
+
+
+def test_all_tables_that_cannot_be_parsed_are_named(tmp_path):
+    train, test = write(tmp_path / "train.csv", ""), write(tmp_path / "test.csv", '"')
+    with pytest.raises(DataError) as caught:
+        read(train, test)
+    assert len(caught.value.problems) == 2
+
+
+def test_paths_are_relative_to_the_root_where_they_can_be(tmp_path):
+    outside = tmp_path.parent / "elsewhere" / "x.wav"
+    inside = tmp_path / "audio_train" / "deep" / "y.wav"
+    rows, _ = read(write_table(tmp_path / "train.csv", [(outside, "A", 1), (inside, "A", 1), ("sub/z.wav", "A", 1)]))
+    assert list(rows.usable["path"]) == [str(outside), "audio_train/deep/y.wav", "audio_train/sub/z.wav"]
+
+
+def test_labels_by_clip(tmp_path):
+    rows = [("a.wav", "Bark"), ("b.wav", ""), ("c.wav", "None"), ("d.wav", "Meow")]
+    labels = read_labels(write_table(tmp_path / "truth.csv", rows, ("fname", "label")), "fname", "label")
+    assert labels.to_dict() == {"a.wav": "Bark", "d.wav": "Meow"}, "a clip without a label is not known"
+
+
+def test_an_ambiguous_table_of_labels_is_refused(tmp_path):
+    table = write(tmp_path / "truth.csv", "fname,label\na.wav,Bark\n\na.wav,Meow\nb.wav\n")
+    with pytest.raises(DataError) as caught:
+        read_labels(table, "fname", "label")
+    assert caught.value.problems == [
+        f"{table}:5: 1 values where the header names 2",
+        f"{table}:4: a.wav: duplicate id",
+    ]
+    with pytest.raises(DataError, match=r"no column clip \(data.columns.clip\)"):
+        read_labels(table, "clip", "label")
