@@ -66,9 +66,9 @@ class Synthetic:
     """Seed of the sounds and of the wrong labels."""
     classes: int = 10
     """Number of classes, 8 to all that are defined."""
-    verified_per_class: int = 24
+    verified_per_class: int = 20
     """Training clips per class whose label is right and said to be checked."""
-    unverified_per_class: int = 48
+    unverified_per_class: int = 40
     """Training clips per class whose label may be wrong."""
     test_per_class: int = 12
     """Test clips per class."""

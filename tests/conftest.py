@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
+
 TOP = Path(__file__).resolve().parent.parent
 
 

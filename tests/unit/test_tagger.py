@@ -1,0 +1,264 @@
+"""The tagger: its loss, its schedule and its scores worked out by hand, and masks that only training sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from audiotag.config import Augment, Phase
+from audiotag.models.tagger import Tagger, build_masks, decay, mixed
+
+CLASSES = 4
+KEYS = (0, 0, 1)
+MASKS = Augment(time_masks=2, time_mask_frames=9, band_masks=1, band_mask_bands=5)
+
+
+class Listener(nn.Module):
+    """Takes the first values of a spectrogram for its logits, and keeps what it hears."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.dropout = nn.Dropout(dropout)
+        self.heard: dict[bool, list[Tensor]] = {True: [], False: []}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.heard[self.training].append(x.detach().clone())
+        return self.scale * self.dropout(x[:, 0, :CLASSES, 0])
+
+
+def make_tagger(phase: Phase | None = None, augment: Augment | None = None, keys: tuple[int, ...] = KEYS, dropout=0.0):
+    listener = Listener(dropout)
+    return Tagger(listener, CLASSES, phase or Phase(), augment or Augment(), keys), listener  # type: ignore[arg-type]
+
+
+def batch_of(logits: Any, labels: list[int]) -> dict[str, Tensor]:
+    """Return spectrograms (B, 1, 8, 6) that the listener answers with `logits` (B, C)."""
+    values = torch.as_tensor(logits, dtype=torch.float32)
+    x = torch.randn(len(labels), 1, 8, 6, generator=torch.Generator().manual_seed(len(labels)))
+    x[:, 0, :CLASSES, 0] = values
+    return {"x": x, "label": torch.tensor(labels)}
+
+
+def loader(*batches: dict[str, Tensor]) -> DataLoader:
+    return DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
+
+
+def trainer(folder: Path, **arguments: Any) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=folder, **arguments,
+    )  # fmt: skip
+
+
+# Loss
+
+
+def test_mixup_by_hand():
+    batch = {
+        "x": torch.tensor([1.0, 10.0]).reshape(2, 1, 1, 1),
+        "label": torch.tensor([0, 2]),
+        "other_x": torch.tensor([10.0, 1.0]).reshape(2, 1, 1, 1),
+        "other_label": torch.tensor([2, 0]),
+        "share": torch.tensor([0.75, 1.0]),
+    }
+    x, targets = mixed(batch, 3)
+    # 0.75 of the first and 0.25 of the other; and all of the second.
+    assert x.flatten().tolist() == [0.75 * 1 + 0.25 * 10, 10.0]
+    assert targets.tolist() == [[0.75, 0.0, 0.25], [0.0, 0.0, 1.0]]
+
+
+def test_mixing_two_of_one_class_keeps_the_label_whole():
+    batch = batch_of(torch.zeros(1, CLASSES), [3])
+    batch |= {"other_x": batch["x"] + 1, "other_label": batch["label"], "share": torch.tensor([0.3])}
+    assert mixed(batch, CLASSES)[1].tolist() == [[0.0, 0.0, 0.0, 1.0]]
+
+
+def test_without_mixup_the_batch_stays_as_it_is():
+    batch = batch_of(torch.zeros(2, CLASSES), [3, 0])
+    x, targets = mixed(batch, CLASSES)
+    assert x is batch["x"]
+    assert targets.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
+
+
+def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over clips of -sum t log softmax."""
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return float(-(targets * logs).sum(axis=1).mean())
+
+
+def test_training_loss_is_the_cross_entropy_of_the_soft_targets(tmp_path):
+    logits = np.array([[2.0, -1.0, 0.5, 0.0], [0.1, 0.2, 0.3, -3.0]])
+    batch = batch_of(logits, [1, 3])
+    share = np.array([0.25, 0.6], dtype=np.float32)
+    batch |= {"other_x": batch["x"].flip(0), "other_label": batch["label"].flip(0), "share": torch.from_numpy(share)}
+    tagger, _ = make_tagger(Phase(epochs=1, decay_from_epoch=1, learning_rate=1e-9))
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(tagger, loader(batch), loader(batch_of(np.eye(CLASSES), [0, 1, 2, 3])))
+    weight = share[:, None].astype(np.float64)
+    heard = weight * logits + (1 - weight) * logits[::-1]
+    hard = np.eye(CLASSES)[[1, 3]]
+    expected = cross_entropy(heard, weight * hard + (1 - weight) * hard[::-1])
+    assert float(run.callback_metrics["train_loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+# Schedule
+
+
+@pytest.mark.parametrize(
+    ("epochs", "start", "epoch", "factor"),
+    [
+        (500, 100, 0, 1.0),  # DESIGN: 500 epochs, linear decay to zero from epoch 100
+        (500, 100, 99, 1.0),
+        (500, 100, 100, 1.0),
+        (500, 100, 101, 399 / 400),
+        (500, 100, 300, 0.5),
+        (500, 100, 499, 1 / 400),
+        (500, 100, 500, 0.0),
+        (30, 5, 4, 1.0),  # and in fine-tuning 30 epochs, decay from epoch 5
+        (30, 5, 5, 1.0),
+        (30, 5, 10, 20 / 25),
+        (30, 5, 29, 1 / 25),
+        (10, 10, 9, 1.0),
+        (10, 0, 5, 0.5),
+    ],
+)
+def test_decay_by_hand(epochs, start, epoch, factor):
+    assert decay(epoch, Phase(epochs=epochs, decay_from_epoch=start)) == pytest.approx(factor)
+
+
+def test_the_optimiser_is_adam_at_the_rate_of_the_epoch(tmp_path):
+    rates: list[float] = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    tagger, _ = make_tagger(Phase(epochs=4, decay_from_epoch=1, learning_rate=0.02))
+    batches = [batch_of(np.eye(CLASSES), [0, 1, 2, 3])] * 2
+    run = trainer(tmp_path, max_epochs=4, callbacks=[Watch()])
+    run.fit(tagger, loader(*batches), loader(*batches))
+    assert rates == pytest.approx([0.02] * 4 + [0.02 * 2 / 3] * 2 + [0.02 / 3] * 2)
+    assert type(run.optimizers[0]) is torch.optim.Adam
+    group = run.optimizers[0].param_groups[0]
+    assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0)
+
+
+# Scores
+
+
+LOGITS = np.array(
+    [
+        [3.0, 2.0, 1.0, 0.0],  # label 0 is first
+        [3.0, 2.0, 1.0, 0.0],  # label 1 is second
+        [3.0, 2.0, 1.0, 0.0],  # label 2 is third
+        [3.0, 2.0, 1.0, 0.0],  # label 3 is fourth: no point
+        [0.0, 0.1, 5.0, 0.2],  # label 2 is first
+        [0.0, 0.3, 0.2, 0.1],  # label 3 is third
+        [-1.0, -9.0, -2.0, -3.0],  # label 2 is second
+    ]
+)
+LABELS = [0, 1, 2, 3, 2, 3, 2]
+MAP3 = (1 + 1 / 2 + 1 / 3 + 0 + 1 + 1 / 3 + 1 / 2) / 7
+ACCURACY = 2 / 7
+
+
+@pytest.mark.parametrize("sizes", [[7], [3, 4], [1, 1, 5], [1] * 7])
+def test_scores_by_hand_however_the_clips_are_batched(tmp_path, sizes):
+    ends = np.cumsum(sizes)
+    parts = [(LOGITS[end - size : end], LABELS[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+    tagger, _ = make_tagger()
+    run = trainer(tmp_path)
+    for _ in range(2):  # the second time starts from nothing again
+        (scores,) = run.validate(tagger, loader(*(batch_of(*part) for part in parts)), verbose=False)
+        assert scores["valid_map3"] == pytest.approx(MAP3, rel=1e-6)
+        assert scores["valid_accuracy"] == pytest.approx(ACCURACY, rel=1e-6)
+        assert scores["valid_loss"] == pytest.approx(cross_entropy(LOGITS, np.eye(CLASSES)[LABELS]), rel=1e-5)
+
+
+def test_unverified_clips_are_scored_beside_and_select_nothing(tmp_path):
+    tagger, _ = make_tagger()
+    verified, unverified = batch_of(LOGITS, LABELS), batch_of(LOGITS[:2], [0, 3])
+    scores: dict[str, float] = {}
+    for of_loader in trainer(tmp_path).validate(tagger, [loader(verified), loader(unverified)], verbose=False):
+        scores |= of_loader
+    assert scores["valid_map3"] == pytest.approx(MAP3, rel=1e-6)
+    assert scores["valid_loss"] == pytest.approx(cross_entropy(LOGITS, np.eye(CLASSES)[LABELS]), rel=1e-5)
+    assert scores["valid_unverified_accuracy"] == 0.5
+    assert scores["valid_unverified_loss"] == pytest.approx(
+        cross_entropy(LOGITS[:2], np.eye(CLASSES)[[0, 3]]), rel=1e-5
+    )
+
+
+# Masks and chance
+
+
+def fit(folder: Path, augment: Augment | None = None, keys: tuple[int, ...] = KEYS, dropout: float = 0.0) -> Listener:
+    """Fit two epochs of one batch of spectrograms (3, 1, 40, 60) without a zero, and return what was heard."""
+    tagger, listener = make_tagger(Phase(epochs=2, decay_from_epoch=2), augment, keys, dropout)
+    x = 1 + torch.rand(3, 1, 40, 60, generator=torch.Generator().manual_seed(5))
+    batch = {"x": x, "label": torch.tensor([0, 1, 2])}
+    torch.manual_seed(len(keys) + sum(keys))  # whatever was drawn before must not matter
+    trainer(folder, max_epochs=2).fit(tagger, loader(batch), loader(batch))
+    assert len(listener.heard[True]) == len(listener.heard[False]) == 2
+    assert all(torch.equal(heard, x) for heard in listener.heard[False]), "validation hears no mask"
+    return listener
+
+
+def test_masks_blank_bands_and_frames_of_each_clip_by_itself(tmp_path):
+    listener = fit(tmp_path, MASKS)
+    original = listener.heard[False][0]
+    for heard in listener.heard[True]:
+        assert heard.shape == original.shape
+        changed = heard != original
+        for clip in changed[:, 0]:
+            # A frame is masked whole, a band is masked whole, and everything else is as it was.
+            frames, bands = clip.all(dim=0), clip.all(dim=1)
+            assert (clip == (frames[None, :] | bands[:, None])).all()
+            assert frames.sum() <= 2 * 9
+            assert bands.sum() <= 5
+        assert changed.any()
+        assert len({tuple(clip.flatten().tolist()) for clip in changed}) > 1, "every clip has its own masks"
+        assert heard[changed].min() >= original.mean() - 0.05, "masks hold about the mean, not zero"
+        assert heard[changed].max() <= original.mean() + 0.05
+
+
+def test_masks_are_keyed_by_seed_round_fold_and_epoch(tmp_path):
+    first, again = fit(tmp_path, MASKS).heard[True], fit(tmp_path, MASKS).heard[True]
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], first[1]), "another epoch has other masks"
+    for keys in ((1, 0, 1), (0, 1, 1), (0, 0, 2)):
+        assert not torch.equal(fit(tmp_path, MASKS, keys).heard[True][0], first[0])
+
+
+def test_dropout_is_keyed_too(tmp_path):
+    scales = {float(fit(tmp_path, keys=keys, dropout=0.5).scale.detach()) for keys in (KEYS, KEYS)}
+    assert len(scales) == 1
+    others = {float(fit(tmp_path, keys=(seed, 0, 1), dropout=0.5).scale.detach()) for seed in range(5)}
+    assert len(others) > 1
+
+
+def test_without_masks_training_hears_the_spectrograms_as_they_are(tmp_path):
+    assert build_masks(Augment()) == []
+    listener = fit(tmp_path)
+    assert all(torch.equal(heard, listener.heard[False][0]) for heard in listener.heard[True])
+
+
+@pytest.mark.parametrize(
+    "augment", [Augment(time_masks=1, time_mask_frames=9), Augment(band_masks=1, band_mask_bands=5)]
+)
+def test_one_kind_of_mask_alone(tmp_path, augment):
+    listener = fit(tmp_path, augment)
+    changed = torch.stack([heard != listener.heard[False][0] for heard in listener.heard[True]])[:, :, 0]
+    assert changed.any()
+    whole = changed.all(dim=2) if augment.time_masks == 0 else changed.all(dim=3)
+    lines = changed.any(dim=2) if augment.time_masks else changed.any(dim=3)
+    assert (whole.sum() == 0) or augment.time_masks == 0
+    assert (lines.sum(dim=-1) <= 9).all()
