@@ -1,4 +1,4 @@
-"""Train a self-verified tagger: rounds of fitting, consensus and acceptance. `python train.py --help` says what to set."""
+"""Train a self-verified tagger: rounds of fitting, consensus and acceptance. `train.py --help` says what to set."""
 
 import dataclasses
 

@@ -10,20 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
 
 from audiotag.config import (
+    PredictConfig,
     Schema,
     TrainConfig,
     VerifyConfig,
     is_key,
+    leaves,
     nested,
     schema_keys,
     type_problems,
@@ -143,6 +146,14 @@ def _option_problems(group: str, option: Any, text: str, options: list[str]) -> 
     return [f"{text}: {group} is one of {', '.join(options)}" + (f"; did you mean {near[0]}?" if near else "")]
 
 
+def _defaults(schema: type) -> dict[str, Any]:
+    name = {TrainConfig: "train", VerifyConfig: "verify", PredictConfig: "predict"}[schema]
+    register(schema, f"{name}_schema")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed: Any = OmegaConf.to_container(compose(name))
+    return dict(composed)
+
+
 def print_help(schema: type) -> None:
     """Print what a person can set: groups with their options, then every setting with meaning and default."""
     console = Console(soft_wrap=False)
@@ -151,12 +162,14 @@ def print_help(schema: type) -> None:
     console.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)
     console.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
     for name, options in groups(schema).items():
-        console.print(f"  {name}={'|'.join(options)}", highlight=False)
+        console.print(f"  {name}={'|'.join(options)}", soft_wrap=True, highlight=False)
     console.print()
-    table = Table("Setting", "Schema default", "Meaning", box=None, pad_edge=False)
-    for path, default, doc in schema_keys(schema):
-        table.add_row(path, escape("null" if default is None else str(default)), escape(doc))
-    console.print(table)
+    console.print("[bold]Settings[/], and what they are where nothing is said")
+    defaults = dict(leaves(_defaults(schema)))
+    for path, _, doc in schema_keys(schema):
+        default = "null" if defaults[path] is None else str(defaults[path])
+        console.print(f"  [bold]{path}[/]={escape(default)}", soft_wrap=True, highlight=False)
+        console.print(Padding(escape(doc), (0, 0, 0, 6)), highlight=False)
     console.print(
         "\nA group sets several settings at once; a setting named on the command line always wins."
         "\n--cfg job prints the composed configuration; -m with comma-separated values runs a sweep;"

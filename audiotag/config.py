@@ -309,12 +309,19 @@ class TrainConfig:
     experiment: str | None = None
     """Name of the ready-made experiment; for people only."""
     data: Data = field(default_factory=Data)
+    """Where the recordings and their labels come from."""
     features: Features = field(default_factory=Features)
+    """From waveform to spectrogram."""
     model: Model = field(default_factory=Model)
+    """The network."""
     augment: Augment = field(default_factory=Augment)
+    """Random changes to training excerpts."""
     training: Training = field(default_factory=Training)
+    """How networks are fitted."""
     verification: Verification = field(default_factory=Verification)
+    """The rule by which labels are accepted."""
     hardware: Hardware = field(default_factory=Hardware)
+    """What the work runs on."""
 
     def __post_init__(self) -> None:
         found = _at_least("rounds", self.rounds, 0) + _at_least("folds", self.folds, 2)
@@ -380,6 +387,7 @@ class VerifyConfig:
     truth: str | None = None
     """Table of right labels (clip, label) to measure against; null: the one that the run was given."""
     verification: VerificationChange = field(default_factory=VerificationChange)
+    """What to decide otherwise than the run did."""
 
     def __post_init__(self) -> None:
         found = _needs_run(self.run) + _share("verification.threshold", self.verification.threshold)
@@ -417,6 +425,7 @@ class PredictConfig:
     root: str | None = None
     """Folder of the data set, if it moved since the run was made."""
     hardware: Hardware = field(default_factory=Hardware)
+    """What the work runs on."""
 
     def __post_init__(self) -> None:
         found = _needs_run(self.run) + _at_least("top", self.top, 1) + _at_least("windows", self.windows, 0)
@@ -516,8 +525,9 @@ def type_problems(settings: list[dict[str, Any]], schema: type) -> list[str]:
     try:
         merged: Any = OmegaConf.to_container(_merged(settings, schema))
     except OmegaConfBaseException as error:
-        if len(settings) > 1:
-            return [problem for setting in settings for problem in type_problems([setting], schema)]
+        half = len(settings) // 2
+        if half:
+            return type_problems(settings[:half], schema) + type_problems(settings[half:], schema)
         return [f"{path}={value!r}: {str(error).splitlines()[0]}" for path, value in leaves(settings[0])]
     missing = [f"{path} is not given" for setting in settings for path, value in leaves(setting) if value == "???"]
     numbers = [(path, value) for path, value in leaves(merged) if isinstance(value, float)]

@@ -1,4 +1,4 @@
-"""A training step on this CPU, by precision and memory layout: `python -m benchmarks.training_step [width] [frames]`."""
+"""A training step on this CPU, by precision and layout: `python -m benchmarks.training_step [width frames]`."""
 
 from __future__ import annotations
 

@@ -96,4 +96,4 @@ def worst_deviation(clips: pd.DataFrame, folds: int) -> float:
     Stratified means that this is less than 1.
     """
     counts = clips.groupby(["label", "fold"]).size().unstack(fill_value=0).reindex(columns=range(folds), fill_value=0)
-    return float(counts.sub(counts.mean(axis=1), axis=0).abs().max(axis=None)) if len(counts) else 0.0
+    return float(counts.sub(counts.mean(axis=1), axis=0).abs().to_numpy().max()) if len(counts) else 0.0

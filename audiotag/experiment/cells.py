@@ -88,7 +88,7 @@ def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: Ru
         best = folder.cell(Cell(cell.round - 1, cell.fold)) / "best.ckpt"
         tagger.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     if config.hardware.channels_last is not False:
-        tagger = tagger.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tagger = tagger.to(memory_format=torch.channels_last)
     return tagger
 
 
@@ -125,12 +125,12 @@ def build_trainer(
     config: TrainConfig, where: Path, cell: Cell, phase: Phase, metrics: Callback, voted: Callable[[], None]
 ) -> pl.Trainer:
     """Return the cell's Trainer: best and last checkpoint, metrics, and the consensus at the end."""
-    checkpoint = {"dirpath": where, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    checkpoint = partial(ModelCheckpoint, where, enable_version_counter=False, save_on_train_epoch_end=True)
     callbacks: list[Callback] = [
         metrics,
         # The best first: the last one, the point of resumption, must know of it.
-        ModelCheckpoint(filename="best", monitor="valid_loss", save_weights_only=True, **checkpoint),
-        ModelCheckpoint(filename="last", **checkpoint),
+        checkpoint("best", monitor="valid_loss", save_weights_only=True),
+        checkpoint("last"),
     ]
     if not config.data.train_on_all:
         keys = (config.seed, cell.round)
@@ -139,7 +139,7 @@ def build_trainer(
         max_epochs=phase.epochs,
         accelerator=config.hardware.accelerator,
         devices=1,
-        precision=choose_precision(config.hardware),
+        precision=choose_precision(config.hardware),  # type: ignore[arg-type] # the schema has checked it
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         default_root_dir=where,

@@ -34,7 +34,9 @@ def write_ledger(folder: RunFolder) -> pd.DataFrame:
 
 def read_ledger(path: Path) -> pd.DataFrame:
     """Read a `ledger.csv`."""
-    return pd.read_csv(path, dtype={"clip_id": str, "label": str, "predicted": str, "reason": str}, keep_default_na=False)
+    return pd.read_csv(
+        path, dtype={"clip_id": str, "label": str, "predicted": str, "reason": str}, keep_default_na=False
+    )
 
 
 def run_truth(folder: RunFolder) -> pd.Series | None:

@@ -35,7 +35,8 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
     settings = {name: getattr(verification, name) for name in SETTINGS}
     rounds = [
-        {"round": int(str(round_)), **_rounded(measure(rows, truth))} for round_, rows in ledger.groupby("round", sort=True)
+        {"round": int(str(round_)), **_rounded(measure(rows, truth))}
+        for round_, rows in ledger.groupby("round", sort=True)
     ]
     where = folder.path / "verify" / _name(folder.config.verification, verification)
     write_csv(where / "ledger.csv", ledger)
@@ -98,7 +99,9 @@ def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None
     threshold = "no threshold" if verification.threshold is None else f"threshold {verification.threshold}"
     cap = "no cap" if verification.cap is None else f"cap {verification.cap} per class"
     extras = (["calibrated"] if verification.calibrate else []) + ([] if verification.agreement else ["any prediction"])
-    shown = Table(*(name.capitalize() for name in FIGURES), title=", ".join([threshold, cap, *extras]), title_justify="left")
+    shown = Table(
+        *(name.capitalize() for name in FIGURES), title=", ".join([threshold, cap, *extras]), title_justify="left"
+    )
     for row in table.to_dict("records"):
         shown.add_row(*("-" if row[name] is None or pd.isna(row[name]) else f"{row[name]:.4g}" for name in FIGURES))
     console.print(shown)

@@ -29,11 +29,10 @@ def run_experiment(config: TrainConfig) -> float | None:
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its notes on devices, at every fit
     started_s = time.monotonic()
-    assert config.run is not None
     choose_device(config.hardware)  # refuses one that is not there
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
-    folder = find_run(config.run, config.runs_dir)
+    folder = find_run(named(config), config.runs_dir)
     manifest, store = prepare(config, folder)
     with warnings_to(folder.path / "warnings.log"):
         run_cells(config, folder, manifest, store)
@@ -42,6 +41,13 @@ def run_experiment(config: TrainConfig) -> float | None:
     print_summary(summary, folder)
     best = summary["best_round"]
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)
+
+
+def named(config: TrainConfig) -> str:
+    """Return the run's name; raises RunError where nobody has given or made one."""
+    if config.run is None:
+        raise RunError("run=NAME is missing: train.py makes a name from what was chosen, other callers give one")
+    return config.run
 
 
 def prepare(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
@@ -70,8 +76,8 @@ def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
         changed = len(set(before.splitlines()) ^ set(text.splitlines()))
         if changed:
             raise RunError(
-                f"{folder.path}: the data set has changed since this run began ({changed} rows of manifest.csv differ): "
-                "give the run another name with run=NAME, or delete the folder"
+                f"{folder.path}: the data set has changed since this run began "
+                f"({changed} rows of manifest.csv): give the run another name with run=NAME, or delete the folder"
             )
     write_text(folder.manifest_file, text)
     save_truth(manifest, folder.path / "truth.csv")
@@ -89,7 +95,9 @@ def run_cells(config: TrainConfig, folder: RunFolder, manifest: Manifest, store:
     with progress() as bar:
         task = bar.add_task("", total=sum(work))
         for i, cell in enumerate(missing):
-            bar.update(task, description=f"Round {cell.round} of {config.rounds}, fold {cell.fold}", completed=sum(work[:i]))
+            bar.update(
+                task, description=f"Round {cell.round} of {config.rounds}, fold {cell.fold}", completed=sum(work[:i])
+            )
             accepted = _accepted_before(folder, manifest, cell)
             fit_cell(config, folder, manifest, store, cell, accepted, lambda clips: bar.advance(task, clips))
             bar.console.print(_line(cell, folder.status(cell) or {}), soft_wrap=True)
@@ -100,7 +108,7 @@ def _work(config: TrainConfig, manifest: Manifest, cell: Cell) -> float:
     clips = manifest.train
     outside, unverified = clips["fold"] != cell.fold, clips["verified"] == "0"
     # How many labels will be accepted is not known yet: half of them, say.
-    n_train = outside.sum() - (outside & unverified).sum() / 2 * (cell.round > 0)
+    n_train = int(outside.sum() - (outside & unverified).sum() / 2 * (cell.round > 0))
     votes = (~outside).sum() * config.verification.excerpts / 3
     return float(schedule(config, cell.round, n_train).epochs * n_train + votes)
 

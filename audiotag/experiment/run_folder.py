@@ -16,10 +16,19 @@ from audiotag.errors import ConfigError, RunError
 from audiotag.files import write_json, write_text
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
 
-
-
 # Settings that may differ when a run is continued: they say where and how to work, or how far, not what the result is.
-FREE = ("run", "runs_dir", "cache_dir", "round", "fold", "rounds", "hardware.", "data.root", "data.truth", "data.download")
+FREE = (
+    "run",
+    "runs_dir",
+    "cache_dir",
+    "round",
+    "fold",
+    "rounds",
+    "hardware.",
+    "data.root",
+    "data.truth",
+    "data.download",
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -96,7 +105,9 @@ class RunFolder:
 
     def finish(self, cell: Cell, result: dict[str, Any]) -> None:
         """Mark a cell as complete; the last thing done for it."""
-        write_json(self.cell(cell) / "status.json", {"state": "complete", "round": cell.round, "fold": cell.fold, **result})
+        write_json(
+            self.cell(cell) / "status.json", {"state": "complete", "round": cell.round, "fold": cell.fold, **result}
+        )
 
     def complete_rounds(self) -> list[int]:
         """Return the rounds whose cells are all complete, in order."""

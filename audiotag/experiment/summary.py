@@ -21,7 +21,9 @@ from audiotag.verification.ledger import measure
 def write_summary(folder: RunFolder, manifest: Manifest, store: Store, wall_s: float) -> dict[str, Any]:
     """Write `summary.json` for the complete rounds; `wall_s` of earlier processes of this run is added."""
     rounds = _rounds(folder, read_ledger(folder.ledger_file), manifest.truth)
-    earlier_s = json.loads(folder.summary_file.read_text(encoding="utf-8"))["wall_s"] if folder.summary_file.is_file() else 0
+    earlier_s = (
+        json.loads(folder.summary_file.read_text(encoding="utf-8"))["wall_s"] if folder.summary_file.is_file() else 0
+    )
     silent = store.silent(manifest.train)
     summary = {
         "classes": manifest.classes,
@@ -73,7 +75,10 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             *("-" if r[name] is None else f"{r[name]:.4f}" for name in ("precision", "recall")),
         )
     console.print(table)
-    console.print("* best round: lowest mean validation loss over the folds; accepted: by the networks of that round", soft_wrap=True)
+    console.print(
+        "* best round: lowest mean validation loss over the folds; accepted: by the networks of that round",
+        soft_wrap=True,
+    )
     if summary["skipped"]:
         console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
     console.print(f"Results: {folder.path}", soft_wrap=True)

@@ -131,9 +131,7 @@ def label(recordings: Sequence[Recording], networks: Networks, hearing: Hearing,
     return labelled
 
 
-def _ask(
-    networks: Networks, heard: Heard, hearing: Hearing, recording: Recording
-) -> NDArray[np.float64] | AudioError:
+def _ask(networks: Networks, heard: Heard, hearing: Hearing, recording: Recording) -> NDArray[np.float64] | AudioError:
     windows = place(heard.n_frames, hearing)
     per_pass = max(1, hearing.features.clip_frames // windows.length)  # so that no pass takes more than a clip does
     try:

@@ -114,9 +114,7 @@ def _is_utf8(name: str) -> bool:
     return name == name.encode("utf-8", "replace").decode("utf-8")
 
 
-def split_recordings(
-    folder: RunFolder, split: str, usage: str | None, folds: Sequence[int], root: str | None
-) -> Found:
+def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int], root: str | None) -> Found:
     """Return the clips of a split: test, each for all of `folds`, or valid, verified clips for the fold without them.
 
     `usage` (public, private, private_public) says which test clips are scored, None: all that have a label. Raises

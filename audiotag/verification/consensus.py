@@ -19,8 +19,6 @@ from audiotag.randomness import generator
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS
 
 
-
-
 class Consensus(pl.Callback):
     """Scores held-out clips by the mean posterior of K random excerpts (paper section 4.2, K = 25).
 

@@ -112,7 +112,7 @@ def test_fewest_frames(width):
     network = evaluated(width)
     assert network.min_frames == MIN_FRAMES == 191
     assert network(spectrograms(191)).shape == (2, 5)
-    with pytest.raises(AudiotagError, match="190 frames is too small.* 191 frames or more"):
+    with pytest.raises(AudiotagError, match=r"190 frames is too small.* 191 frames or more"):
         network(spectrograms(190))
 
 
@@ -122,7 +122,7 @@ def test_fewest_frames_and_bands_are_really_the_fewest():
     frames, bands = network.min_frames, network.min_bands
     assert network(spectrograms(frames, bands)).shape == (2, 5)
     for fewer in (spectrograms(frames - 1, bands), spectrograms(frames, bands - 1)):
-        with pytest.raises(RuntimeError, match="Kernel size|too small"):
+        with pytest.raises(RuntimeError, match=r"Kernel size|too small"):
             network.head(network.features(fewer))
     with pytest.raises(AudiotagError, match=f"it needs {bands} bands and {frames} frames or more"):
         network(spectrograms(frames, bands - 1))

@@ -31,15 +31,27 @@ from tests.clips import EXAMPLES, RATE_HZ, TOP, make_folder, settings, write_sou
 V1, V2 = Features(front_end="v1"), Features(front_end="v2")
 LENGTHS_S = (0.05, 0.1, 0.31, 0.2)
 
+# Imports once, then becomes as many processes as are asked for, which all want the same store.
 BUILD = """
-import sys
+import os, sys, time
 from pathlib import Path
 from audiotag.config import Features
 from audiotag.data.manifest import build_manifest
 from audiotag.data.store import build_store
+from audiotag.features.spectrogram import build_front_end
 from tests.clips import settings
-root, cache, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-print(build_store(build_manifest(settings(root, cache)), Features(front_end="v1"), cache, workers).folder)
+build_front_end("v1")  # what it imports is slow to import
+root, cache, processes, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+manifest = build_manifest(settings(root, cache))
+for number in range(processes):
+    if os.fork() == 0:
+        while number > 0 and not list(cache.glob("stores/*.unfinished")):
+            time.sleep(0.01)  # the first one begins
+        print(build_store(manifest, Features(front_end="v1"), cache, workers).folder, flush=True)
+        os._exit(0)
+    workers = 0  # of the second and later ones
+for _ in range(processes):
+    os.wait()
 """
 
 
@@ -239,12 +251,15 @@ def test_audio_that_changes_after_it_was_checked_is_refused(root, tmp_path):
 # Processes, kills, and disks
 
 
-def start_building(root: Path, cache: Path, workers: int = 0) -> subprocess.Popen[str]:
+def start_building(
+    root: Path, cache: Path, processes: int, workers: int = 0
+) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start processes that build one store, the first with `workers`; return their parent and their numbers."""
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
-    command = [sys.executable, "-c", BUILD, str(root), str(cache), str(workers)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
+    command = [sys.executable, "-c", BUILD, str(root), str(cache), str(processes), str(workers)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    wait_until(lambda: len(children(parent.pid)) >= processes, "processes that build")
+    return parent, children(parent.pid)[:processes]
 
 
 def wait_until(condition, what: str, longest_s: float = 60.0):
@@ -296,39 +311,15 @@ def unbroken(long_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Store
     return build_store(manifest_of(long_root, cache), V1, cache, 0)
 
 
-def test_killed_at_any_point_it_ends_like_an_unbroken_build(long_root, unbroken, tmp_path):
-    """Five processes want the same store; each is killed at another moment, and what it has done is not lost."""
-    cache = tmp_path / "cache"
-    processes = [start_building(long_root, cache) for _ in range(5)]
-    rng = np.random.default_rng(11)
-    kept = 0
-    for killed in range(5):
-        wanted = kept + 1 + int(rng.integers(0, 8))
-        wait_until(lambda n=wanted: finished_clips(cache) >= n, f"{wanted} clips after {killed} kills")
-        time.sleep(float(rng.uniform(0, 0.02)))
-        holder = lock_holder(cache, processes)
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.wait()
-        processes.remove(holder)
-        assert not list(cache.glob("stores/*/store.json")), "a store that is not whole must not look it"
-        now = finished_clips(cache)
-        assert now >= wanted, "what was finished before a kill is there after it"
-        kept = now
-    assert kept < 48, "the kills came too late to try anything"
-    resumed = build_store(manifest_of(long_root, cache), V1, cache, 0)
-    assert content(resumed) == content(unbroken)
-    assert not list(cache.glob("stores/*.unfinished"))
+def builder_among(processes: list[int]) -> int:
+    """Return the process that builds, while the others wait: the one that has the frames file open."""
 
-
-def lock_holder(cache: Path, processes: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
-    """Return the process that builds: the one that has the frames file open."""
-
-    def find() -> subprocess.Popen[str] | None:
-        for process in processes:
-            for link in (Path("/proc") / str(process.pid) / "fd").glob("*"):
+    def find() -> int | None:
+        for pid in processes:
+            for link in (Path("/proc") / str(pid) / "fd").glob("*"):
                 try:
                     if link.resolve().name == "frames.f16":
-                        return process
+                        return pid
                 except OSError:
                     continue
         return None
@@ -336,21 +327,40 @@ def lock_holder(cache: Path, processes: list[subprocess.Popen[str]]) -> subproce
     return wait_until(find, "a process that builds the store")
 
 
+def test_killed_at_any_point_it_ends_like_an_unbroken_build(long_root, unbroken, tmp_path):
+    """Five processes want the same store; each is killed at another moment, and what it has done is not lost."""
+    parent, processes = start_building(long_root, tmp_path, processes=5)
+    rng = np.random.default_rng(11)
+    kept = 0
+    for killed in range(5):
+        wanted = kept + 1 + int(rng.integers(0, 8))
+        wait_until(lambda n=wanted: finished_clips(tmp_path) >= n, f"{wanted} clips after {killed} kills")
+        time.sleep(float(rng.uniform(0, 0.02)))
+        builder = builder_among(processes)
+        os.kill(builder, signal.SIGKILL)
+        wait_until(lambda pid=builder: not is_running(pid), "a killed process ends")
+        processes.remove(builder)
+        assert not list(tmp_path.glob("stores/*/store.json")), "a store that is not whole must not look it"
+        kept = finished_clips(tmp_path)
+        assert kept >= wanted, "what was finished before a kill is there after it"
+    parent.communicate(timeout=60)
+    assert kept < 48, "the kills came too late to try anything"
+    resumed = build_store(manifest_of(long_root, tmp_path), V1, tmp_path, 0)
+    assert content(resumed) == content(unbroken)
+    assert not list(tmp_path.glob("stores/*.unfinished"))
+
+
 def test_workers_end_with_a_killed_parent_and_two_processes_build_one_store(long_root, unbroken, tmp_path):
-    cache = tmp_path / "cache"
-    first, second = start_building(long_root, cache, workers=2), start_building(long_root, cache, workers=2)
-    wait_until(lambda: finished_clips(cache) >= 3, "clips computed by workers")
-    builder = lock_holder(cache, [first, second])
-    other = second if builder is first else first
-    workers = children(builder.pid)
+    parent, processes = start_building(long_root, tmp_path, processes=2, workers=2)
+    wait_until(lambda: finished_clips(tmp_path) >= 24, "half of the clips, computed by workers")
+    builder = builder_among(processes)
+    workers = children(builder)
     assert len([pid for pid in workers if is_running(pid)]) >= 2
-    os.kill(builder.pid, signal.SIGKILL)
-    builder.wait()
-    wait_until(lambda: not any(is_running(pid) for pid in workers), "workers end", longest_s=10)
-    output, errors = other.communicate(timeout=60)
-    assert other.returncode == 0, errors
+    os.kill(builder, signal.SIGKILL)
+    wait_until(lambda: not any(is_running(pid) for pid in [builder, *workers]), "workers end", longest_s=10)
+    output, errors = parent.communicate(timeout=60)
+    assert output.count("\n") == 1, errors
     assert content(Store(Path(output.strip()))) == content(unbroken), "workers change no byte"
-    assert not children(other.pid)
 
 
 def half_build(root: Path, cache: Path) -> Path:
@@ -395,7 +405,6 @@ def test_starting_again_writes_nothing_that_was_written_before(root, tmp_path):
     lines = index.read_bytes().splitlines(keepends=True)
     index.write_bytes(b"".join(lines[:10]) + lines[10][:7])
     inode = index.stat().st_ino
-    shutil.rmtree(root.parent / "gone", ignore_errors=True)
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
     manifest = manifest_of(copy, tmp_path)

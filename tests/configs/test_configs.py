@@ -1,0 +1,405 @@
+"""Every configuration that ships composes, fits the schema, and says what it should; whatever does not is refused."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import functools
+import inspect
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from audiotag import config as schemas
+from audiotag.command import CONF, groups, register, run_name
+from audiotag.config import PredictConfig, TrainConfig, VerifyConfig, schema_keys, to_dict, validate
+from audiotag.errors import ConfigError
+
+PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
+NEEDED = {  # what a user must say besides the name of the option
+    "data=csv": ["data.root=DIR", "data.table=FILE"],
+    "data=kaggle": ["data.root=DIR"],
+    "verify": ["run=NAME"],
+    "predict": ["run=NAME", "split=test"],
+}
+
+
+def composed(*overrides: str, program: str = "train", conf: Path = CONF) -> Any:
+    """Compose and validate as the programs do."""
+    schema = PROGRAMS[program]
+    register(schema, f"{program}_schema")
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        return validate(compose(program, list(overrides)), schema)  # type: ignore[type-var]
+
+
+def problems(*overrides: str, program: str = "train", conf: Path = CONF) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        composed(*overrides, program=program, conf=conf)
+    return caught.value.problems
+
+
+@functools.cache
+def defaults() -> Any:
+    register(TrainConfig, "train_schema")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train")
+
+
+def changed(*overrides: str) -> TrainConfig:
+    """Validate the defaults with settings changed as Hydra would, many times faster: groups cannot be chosen."""
+    config = copy.deepcopy(defaults())
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        OmegaConf.update(config, override.key_or_group, override.value())
+    return validate(config, TrainConfig)
+
+
+def options(program: str) -> list[str]:
+    return [f"{group}={option}" for group, found in groups(PROGRAMS[program]).items() for option in found]
+
+
+# What ships
+
+
+@pytest.mark.parametrize("option", options("train"))
+def test_every_option_of_every_group(option):
+    config = composed(option, *NEEDED.get(option, []))
+    group, name = option.split("=")
+    said = {"data": "name", "features": "front_end", "model": "name", "verification": "rule"}.get(group)
+    if said is not None:
+        assert getattr(getattr(config, group), said) == name
+    if group == "experiment":
+        assert config.experiment == name
+
+
+@pytest.mark.parametrize("option", options("verify"))
+def test_every_option_of_deciding_again(option):
+    config = composed(option, *NEEDED["verify"], program="verify")
+    rule = option.split("=")[1]
+    assert config.verification.rule == (None if rule == "of_run" else rule)
+
+
+def test_every_file_is_composed_by_a_test():
+    shipped = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
+    tried = {option.replace("=", "/") for program in PROGRAMS for option in options(program)}
+    assert shipped == tried | PROGRAMS.keys()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_without_any_choice(program):
+    composed(*NEEDED.get(program, []), program=program)
+
+
+@pytest.mark.parametrize("model", groups(TrainConfig)["model"])
+@pytest.mark.parametrize("experiment", groups(TrainConfig)["experiment"])
+def test_every_experiment_with_every_model(experiment, model):
+    config = composed(f"experiment={experiment}", f"model={model}")
+    assert config.model.name == model
+    assert config.experiment == experiment
+
+
+def test_the_rule_of_a_run_is_no_rule_to_train_with():
+    assert "of_run" not in groups(TrainConfig)["verification"]
+    assert "of_run" in groups(VerifyConfig)["verification"]
+    assert problems("verification=of_run")[0].startswith("verification.rule=None")
+
+
+def test_every_file_says_what_it_is_for():
+    for path in CONF.rglob("*.yaml"):
+        comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        assert any("@package" not in line for line in comments), path
+
+
+# DESIGN.md, "Numbers of the original": front end, width, batch size, mixup, fine-tuning rate.
+ORIGINAL = {
+    "vgg_gap_spec1_1": ("v1", 48, 100, 0.2, 0.0001),
+    "vgg_gap_spec1_2": ("v1", 64, 100, 0.3, 0.0001),
+    "vgg_gap_spec2": ("v2", 64, 50, 0.3, 0.0002),
+}
+
+
+@pytest.mark.parametrize("model", ORIGINAL)
+def test_numbers_of_the_original(model):
+    front_end, width, batch_size, mixup, rate = ORIGINAL[model]
+    config = composed("experiment=dcase2018", f"model={model}", "data.root=DIR")
+    assert (config.data.name, config.data.root) == ("fsdkaggle2018", "DIR")
+    assert (config.features.front_end, config.features.trim) == (front_end, True)
+    assert (config.features.excerpt_frames, config.features.clip_frames) == (384, 3000)
+    assert (config.model.width, config.model.dropout, config.model.head_dropout) == (width, 0.3, 0.5)
+    assert config.training.batch_size == batch_size
+    pretrain, finetune = config.training.pretrain, config.training.finetune
+    assert (pretrain.epochs, pretrain.decay_from_epoch, pretrain.learning_rate) == (500, 100, 0.001)
+    assert pretrain.mixup_alpha == mixup
+    assert (finetune.epochs, finetune.decay_from_epoch, finetune.learning_rate) == (30, 5, rate)
+    assert finetune.mixup_alpha == 0
+    assert pretrain.min_steps == finetune.min_steps == 0
+    assert (config.rounds, config.folds) == (10, 4)
+    rule = config.verification
+    assert (rule.excerpts, rule.agreement, rule.threshold, rule.cap, rule.calibrate) == (25, True, 0.95, 40, False)
+    assert (config.augment.time_masks, config.augment.band_masks) == (0, 0)
+    assert (config.data.train_on_all, config.data.validate_unverified) == (False, False)
+
+
+def test_rules_differ_in_what_their_names_say():
+    rules = {name: composed(f"verification={name}").verification for name in groups(TrainConfig)["verification"]}
+    documented = dataclasses.asdict(rules["as_documented"])
+    changes = {
+        name: {k: v for k, v in dataclasses.asdict(rule).items() if documented[k] != v and k != "rule"}
+        for name, rule in rules.items()
+    }
+    assert changes == {
+        "as_documented": {},
+        "as_coded": {"threshold": None},
+        "calibrated": {"calibrate": True},
+        "accept_all": {"agreement": False, "threshold": None, "cap": None},
+    }
+
+
+def test_the_default_rule_is_calibrated_and_documented_in_the_papers_experiment():
+    for overrides in ([], ["experiment=cpu_small"]):
+        assert composed(*overrides).verification.rule == "calibrated"
+    assert composed("experiment=dcase2018").verification.rule == "as_documented"
+
+
+def test_the_command_line_has_the_last_word():
+    config = composed(
+        "experiment=smoke", "model.width=7", "training.pretrain.epochs=11", "features=v2", "verification=calibrated"
+    )
+    assert (config.model.width, config.training.pretrain.epochs) == (7, 11)
+    assert (config.features.front_end, config.verification.rule) == ("v2", "calibrated")
+    assert config.features.excerpt_frames == composed("experiment=smoke").features.excerpt_frames
+
+
+# The schema
+
+
+def classes() -> list[type]:
+    found = [c for _, c in inspect.getmembers(schemas, dataclasses.is_dataclass) if c.__module__ == schemas.__name__]
+    assert {TrainConfig, VerifyConfig, PredictConfig} <= set(found)
+    return found
+
+
+@pytest.mark.parametrize("schema", classes())
+def test_every_setting_has_a_docstring(schema):
+    """Read from the source anew: a string on the line after each field."""
+    assert schema.__doc__
+    assert not schema.__doc__.startswith(f"{schema.__name__}("), "dataclass's own, not ours"
+    (definition,) = (
+        node for node in ast.parse(inspect.getsource(schemas)).body
+        if isinstance(node, ast.ClassDef) and node.name == schema.__name__
+    )  # fmt: skip
+    for field, after in zip(definition.body, [*definition.body[1:], None], strict=True):
+        if isinstance(field, ast.AnnAssign):
+            name = ast.unparse(field.target)
+            assert isinstance(after, ast.Expr), f"{schema.__name__}.{name} has no docstring"
+            assert isinstance(after.value, ast.Constant), f"{schema.__name__}.{name} has no docstring"
+            assert len(str(after.value.value)) > 10, f"{schema.__name__}.{name}: {after.value.value}"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_settings_are_frozen_and_come_back_from_a_file_as_they_were(program, tmp_path):
+    config = composed(*NEEDED.get(program, []), program=program)
+    OmegaConf.save(OmegaConf.create(to_dict(config)), tmp_path / "config.yaml")
+    loaded = OmegaConf.load(tmp_path / "config.yaml")
+    assert validate(loaded, PROGRAMS[program]) == config  # type: ignore[arg-type, type-var]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.run = "other"
+
+
+def test_composed_settings_are_the_schemas_where_no_file_says_otherwise():
+    said = {
+        ".".join(path)
+        for name in (
+            "train",
+            "data/synthetic",
+            "features/v1",
+            "augment/none",
+            "training/short",
+            "verification/calibrated",
+        )
+        for path in key_paths(yaml.safe_load((CONF / f"{name}.yaml").read_text()), name)
+    }
+    said |= {".".join(path) for path in key_paths(yaml.safe_load((CONF / "model/tiny.yaml").read_text()), "")}
+    config = to_dict(composed())
+    for path, default, _ in schema_keys(TrainConfig):
+        value: Any = config
+        for name in path.split("."):
+            value = value[name]
+        if path not in said:
+            assert value == default, path
+
+
+def key_paths(content: dict[str, Any], name: str) -> list[list[str]]:
+    section = [name.split("/")[0]] if "/" in name else []
+
+    def walk(node: Any, path: list[str]) -> list[list[str]]:
+        return [p for k, v in node.items() for p in walk(v, [*path, k])] if isinstance(node, dict) else [path]
+
+    return walk({k: v for k, v in content.items() if k not in ("defaults", "hydra")}, section)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("train.yaml", "\nrunds: 3\n", "runds is not a setting; did you mean rounds?"),
+        ("training/short.yaml", "\npretrian: {epochs: 1}\n", "did you mean training.pretrain.epochs?"),
+        ("model/tiny.yaml", "\ntrainng: {batch_size: 3}\n", "did you mean training.batch_size?"),
+        ("data/synthetic.yaml", "\nsynthetic: {clases: 9}\n", "did you mean data.synthetic.classes?"),
+        ("verification/calibrated.yaml", "\ntreshold: 0.9\n", "did you mean verification.threshold?"),
+        ("features/v1.yaml", "\nfront_end: {name: v1}\n", "did you mean features.front_end?"),
+        ("augment/none.yaml", "\nzzz: 1\n", "augment.zzz is not a setting"),
+    ],
+)
+def test_a_misspelt_key_in_any_file_is_refused_with_the_nearest(tmp_path, file, text, message):
+    shutil.copytree(CONF, tmp_path / "conf")
+    path = tmp_path / "conf" / file
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(text.strip().split(":")[0] + ":")]
+    path.write_text("\n".join(kept) + text)
+    assert any(message in problem for problem in problems(conf=tmp_path / "conf"))
+
+
+def test_unknown_keys_wrong_types_and_what_does_not_fit_are_listed_together():
+    assert set(problems("+sed=1", "+model.widht=3", "rounds=many", "training.batch_size=1.5", "seed=x")) == {
+        "sed is not a setting; did you mean seed?",
+        "model.widht is not a setting; did you mean model.width?",
+        "seed='x': Value 'x' of type 'str' could not be converted to Integer",
+        "rounds='many': Value 'many' of type 'str' could not be converted to Integer",
+        "training.batch_size=1.5: Value '1.5' of type 'float' could not be converted to Integer",
+    }
+    assert problems("+sed=1", "rounds=-1", "folds=1", "model.width=0") == [
+        "sed is not a setting; did you mean seed?",
+        "rounds=-1 must be 0 or more",
+        "folds=1 must be 2 or more",
+        "model.width=0 must be 1 or more",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=1.5", "could not be converted to Integer"),
+        ("rounds=true", "could not be converted to Integer"),
+        ("features.trim=perhaps", "is not a valid bool"),
+        ("training.pretrain.learning_rate=fast", "could not be converted to Float"),
+        ("training.pretrain.learning_rate=nan", "is no finite number"),
+        ("training.pretrain.mixup_alpha=inf", "is no finite number"),
+        ("verification.cap=null", None),
+        ("verification.excerpts=null", "verification.excerpts=None"),
+        ("data.classes=Bark", "data.classes='Bark'"),
+        ("data.classes=[Bark,Meow]", None),
+        ("data.root=[a]", "data.root"),
+        ("run=???", "run is not given"),
+        ("run=${nowhere}", "'nowhere' not found"),
+        ("run=s${seed}", None),
+        ("data.columns=null", "data.columns=None"),
+    ],
+)
+def test_values_of_the_wrong_type(override, message):
+    if message is None:
+        changed(override)
+    else:
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            changed(override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=kaggle"], "data=kaggle needs data.root=DIR"),
+        (["data=csv", "data.root=DIR"], "data=csv needs data.table=FILE"),
+        (["data.table=t.csv"], "data.table=t.csv belongs to data=csv"),
+        (["data.test_table=t.csv"], "data.test_table=t.csv belongs to data=csv"),
+        (["data=kaggle", "data.root=DIR", "data.download=true"], "data=kaggle cannot be downloaded"),
+        (["data.name=kagle", "data.root=DIR"], "(did you mean kaggle?)"),
+        (["data.on_bad_clip=skp"], "(did you mean skip?)"),
+        (["data.classes=[Bark,Bark]"], "two or more different labels"),
+        (["data.classes=[Bark]"], "two or more different labels"),
+        (["data.synthetic.classes=3"], "data.synthetic.classes=3 is none of 8,"),
+        (["data.synthetic.wrong_share=1.5"], "data.synthetic.wrong_share=1.5 must lie in 0 to 1"),
+        (["data.train_on_all=true"], "set rounds=0"),
+        (["features.front_end=v3"], "features.front_end=v3 is none of v1, v2"),
+        (["features.excerpt_frames=190"], "it must be 191 or more"),
+        (["features.clip_frames=191"], "features.clip_frames=191 is shorter than features.excerpt_frames"),
+        (["augment=masking", "augment.time_mask_frames=193"], "is longer than features.excerpt_frames=192"),
+        (["augment.time_masks=2"], "masks nothing: set augment.time_mask_frames"),
+        (["augment.band_masks=-1"], "augment.band_masks=-1 must be 0 or more"),
+        (["model.dropout=1.5"], "model.dropout=1.5 must lie in 0 to 1"),
+        (["training.batch_size=1"], "training.batch_size=1 must be 2 or more"),
+        (["training.valid_batch_size=0"], "training.valid_batch_size=0 must be 1 or more"),
+        (
+            ["training.pretrain.epochs=0", "training.pretrain.decay_from_epoch=0"],
+            "training.pretrain.epochs=0 must be 1 or more",
+        ),
+        (["training.finetune.decay_from_epoch=99"], "training.finetune.decay_from_epoch=99 must lie in 0 to"),
+        (["training.finetune.learning_rate=0"], "training.finetune.learning_rate=0.0 must be above 0"),
+        (["training.pretrain.mixup_alpha=-0.1"], "training.pretrain.mixup_alpha=-0.1 must be 0 or more"),
+        (["verification.threshold=95"], "verification.threshold=95.0 must lie in 0 to 1"),
+        (["verification.excerpts=0"], "verification.excerpts=0 must be 1 or more"),
+        (["verification.cap=-1"], "verification.cap=-1 must be 0 or more"),
+        (["round=3", "rounds=2"], "round=3 must lie in 0 to rounds=2"),
+        (["fold=4"], "fold=4 must lie in 0 to 3"),
+        (["hardware.accelerator=gpus"], "(did you mean gpu?)"),
+        (["hardware.workers=-1"], "hardware.workers=-1 must be 0 or more"),
+        (["hardware.threads=0"], "hardware.threads=0 must be 1 or more"),
+        (["hardware.precision=bf16"], "hardware.precision=bf16 is none of auto,"),
+        (["run=''"], "run= is no name"),
+        (["run=.."], "run=.. is no name"),
+    ],
+)
+def test_what_does_not_go_together(overrides, message):
+    in_groups = any(override.split("=")[0] in groups(TrainConfig) for override in overrides)
+    with pytest.raises(ConfigError) as caught:
+        (composed if in_groups else changed)(*overrides)
+    (problem,) = caught.value.problems
+    assert message in problem
+
+
+def test_programs_that_need_a_run_say_so():
+    assert "run=NAME is missing: the run folder to read" in problems(program="verify")
+    assert "run=NAME is missing: the run folder to read" in problems("split=test", program="predict")
+
+
+# Names of runs
+
+
+def name_of(*overrides: str) -> str:
+    register(TrainConfig, "train_schema")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        whole = compose("train", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(whole)
+        settings = OmegaConf.masked_copy(whole, [name for name in whole if name != "hydra"])
+        return run_name(validate(settings, TrainConfig))
+
+
+def test_a_name_is_made_from_what_was_chosen():
+    assert name_of("run=mine") == "mine"
+    assert name_of() == name_of("hardware.threads=1", "cache_dir=elsewhere", "runs_dir=there")
+    assert name_of() == name_of("round=1", "fold=2"), "a sweep over rounds and folds is one run"
+    assert name_of() == name_of("rounds=7"), "more rounds continue a run"
+    assert name_of("seed=3", "model.width=5") == name_of("model.width=5", "seed=3")
+    choices = [
+        [], ["seed=3"], ["experiment=smoke"], ["verification=as_coded"], ["training=paper"], ["augment=masking"],
+        ["data=kaggle", "data.root=a/set"], ["data=kaggle", "data.root=other"], ["verification.threshold=null"],
+    ]  # fmt: skip
+    names = {name_of(*choice) for choice in choices}
+    assert len(names) == len(choices)
+    assert all(len(name) <= 120 and "/" not in name and " " not in name for name in names)
+
+
+def test_a_long_name_is_shortened_without_meeting_another():
+    many = [f"training.pretrain.{name}=7" for name in ("epochs", "decay_from_epoch", "min_steps")]
+    many += ["model.width=5", "verification.excerpts=12", "data.synthetic.verified_per_class=9"]
+    names = {name_of(*many, f"seed={seed}") for seed in range(3)}
+    assert len(names) == 3
+    assert all(len(name) <= 120 for name in names)

@@ -1,0 +1,82 @@
+"""verify.py on a real run: decides again from stored posteriors, and leaves the run as it is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+
+def snapshot(run):
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in run.rglob("*")
+        if path.is_file() and "verify" not in path.parts and "predict" not in path.parts
+    }
+
+
+def test_threshold_is_applied_to_stored_posteriors(smoke_run, program):
+    before = snapshot(smoke_run)
+    output = program("verify.py", "run=smoke", "verification.threshold=0.2")
+    assert snapshot(smoke_run) == before, "verify.py changed the run"
+    original = pd.read_csv(smoke_run / "ledger.csv")
+    again = pd.read_csv(smoke_run / "verify" / "as_coded,threshold=0.2" / "ledger.csv")
+    agrees = original["predicted"] == original["label"]
+    expected = agrees & (original["posterior"] > 0.2)  # the cap of 40 cannot bind: a class has 8 unverified clips
+    assert 0 < expected.sum() < agrees.sum(), "the threshold does not divide these posteriors"
+    assert list(again["accepted"] == 1) == list(expected)
+    assert set(again[agrees & ~expected]["reason"]) == {"below threshold"}
+    assert "0.2" in output
+
+
+def test_run_own_rule_gives_the_run_own_ledger(smoke_run, program):
+    program("verify.py", "run=smoke")
+    assert (smoke_run / "verify" / "as_coded" / "ledger.csv").read_bytes() == (smoke_run / "ledger.csv").read_bytes()
+
+
+def test_sweep_writes_one_decision_each_and_one_table(smoke_run, program):
+    program("verify.py", "-m", "run=smoke", "verification.threshold=0.1,0.3", "verification.cap=2")
+    table = pd.read_csv(smoke_run / "verify" / "decisions.csv")
+    for threshold in (0.1, 0.3):
+        rows = table[(table["threshold"] == threshold) & (table["cap"] == 2)]
+        assert list(rows["round"]) == [0, 1, 2]
+        (name,) = set(rows["decision"])
+        ledger = pd.read_csv(smoke_run / "verify" / name / "ledger.csv")
+        assert list(rows["accepted"]) == list(ledger.groupby("round")["accepted"].sum())
+        assert ledger[ledger["accepted"] == 1].groupby(["round", "label"]).size().max() <= 2
+
+
+def test_whole_rules_and_rounds(smoke_run, program):
+    program("verify.py", "run=smoke", "verification=accept_all", "round=1")
+    (folder,) = (smoke_run / "verify").glob("accept_all*")
+    ledger = pd.read_csv(folder / "ledger.csv")
+    assert set(ledger["round"]) == {1}
+    assert ledger["accepted"].all()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["rounds"][0]["recall"] == 1
+    program("verify.py", "run=smoke", "verification=calibrated")
+    (folder,) = (smoke_run / "verify").glob("calibrated*")
+    calibrated, raw = (pd.read_csv(f / "ledger.csv") for f in (folder, smoke_run))
+    assert list(calibrated["predicted"]) == list(raw["predicted"]), "a temperature cannot change what is predicted"
+    assert not np.allclose(calibrated["posterior"], raw["posterior"])
+
+
+def test_truth_given_later_is_measured_against(smoke_run, program, work_folder):
+    ledger = pd.read_csv(smoke_run / "ledger.csv")
+    table = ledger[ledger["round"] == 0][["clip_id", "label"]].rename(columns={"clip_id": "fname"})
+    table.to_csv(work_folder / "all_right.csv", index=False)
+    program("verify.py", "run=smoke", "truth=all_right.csv", "round=0", "verification.threshold=0.05")
+    summary = json.loads((smoke_run / "verify" / "as_coded,threshold=0.05" / "summary.json").read_text())
+    (row,) = summary["rounds"]
+    assert row["precision"] == 1
+    assert row["recall"] == pytest.approx(row["accepted"] / row["considered"], abs=1e-6)
+
+
+def test_unknown_run_and_round_are_refused(smoke_run, program):
+    output = program("verify.py", "run=smok", expected=2)
+    assert "is not a run folder" in output
+    assert "smoke" in output
+    assert "complete rounds: 0, 1, 2" in program("verify.py", "run=smoke", "round=7", expected=2)
+    assert "run=NAME is missing" in program("verify.py", expected=2)
