@@ -20,21 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from audiotag.config import (
-    PredictConfig,
-    Schema,
-    TrainConfig,
-    VerifyConfig,
-    is_key,
-    leaves,
-    nested,
-    schema_keys,
-    type_problems,
-    unknown_key,
-    validate,
-)
+from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import AudiotagError, ConfigError
 from audiotag.randomness import key
+from audiotag.schema import Schema, is_key, leaves, nested, schema_keys, type_problems, unknown_key, validate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -119,7 +108,9 @@ def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:
-        return [f"{text}: {str(error).splitlines()[0]}"]
+        name, _, value = text.partition("=")
+        quoted = f"{name}='{value}'"
+        return [f'{text}: {str(error).splitlines()[0]} (characters like these need quotes: "{quoted}")']
     name = override.key_or_group
     if name == "hydra" or name.startswith(("hydra.", "hydra/")):
         return []

@@ -19,4 +19,5 @@ def sources(data: Data, root: Path) -> list[TableSource]:
 
 def find(name: str, root: Path) -> Path:
     """Return the path of a table given on the command line: as given, else below the data set's folder."""
-    return Path(name).absolute() if Path(name).is_file() else root / name
+    path = Path(name).expanduser()
+    return path.absolute() if path.is_file() else root / path

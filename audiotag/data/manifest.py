@@ -51,7 +51,7 @@ class Manifest:
 def data_root(config: TrainConfig) -> Path:
     """Return the absolute folder of the data set."""
     if config.data.root is not None:
-        return Path(config.data.root).absolute()
+        return Path(config.data.root).expanduser().absolute()
     made = config.data.synthetic
     return Path(config.cache_dir).absolute() / f"synthetic-{key(str(made)):016x}"
 
@@ -136,6 +136,8 @@ def plan_folds(rows: Rows, classes: list[str], config: TrainConfig) -> pd.DataFr
     ]
     if train.empty and not problems:
         problems = ["there are no training clips"]
+    if "clip_id" in classes:
+        problems.append("class clip_id: tables of posteriors have a column of that name already")
     if len(classes) < 2:
         problems.append(f"there is nothing to tell apart: {len(classes)} classes ({', '.join(classes)})")
     if config.rounds > 0 and not train.empty and not (train["verified"] == "0").any():

@@ -17,13 +17,14 @@ from hydra.errors import HydraException
 from rich.table import Table
 
 from audiotag.command import CONF, check_command_line, register, reported
-from audiotag.config import TrainConfig, validate
+from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.folds import worst_deviation
 from audiotag.data.manifest import plan_folds, read_rows, refuse
 from audiotag.data.tables import gathered
 from audiotag.errors import ConfigError
 from audiotag.files import write_csv
+from audiotag.schema import validate
 
 COLUMNS = ["clip_id", "label", "verified", "fold"]
 PARTS = {"verified": ["1"], "unverified": ["0"], "all": ["1", "0"]}

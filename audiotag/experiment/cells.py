@@ -93,14 +93,8 @@ def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: Ru
 
 
 def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
-    """Return the configured network; raises RunError where excerpts are too short for its pools."""
-    network = VggGap(len(classes), config.model.width, config.model.dropout, config.model.head_dropout)
-    if config.features.excerpt_frames < network.min_frames:
-        raise RunError(
-            f"features.excerpt_frames={config.features.excerpt_frames} is too short for the network's pools: "
-            f"it must be {network.min_frames} or more"
-        )
-    return network
+    """Return the configured network."""
+    return VggGap(len(classes), config.model.width, config.model.dropout, config.model.head_dropout)
 
 
 def build_data(

@@ -10,16 +10,16 @@ from typing import Any
 
 from audiotag.config import TrainConfig
 from audiotag.console import console, progress
-from audiotag.data.manifest import Manifest, build_manifest, data_root, save_truth
+from audiotag.data.manifest import Manifest, build_manifest, data_root, save_manifest, save_truth
 from audiotag.data.store import Store, build_store
 from audiotag.errors import RunError
-from audiotag.experiment.cells import build_network, fit_cell, schedule
+from audiotag.experiment.cells import fit_cell, schedule
 from audiotag.experiment.hardware import choose_device
 from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.experiment.summary import print_summary, write_summary
 from audiotag.experiment.warnings_log import warnings_to
-from audiotag.files import csv_text, write_json, write_text
+from audiotag.files import csv_text, write_json
 
 
 def run_experiment(config: TrainConfig) -> float | None:
@@ -55,7 +55,6 @@ def prepare(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
     if folder.config_file.is_file():
         folder.save(config)  # refuses other settings before any audio is read
     manifest = build_manifest(config)
-    build_network(config, manifest.classes)
     _keep_manifest(folder, manifest)
     folder.save(config)
     store = build_store(manifest, config.features, Path(config.cache_dir).absolute(), config.hardware.workers)
@@ -79,7 +78,7 @@ def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
                 f"{folder.path}: the data set has changed since this run began "
                 f"({changed} rows of manifest.csv): give the run another name with run=NAME, or delete the folder"
             )
-    write_text(folder.manifest_file, text)
+    save_manifest(manifest, folder.manifest_file)
     save_truth(manifest, folder.path / "truth.csv")
     write_json(folder.path / "classes.json", manifest.classes)
 

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from audiotag.config import TrainConfig, leaves, to_dict, validate
+from audiotag.config import TrainConfig
 from audiotag.errors import ConfigError, RunError
 from audiotag.files import write_json, write_text
+from audiotag.schema import leaves, to_dict, validate
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
 
 # Settings that may differ when a run is continued: they say where and how to work, or how far, not what the result is.

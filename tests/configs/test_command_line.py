@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from audiotag.command import check_command_line, groups, print_help
-from audiotag.config import PredictConfig, TrainConfig, VerifyConfig, schema_keys
+from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
+from audiotag.schema import schema_keys
 from tests.clips import TOP
 
 SCHEMAS: dict[str, type] = {"train.py": TrainConfig, "verify.py": VerifyConfig, "predict.py": PredictConfig}
@@ -172,6 +173,8 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("seed", "SETTING=VALUE"),
         ("=1", " is not a setting"),
         ("seed=[1", "seed=[1: "),
+        ("data.root=/a(1)", "need quotes: \"data.root='/a(1)'\""),
+        ("data.root=~/a", "need quotes: \"data.root='~/a'\""),
         ("seed=x", "could not be converted to Integer"),
         ("training.pretrain.learning_rate=.nan", "could not be converted to Float"),
         ("model.width=null", "model.width=None"),
@@ -186,7 +189,7 @@ def test_what_hydra_would_refuse_less_clearly_or_not_at_all(argument, message):
     "arguments",
     [
         [],
-        ["seed=1", "experiment=smoke", "experiment=null", "data.root=/a b/c", "run='x=1, y'"],
+        ["seed=1", "experiment=smoke", "experiment=null", "data.root=/a b/c", "run='x=1, y'", "data.table='~/a(1)'"],
         ["-m", "round=range(0,4)", "fold=0,1,2,3"],
         ["-m", "verification.threshold=0.5,0.8", "verification=as_coded,calibrated", "seed=choice(1,2)"],
         ["++seed=1", "~data.root", "~augment"],

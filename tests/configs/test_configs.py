@@ -21,8 +21,9 @@ from omegaconf import OmegaConf
 
 from audiotag import config as schemas
 from audiotag.command import CONF, groups, register, run_name
-from audiotag.config import PredictConfig, TrainConfig, VerifyConfig, schema_keys, to_dict, validate
+from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
+from audiotag.schema import schema_keys, to_dict, validate
 
 PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
 NEEDED = {  # what a user must say besides the name of the option

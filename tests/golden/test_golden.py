@@ -1,7 +1,7 @@
 """Our numbers against those of the original programs: SoX 14.4.2, librosa 0.11 and madmom.
 
-Where SoX trims and the filters of version 2 lie beside this file. The spectrograms go with the audio that they were made
-of, which does not belong in this repository: both are looked for in the folder named by AUDIOTAG_SHARED, or in `shared`
+Where SoX trims and the filters of version 2 lie beside this file. The spectrograms go with the audio they were made of,
+which does not belong in this repository: both are looked for in the folder named by AUDIOTAG_SHARED, or in `shared`
 beside the checkout, and what needs them is skipped without.
 """
 

@@ -132,6 +132,21 @@ def test_no_group_is_in_two_folds(data_set, seed):
     assert assign_folds(shuffled, folds, seed).sort_index().equals(fold)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_spread_evenly_over_classes(seed):
+    """32 groups of one class and one verification each: every fold can have two of each kind, and does."""
+    rows = [
+        (label, verified, f"{label}{verified}{group}")
+        for label in ("Bark", "Meow")
+        for verified in ("1", "0")
+        for group in range(8)
+        for _ in range(3)
+    ]
+    clips = pd.DataFrame(rows, columns=["label", "verified", "group"])
+    clips["clip_id"] = [f"{i:03d}" for i in range(len(clips))]
+    assert_stratified(clips, assign_folds(clips, 4, seed), 4)
+
+
 def test_classes_too_small_are_all_named_with_their_first_line():
     clips = clips_of({"Bark": (3, 9), "Meow": (4, 0), "Squeak": (0, 5)})
     with pytest.raises(DataError) as caught:

@@ -287,7 +287,7 @@ def test_csv_with_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp
     outside = write_sound(tmp_path / "elsewhere" / "far.wav", 99)
     rows = []
     for i in range(12):
-        name = f"{'ab'[i % 2]}/{i:02d} clip.wav"
+        name = f"{'ab'[i % 2]}/{i:02d} Straße 犬.wav"
         write_sound(root / name, i)
         rows.append((f"S{i % 6}", name, ["dog", "cat"][i // 6], "yes" if i % 6 < 4 else "no", "train", "x"))
     rows[0] = ("S0", str(outside), "dog", "yes", "train", "x")
@@ -301,8 +301,8 @@ def test_csv_with_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp
     frame = manifest.frame.set_index("clip_id")
     assert len(frame) == 13
     assert frame.loc[str(outside), "path"] == str(outside)
-    assert frame.loc["b/01 clip.wav", ["path", "label", "verified", "group"]].tolist() == [
-        "b/01 clip.wav",
+    assert frame.loc["b/01 Straße 犬.wav", ["path", "label", "verified", "group"]].tolist() == [
+        "b/01 Straße 犬.wav",
         "dog",
         "1",
         "S1",
@@ -363,6 +363,21 @@ def test_workers_scan_the_same(root, tmp_path):
     alone = settings(root, tmp_path / "alone")
     several = dataclasses.replace(settings(root, tmp_path / "several"), hardware=Hardware(workers=2))
     pd.testing.assert_frame_equal(build_manifest(alone).frame, build_manifest(several).frame)
+
+
+def test_home_folder_and_relative_roots(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    monkeypatch.chdir(root.parent)
+    expected = build_manifest(settings(root, tmp_path / "cache"))
+    for place in ("~/set", "set", "./set/../set/"):
+        manifest = build_manifest(settings(Path(place), tmp_path / "cache"))
+        assert manifest.root.is_absolute()
+        pd.testing.assert_frame_equal(manifest.frame, expected.frame)
+
+
+def test_a_class_that_no_table_of_posteriors_can_hold(config, root):
+    append(root / "train.csv", *(f"bark0{i}.wav,clip_id,1" for i in range(4)))
+    assert "class clip_id: tables of posteriors have a column of that name already" in problems(config)
 
 
 def test_identical_audio_is_said(config, root, capsys):

@@ -381,6 +381,7 @@ def half_build(root: Path, cache: Path) -> Path:
         pytest.param(lambda text: b"", id="empty"),
         pytest.param(lambda text: text[: len(text) // 2] + bytes(50), id="zeros after a power cut"),
         pytest.param(lambda text: text + b"0123456789abcdef,9999,5,0\n", id="a line without frames"),
+        pytest.param(lambda text: b"".join(text.splitlines(keepends=True)[::2]), id="lines lost"),
         pytest.param(lambda text: text.replace(b"\n", b"\r\n"), id="not ours"),
     ],
 )
