@@ -31,3 +31,10 @@ class DataError(ProblemsError):
 
 class RunError(AudiotagError):
     """A run folder that is missing, incomplete, or was made with other settings."""
+
+
+class LeakError(AudiotagError):
+    """What a network is judged or votes on would be known to it; a defect of this program, never of the data.
+
+    Raised, not asserted: assertions vanish under `python -O`.
+    """

@@ -20,15 +20,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from audiotag.config import Features
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Excerpts, Store
-from audiotag.errors import AudiotagError
+from audiotag.errors import LeakError
 from audiotag.randomness import generator
 
 Draw = dict[str, np.ndarray]
 Batch = dict[str, Tensor]
-
-
-class LeakError(AudiotagError):
-    """What a network is judged or votes on would be known to it; a defect of this program, never of the data."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pandas as pd
 import soundfile
 
 from audiotag.data.manifest import data_root, sources
-from audiotag.errors import DataError, RunError
+from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
 from audiotag.experiment.run_folder import Cell, RunFolder
 
@@ -167,7 +167,7 @@ def _valid(manifest: pd.DataFrame, folds: Sequence[int], folder: RunFolder) -> p
 
 
 def check_no_leak(folder: RunFolder, recordings: Iterable[Recording], round_: int) -> None:
-    """Assert that no recording was trained on by a network to be asked about it, in its round or an earlier one."""
+    """Make sure that no network is asked about a recording it was trained on, in any round; raises LeakError."""
     trained_on: dict[int, set[str]] = {}
     for recording in recordings:
         for fold in recording.folds:
@@ -175,7 +175,8 @@ def check_no_leak(folder: RunFolder, recordings: Iterable[Recording], round_: in
                 files = [folder.cell(Cell(r, fold)) / TRAINING for r in range(round_ + 1)]
                 tables = [pd.read_csv(file, dtype=str, keep_default_na=False) for file in files]
                 trained_on[fold] = {clip for table in tables for clip in table["clip_id"]}
-            assert recording.fname not in trained_on[fold], f"fold {fold} was trained on {recording.fname}"
+            if recording.fname in trained_on[fold]:
+                raise LeakError(f"fold {fold} was trained on {recording.fname}")
 
 
 def _root(folder: RunFolder, root: str | None) -> Path:

@@ -37,13 +37,14 @@ class Tagger(pl.LightningModule):
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Key dropout, masks and learning rate to the epoch, so that a resumed run does what an unbroken one does."""
-        torch.manual_seed(key("dropout", *self.keys, self.current_epoch))
+        """Set the epoch's learning rate."""
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.phase.learning_rate * decay(self.current_epoch, self.phase)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the mean cross-entropy of a batch against its soft targets."""
+        # Dropout and masks are keyed here: between epochs Lightning draws numbers too, and others when it resumes.
+        torch.manual_seed(key("dropout", *self.keys, self.current_epoch, batch_index))
         x, targets = mixed(batch, self.classes)
         for mask in self.masks:
             x = mask(x)

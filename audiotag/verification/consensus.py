@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from audiotag.data.datamodule import FoldDataModule
+from audiotag.errors import LeakError, RunError
 from audiotag.files import write_parquet
 from audiotag.randomness import generator
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS
@@ -41,7 +42,8 @@ class Consensus(pl.Callback):
         groups = [(data.clips.valid, VERIFIED_POSTERIORS), (data.clips.unverified, POSTERIORS)]
         for clips, name in groups:
             trained_on = set(data.clips.train.index) & set(clips.index)
-            assert not trained_on, f"clips to vote on were trained on: {sorted(trained_on)[:5]}"
+            if trained_on:
+                raise LeakError(f"clips to vote on were trained on: {', '.join(sorted(trained_on)[:5])}")
             write_parquet(self.folder / name, self._score(clips, data, trainer, pl_module))
 
     @torch.inference_mode()
@@ -58,5 +60,6 @@ class Consensus(pl.Callback):
                 logits = module(data.excerpts(int(row), offsets))
             posteriors[i] = logits.softmax(dim=1).mean(dim=0).cpu().numpy()
             self.advance()
-        assert np.isfinite(posteriors).all(), "the network gives posteriors that are not finite"
+        if not np.isfinite(posteriors).all():
+            raise RunError(f"{self.folder}: the network gives posteriors that are not finite")
         return pd.DataFrame(posteriors, columns=data.classes).assign(clip_id=clips.index)[["clip_id", *data.classes]]

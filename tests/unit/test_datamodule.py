@@ -23,13 +23,13 @@ from audiotag.data.datamodule import (
     Draw,
     ExcerptSampler,
     FoldDataModule,
-    LeakError,
     WholeClips,
     cell_clips,
     cut,
 )
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Store, build_store
+from audiotag.errors import LeakError
 from tests.clips import EXAMPLES, make_folder, settings
 
 FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
@@ -165,7 +165,7 @@ def test_leaks_are_refused_by_optimised_python_too(manifest, leak):
     module = types.ModuleType(datamodule.__name__)
     exec(compile(source.read_text(encoding="utf-8"), source.name, "exec", optimize=2), module.__dict__)
     clips, earlier, message = leaky(manifest)[leak]
-    with pytest.raises(module.LeakError, match=message):
+    with pytest.raises(LeakError, match=message):
         module.CellClips(clips.train, clips.valid, clips.unverified).check_no_leak(earlier)
 
 

@@ -200,24 +200,34 @@ def test_unverified_clips_are_scored_beside_and_select_nothing(tmp_path):
 # Masks and chance
 
 
-def fit(folder: Path, augment: Augment | None = None, keys: tuple[int, ...] = KEYS, dropout: float = 0.0) -> Listener:
-    """Fit two epochs of one batch of spectrograms (3, 1, 40, 60) without a zero, and return what was heard."""
-    tagger, listener = make_tagger(Phase(epochs=2, decay_from_epoch=2), augment, keys, dropout)
-    x = 1 + torch.rand(3, 1, 40, 60, generator=torch.Generator().manual_seed(5))
-    batch = {"x": x, "label": torch.tensor([0, 1, 2])}
-    torch.manual_seed(len(keys) + sum(keys))  # whatever was drawn before must not matter
-    trainer(folder, max_epochs=2).fit(tagger, loader(batch), loader(batch))
-    assert len(listener.heard[True]) == len(listener.heard[False]) == 2
-    assert all(torch.equal(heard, x) for heard in listener.heard[False]), "validation hears no mask"
+X = 1 + torch.rand(3, 1, 40, 60, generator=torch.Generator().manual_seed(5))  # no zero in it
+
+
+def fit(
+    folder: Path,
+    augment: Augment | None = None,
+    keys: tuple[int, ...] = KEYS,
+    dropout: float = 0.0,
+    epochs: int = 2,
+    resume: Path | None = None,
+) -> Listener:
+    """Fit epochs of two batches of X, keep a checkpoint in the folder, and return what was heard."""
+    tagger, listener = make_tagger(Phase(epochs=9, decay_from_epoch=9), augment, keys, dropout)
+    batch = {"x": X, "label": torch.tensor([0, 1, 2])}
+    torch.manual_seed(len(keys) + sum(keys) + epochs)  # whatever was drawn before must not matter
+    run = trainer(folder, max_epochs=epochs)
+    run.fit(tagger, loader(batch, batch), loader(batch), ckpt_path=resume, weights_only=True)
+    run.save_checkpoint(folder / "last.ckpt")
+    assert all(torch.equal(heard, X) for heard in listener.heard[False]), "validation hears no mask"
     return listener
 
 
 def test_masks_blank_bands_and_frames_of_each_clip_by_itself(tmp_path):
     listener = fit(tmp_path, MASKS)
-    original = listener.heard[False][0]
+    assert len(listener.heard[True]) == 4
     for heard in listener.heard[True]:
-        assert heard.shape == original.shape
-        changed = heard != original
+        assert heard.shape == X.shape
+        changed = heard != X
         for clip in changed[:, 0]:
             # A frame is masked whole, a band is masked whole, and everything else is as it was.
             frames, bands = clip.all(dim=0), clip.all(dim=1)
@@ -226,14 +236,16 @@ def test_masks_blank_bands_and_frames_of_each_clip_by_itself(tmp_path):
             assert bands.sum() <= 5
         assert changed.any()
         assert len({tuple(clip.flatten().tolist()) for clip in changed}) > 1, "every clip has its own masks"
-        assert heard[changed].min() >= original.mean() - 0.05, "masks hold about the mean, not zero"
-        assert heard[changed].max() <= original.mean() + 0.05
+        assert heard[changed].min() >= X.mean() - 0.05, "masks hold about the mean, not zero"
+        assert heard[changed].max() <= X.mean() + 0.05
 
 
-def test_masks_are_keyed_by_seed_round_fold_and_epoch(tmp_path):
+def test_masks_are_keyed_by_seed_round_fold_epoch_and_batch(tmp_path):
     first, again = fit(tmp_path, MASKS).heard[True], fit(tmp_path, MASKS).heard[True]
     assert all(map(torch.equal, first, again))
-    assert not torch.equal(first[0], first[1]), "another epoch has other masks"
+    for one in range(4):
+        for other in range(one):
+            assert not torch.equal(first[one], first[other]), "another epoch or batch has other masks"
     for keys in ((1, 0, 1), (0, 1, 1), (0, 0, 2)):
         assert not torch.equal(fit(tmp_path, MASKS, keys).heard[True][0], first[0])
 
@@ -245,19 +257,32 @@ def test_dropout_is_keyed_too(tmp_path):
     assert len(others) > 1
 
 
+@pytest.mark.parametrize("broken_off_after", [1, 2, 3])
+def test_a_resumed_fit_draws_what_an_unbroken_one_does(tmp_path, broken_off_after):
+    """Lightning draws a random number for each data loader that it opens, and the first one it opens earlier."""
+    unbroken = fit(tmp_path / "unbroken", MASKS, dropout=0.5, epochs=4)
+    fit(tmp_path / "broken", MASKS, dropout=0.5, epochs=broken_off_after)
+    resumed = fit(tmp_path / "broken", MASKS, dropout=0.5, epochs=4, resume=tmp_path / "broken" / "last.ckpt")
+    assert len(resumed.heard[True]) == 2 * (4 - broken_off_after)
+    assert all(map(torch.equal, unbroken.heard[True][2 * broken_off_after :], resumed.heard[True]))
+    assert torch.equal(unbroken.scale, resumed.scale)
+
+
 def test_without_masks_training_hears_the_spectrograms_as_they_are(tmp_path):
     assert build_masks(Augment()) == []
     listener = fit(tmp_path)
-    assert all(torch.equal(heard, listener.heard[False][0]) for heard in listener.heard[True])
+    assert all(torch.equal(heard, X) for heard in listener.heard[True])
 
 
 def test_masks_of_time_alone_and_of_bands_alone(tmp_path):
     for augment in (Augment(time_masks=1, time_mask_frames=9), Augment(band_masks=1, band_mask_bands=5)):
         listener = fit(tmp_path, augment)
-        changed = [heard != listener.heard[False][0] for heard in listener.heard[True]]
+        changed = [heard != X for heard in listener.heard[True]]
         bands = torch.stack([clip.all(dim=1).sum() for clip in torch.cat(changed)[:, 0]])
         frames = torch.stack([clip.all(dim=0).sum() for clip in torch.cat(changed)[:, 0]])
         used, unused, widest = (frames, bands, 9) if augment.time_masks else (bands, frames, 5)
         assert used.max() > 0
         assert used.max() <= widest
         assert unused.max() == 0
+        patterns = [{tuple(clip.flatten().tolist()) for clip in of_batch} for of_batch in changed]
+        assert max(map(len, patterns)) > 1, "every clip has its own masks"
