@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.config import Data, TrainConfig
-from audiotag.console import console
+from audiotag.console import console, progress
 from audiotag.data import csv_table, kaggle
 from audiotag.data.folds import assign_folds
 from audiotag.data.scan import MISSING, Scan, scan_files
@@ -62,7 +62,10 @@ def sources(data: Data, root: Path) -> list[TableSource]:
         from audiotag.data import synthetic  # here, as below: slow to import, and most runs need neither
 
         settings = synthetic.SyntheticSettings(**vars(data.synthetic))
-        return kaggle.sources(synthetic.make(root, settings))
+        clips_per_class = settings.verified_per_class + settings.unverified_per_class + settings.test_per_class
+        with progress() as bar:
+            task = bar.add_task("Making the embedded data set", total=settings.classes * clips_per_class)
+            return kaggle.sources(synthetic.make(root, settings, lambda clips: bar.advance(task, clips)))
     if data.name == "csv":
         return csv_table.sources(data, root)
     if data.name == "fsdkaggle2018":
