@@ -170,18 +170,7 @@ def print_help(schema: type) -> None:
 
 
 # Settings that say where and how to work, not what the run is; they do not belong in its name.
-NOT_IN_NAME = (
-    "run",
-    "runs_dir",
-    "cache_dir",
-    "round",
-    "fold",
-    "rounds",
-    "hardware",
-    "data.root",
-    "data.truth",
-    "data.table",
-)
+NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "rounds", "data.root", "data.truth"}
 NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification")
 
 
@@ -195,14 +184,11 @@ def run_name(config: TrainConfig) -> str:
     settings = []
     for text in sorted(chosen.overrides.task):
         name, _, value = text.lstrip("+~").partition("=")
-        if name not in NOT_IN_NAME and name.split(".")[0] not in ("run", "hardware") and name not in NAMED_GROUPS:
-            settings.append(f"{name}={value}")
-    settings += [
-        f"{name}={chosen.runtime.choices[name]}" for name in ("augment", "training") if _is_overridden(name, chosen)
-    ]
-    name = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", ",".join(["-".join(filter(None, parts)), *settings]))
+        section = name.split(".")[0]
+        if name not in NOT_IN_NAME and section != "hardware" and name not in NAMED_GROUPS:
+            settings.append(f"{name}-{value}")
+        elif name in ("augment", "training"):
+            settings.append(value)
+    # Only characters that need no quotes in a shell or in run=NAME.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(["-".join(filter(None, parts)), *settings]))
     return name if len(name) <= 120 else f"{name[:100]}-{key(name):016x}"
-
-
-def _is_overridden(group: str, chosen: Any) -> bool:
-    return any(text.startswith(f"{group}=") for text in chosen.overrides.task)

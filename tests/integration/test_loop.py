@@ -211,12 +211,17 @@ def test_train_on_all_and_validate_unverified(smoke_run, program):
         pd.testing.assert_series_equal(both["valid_loss"], alone["valid_loss"])  # selection is left alone
 
 
-def test_masking_trains(smoke_run, program):
-    program("train.py", "experiment=smoke", "augment=masking", "run=masked", "rounds=0")
-    assert len(cells(smoke_run.parent / "masked")) == 4
-
-
 def test_second_front_end_and_documented_rule(smoke_run, program):
     program("train.py", "experiment=smoke", "features=v2", "verification=as_documented", "run=v2", "rounds=1")
     ledger = pd.read_csv(smoke_run.parent / "v2" / "ledger.csv")
     assert (ledger[ledger["accepted"] == 1]["posterior"] > 0.95).all()
+
+
+def test_run_is_named_by_what_was_chosen_and_its_name_needs_no_quotes(smoke_run, program):
+    output = program(
+        "train.py", "experiment=smoke", "rounds=0", "fold=0", "augment=masking", "data.classes=null", "seed=7"
+    )
+    name = "smoke-synthetic-tiny-v1-as_coded_masking_data.classes-null_seed-7"
+    assert (smoke_run.parent / name / "round00" / "fold0" / "status.json").is_file(), output
+    assert "No round is complete yet" in output
+    assert "no stored posteriors of all folds" in program("verify.py", f"run={name}", expected=2)
