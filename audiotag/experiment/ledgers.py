@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from audiotag.config import Verification
@@ -30,13 +28,6 @@ def write_ledger(folder: RunFolder) -> pd.DataFrame:
     ledger = all_ledgers(folder, rounds, folder.config.verification)
     write_csv(folder.ledger_file, ledger)
     return ledger
-
-
-def read_ledger(path: Path) -> pd.DataFrame:
-    """Read a `ledger.csv`."""
-    return pd.read_csv(
-        path, dtype={"clip_id": str, "label": str, "predicted": str, "reason": str}, keep_default_na=False
-    )
 
 
 def run_truth(folder: RunFolder) -> pd.Series | None:

@@ -36,8 +36,8 @@ def run_experiment(config: TrainConfig) -> float | None:
     manifest, store = prepare(config, folder)
     with warnings_to(folder.path / "warnings.log"):
         run_cells(config, folder, manifest, store)
-    write_ledger(folder)
-    summary = write_summary(folder, manifest, store, time.monotonic() - started_s)
+    ledger = write_ledger(folder)
+    summary = write_summary(folder, manifest, store, ledger, time.monotonic() - started_s)
     print_summary(summary, folder)
     best = summary["best_round"]
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)

@@ -12,15 +12,16 @@ from rich.table import Table
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
-from audiotag.experiment.ledgers import read_ledger
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import write_json
 from audiotag.verification.ledger import measure
 
 
-def write_summary(folder: RunFolder, manifest: Manifest, store: Store, wall_s: float) -> dict[str, Any]:
+def write_summary(
+    folder: RunFolder, manifest: Manifest, store: Store, ledger: pd.DataFrame, wall_s: float
+) -> dict[str, Any]:
     """Write `summary.json` for the complete rounds; `wall_s` of earlier processes of this run is added."""
-    rounds = _rounds(folder, read_ledger(folder.ledger_file), manifest.truth)
+    rounds = _rounds(folder, ledger, manifest.truth)
     earlier_s = (
         json.loads(folder.summary_file.read_text(encoding="utf-8"))["wall_s"] if folder.summary_file.is_file() else 0
     )
