@@ -14,9 +14,10 @@ register(TrainConfig, "train_schema")
 @job(TrainConfig)
 def main(config: TrainConfig) -> float | None:
     """Run the loop, or its part that is missing; return the mean validation loss of the best round."""
-    from audiotag.experiment.rounds import run_experiment  # here: --help and errors need no torch
+    from audiotag.experiment.launch import launch
 
-    return run_experiment(dataclasses.replace(config, run=run_name(config)))
+    loss: float | None = launch("train", dataclasses.replace(config, run=run_name(config)))
+    return loss
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,12 +56,16 @@ def _is_option(name: str, schema: type) -> bool:
 
 
 def reported(function: Callable[[], None]) -> None:
-    """Run a program; an error meant for its user is printed as text, and the exit code is 2."""
+    """Run a program; an error meant for its user is printed as text, and gives its exit code."""
+    screen = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         function()
     except AudiotagError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(2)
+        screen.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        screen.print("interrupted: what is done is kept, and the same command goes on from there")
+        sys.exit(128 + signal.SIGINT)
 
 
 def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[DictConfig], Any]]:
@@ -170,7 +175,8 @@ def print_help(schema: type) -> None:
 
 
 # Settings that say where and how to work, not what the run is; they do not belong in its name.
-NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "rounds", "data.root", "data.truth"}
+NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "rounds", "devices", "parallel"}
+NOT_IN_NAME |= {"data.root", "data.truth"}
 NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification")
 
 

@@ -254,6 +254,14 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Trainer:
+    """How several devices fit one network together."""
+
+    sync_batchnorm: bool = True
+    """Normalise over the clips of all devices, as one device would; false: each device over its own."""
+
+
+@dataclass(frozen=True)
 class Hardware:
     """What the work runs on; nothing here belongs to the experiment."""
 
@@ -264,17 +272,24 @@ class Hardware:
     channels_last: bool | None = None
     """Memory layout of the convolutions; null: channels last on every device (faster on both)."""
     threads: int | None = None
-    """Threads of a fit on a CPU; null: one per core. Results are equal to the bit only for an equal number."""
+    """Threads of each process on a CPU; null: the cores, shared out among the job's processes. Results are equal to
+    the bit only for an equal number."""
     workers: int | None = None
     """Processes that decode audio and compute spectrograms; null: one per core, 0: none, in this process."""
     store_on_device: bool | None = None
     """Keep the spectrogram store in the GPU's memory; null: where it fits."""
+    share_devices: bool = False
+    """Start on GPUs that other runs of this user hold; false: wait until enough are free."""
+    wait_s: float = 60.0
+    """How long to wait, in seconds, for cells of other jobs that nobody works on, before giving up. On a cluster: as
+    long as a job may stand in the queue."""
 
     def problems(self) -> list[str]:
         found = _one_of("hardware.accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         allowed = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
         found += _one_of("hardware.precision", self.precision, allowed)
-        return found + _at_least("hardware.threads", self.threads, 1) + _at_least("hardware.workers", self.workers, 0)
+        found += _at_least("hardware.threads", self.threads, 1) + _at_least("hardware.workers", self.workers, 0)
+        return found + _at_least("hardware.wait_s", self.wait_s, 0)
 
 
 @dataclass(frozen=True)
@@ -297,6 +312,10 @@ class TrainConfig:
     """Work on this round only; null: all."""
     fold: int | None = None
     """Work on this fold only; null: all."""
+    devices: int = 1
+    """GPUs to use on this machine, or processes on a CPU."""
+    parallel: str = "batches"
+    """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
     """Name of the ready-made experiment; for people only."""
     data: Data = field(default_factory=Data)
@@ -311,11 +330,14 @@ class TrainConfig:
     """How networks are fitted."""
     verification: Verification = field(default_factory=Verification)
     """The rule by which labels are accepted."""
+    trainer: Trainer = field(default_factory=Trainer)
+    """How several devices fit one network together."""
     hardware: Hardware = field(default_factory=Hardware)
     """What the work runs on."""
 
     def __post_init__(self) -> None:
         found = _at_least("rounds", self.rounds, 0) + _at_least("folds", self.folds, 2)
+        found += _at_least("devices", self.devices, 1) + _one_of("parallel", self.parallel, ("batches", "folds"))
         if self.run in ("", ".", ".."):
             found.append(f"run={self.run} is no name for a run folder")
         if self.round is not None and not 0 <= self.round <= self.rounds:
@@ -330,6 +352,10 @@ class TrainConfig:
 
     def _problems_between(self) -> list[str]:
         found = []
+        if self.parallel == "folds" and self.devices > self.folds:
+            found.append(f"devices={self.devices} is more than parallel=folds has work for: folds={self.folds}")
+        if self.parallel == "batches" and self.devices > self.training.batch_size:
+            found.append(f"devices={self.devices} cannot share training.batch_size={self.training.batch_size} clips")
         if self.data.train_on_all and self.rounds > 0:
             found.append(
                 "data.train_on_all=true leaves no held-out clip to verify on: set rounds=0, or data.train_on_all=false"
@@ -354,7 +380,7 @@ class VerificationChange:
     rule: str | None = None
     """Name of the whole rule to apply, set by verification=NAME; null: the run's rule with the changes below."""
     excerpts: int | None = None
-    """Kept from the run: the stored posteriors are means over that many excerpts."""
+    """With rescore=true: excerpts K per clip; null: as many as the run had, whose means are stored."""
     agreement: bool | None = None
     """The consensus must predict the given label."""
     threshold: float | None = None
@@ -367,7 +393,7 @@ class VerificationChange:
 
 @dataclass(frozen=True)
 class VerifyConfig:
-    """Decide again from a run's stored posteriors; nothing is trained."""
+    """Decide again from a run's stored posteriors, or from new ones; nothing is trained."""
 
     run: str = ""
     """Name of the run, the folder `runs/NAME` (a path works too)."""
@@ -377,12 +403,23 @@ class VerifyConfig:
     """Decide for this round only; null: for every round that is complete."""
     truth: str | None = None
     """Table of right labels (clip, label) to measure against; null: the one that the run was given."""
+    rescore: bool = False
+    """Ask the run's networks again, from their checkpoints, and decide on that; null settings are the run's."""
+    devices: int = 1
+    """With rescore=true: GPUs to share the clips among, or processes on a CPU."""
+    cache_dir: str = "cache"
+    """With rescore=true: folder for spectrogram stores."""
+    root: str | None = None
+    """With rescore=true: folder of the data set, if it moved since the run was made."""
+    hardware: Hardware = field(default_factory=Hardware)
+    """With rescore=true: what the work runs on."""
     verification: VerificationChange = field(default_factory=VerificationChange)
     """What to decide otherwise than the run did."""
 
     def __post_init__(self) -> None:
         found = _needs_run(self.run) + _share("verification.threshold", self.verification.threshold)
-        found += _at_least("verification.cap", self.verification.cap, 0)
+        found += _at_least("verification.cap", self.verification.cap, 0) + _at_least("devices", self.devices, 1)
+        found += _at_least("verification.excerpts", self.verification.excerpts, 1) + self.hardware.problems()
         if found:
             raise ConfigError("The configuration cannot be run:", found)
 

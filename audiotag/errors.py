@@ -8,6 +8,8 @@ from collections.abc import Sequence
 class AudiotagError(Exception):
     """Something the user can put right: says what is wrong, where, and what to do."""
 
+    exit_code = 2
+
 
 class ProblemsError(AudiotagError):
     """Several problems found by one check, reported together.
@@ -38,3 +40,11 @@ class LeakError(AudiotagError):
 
     Raised, not asserted: assertions vanish under `python -O`.
     """
+
+
+class WorkError(AudiotagError):
+    """The work of a job ended otherwise than by an error of its user: holds the traceback, or how the process ended."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code if code > 0 else 128 - code

@@ -22,6 +22,7 @@ from audiotag.data.manifest import Manifest
 from audiotag.data.store import Excerpts, Store
 from audiotag.errors import LeakError
 from audiotag.randomness import generator
+from audiotag.ranks import ALONE, Place
 
 Draw = dict[str, np.ndarray]
 Batch = dict[str, Tensor]
@@ -85,9 +86,10 @@ class ExcerptSampler(Sampler[Draw]):
         batch_size: int,
         alpha: float,
         keys: tuple[int, ...],
+        place: Place = ALONE,
     ) -> None:
         self.rows, self.labels, self.features = rows, labels, features
-        self.batch_size, self.alpha, self.keys = batch_size, alpha, keys
+        self.batch_size, self.alpha, self.keys, self.place = batch_size, alpha, keys, place
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -110,22 +112,41 @@ class ExcerptSampler(Sampler[Draw]):
                 partner = rng.permutation(len(draw["row"]))
                 draw |= {f"other_{name}": values[partner] for name, values in draw.items()}
                 draw["share"] = shares[now].astype(np.float32)
-            yield draw
+            yield draw if self.place.size == 1 else _part(draw, self.place)
+
+
+def _part(draw: Draw, place: Place) -> Draw:
+    """Return one rank's clips of a draw, and `weight`, by which its sum of losses makes the mean over all ranks' clips.
+
+    DDP averages gradients over ranks, however many clips each has. A rank that would have none gets one of weight 0.
+    """
+    n = len(draw["row"])
+    own = np.arange(n)[place.rank :: place.size]
+    weight = np.full(max(len(own), 1), place.size / n if len(own) else 0.0, dtype=np.float32)
+    return {**{name: values[own if len(own) else [0]] for name, values in draw.items()}, "weight": weight}
 
 
 class WholeClips(Sampler[Draw]):
-    """Every clip once, from its beginning, in the order given."""
+    """Every clip from its beginning, in the order given; `at` is its position in that order.
 
-    def __init__(self, rows: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        self.rows, self.labels, self.batch_size = rows, labels, batch_size
+    Batches are the same for any number of ranks, and dealt out in turn. So that every rank has as many, some come
+    twice: what is said of clips is to be kept by position.
+    """
+
+    def __init__(self, rows: np.ndarray, labels: np.ndarray, batch_size: int, place: Place = ALONE) -> None:
+        self.rows, self.labels, self.batch_size, self.place = rows, labels, batch_size, place
 
     def __len__(self) -> int:
+        return -(-self._batches() // self.place.size)
+
+    def _batches(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:
-        for begin in range(0, len(self.rows), self.batch_size):
-            now = slice(begin, begin + self.batch_size)
-            yield {"row": self.rows[now], "offset": np.zeros_like(self.rows[now]), "label": self.labels[now]}
+        for turn in range(len(self)):
+            begin = (turn * self.place.size + self.place.rank) % self._batches() * self.batch_size
+            at = np.arange(begin, min(begin + self.batch_size, len(self.rows)))
+            yield {"row": self.rows[at], "offset": np.zeros_like(self.rows[at]), "label": self.labels[at], "at": at}
 
 
 class _Drawn(Dataset[Any]):
@@ -141,10 +162,10 @@ class _Drawn(Dataset[Any]):
 
 def cut(batch: Batch, cutter: Excerpts, n_frames: int) -> Batch:
     """Replace rows and offsets of a drawn batch by spectrograms (B, 1, F, n_frames): `x`, and `other_x` for mixup."""
-    made = {"x": cutter.cut(batch["row"], batch["offset"], n_frames), "label": batch["label"]}
+    made = {name: values for name, values in batch.items() if not name.endswith(("row", "offset"))}
+    made["x"] = cutter.cut(batch["row"], batch["offset"], n_frames)
     if "share" in batch:
         made["other_x"] = cutter.cut(batch["other_row"], batch["other_offset"], n_frames)
-        made |= {"other_label": batch["other_label"], "share": batch["share"]}
     return made
 
 
@@ -163,11 +184,13 @@ class FoldDataModule(pl.LightningDataModule):
         keys: tuple[int, ...],
         store_on_device: bool | None = None,
         validate_unverified: bool = False,
+        place: Place = ALONE,
     ) -> None:
         super().__init__()
         self.clips, self.classes, self.store, self.features = clips, classes, store, features
         self.batch_size, self.valid_batch_size, self.mixup_alpha = batch_size, valid_batch_size, mixup_alpha
         self.keys, self.store_on_device, self.validate_unverified = keys, store_on_device, validate_unverified
+        self.place = place
         self._cutter: Excerpts | None = None  # where excerpts are cut after the transfer to the device
 
     def setup(self, stage: str) -> None:
@@ -192,7 +215,7 @@ class FoldDataModule(pl.LightningDataModule):
         clips = self.clips.train
         rows, labels = self.store.rows(clips), self.labels(clips)
         return self._loader(
-            ExcerptSampler(rows, labels, self.features, self.batch_size, self.mixup_alpha, self.keys),
+            ExcerptSampler(rows, labels, self.features, self.batch_size, self.mixup_alpha, self.keys, self.place),
             self.features.excerpt_frames,
         )
 
@@ -201,7 +224,8 @@ class FoldDataModule(pl.LightningDataModule):
         groups = [self.clips.valid, self.clips.unverified] if self.validate_unverified else [self.clips.valid]
         return [
             self._loader(
-                WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size), self.features.clip_frames
+                WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size, self.place),
+                self.features.clip_frames,
             )
             for clips in groups
         ]

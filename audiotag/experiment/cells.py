@@ -10,21 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
 
+from audiotag import ranks
 from audiotag.config import Phase, TrainConfig
 from audiotag.data.datamodule import CellClips, FoldDataModule, cell_clips
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
 from audiotag.errors import RunError
-from audiotag.experiment.hardware import choose_precision, set_threads
+from audiotag.experiment.hardware import choose_device, choose_precision, set_threads
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import replacing, write_csv
+from audiotag.models.sync_batch_norm import AnyDeviceSync
 from audiotag.models.tagger import Tagger
 from audiotag.models.vgg_gap import VggGap
 from audiotag.randomness import key
@@ -42,30 +44,31 @@ def fit_cell(
     accepted: set[str],
     advance: Callable[[float], None],
 ) -> None:
-    """Fit one cell and let it vote, from where an earlier process left it; a complete cell is left alone.
+    """Fit one cell and let it vote, from where an earlier process left it.
 
-    `accepted` are the clip ids that the round before accepted. `advance` is told how many clips were
-    passed through the network. Raises RunError where the loss is not finite.
+    `accepted` are the clip ids that the round before accepted. `advance` is told how many clips were passed through
+    the network. All ranks of the job call it together. Raises RunError where the loss is not finite.
     """
     where = folder.cell(cell)
-    where.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(where / ".lock"):
-        if folder.status(cell) is not None:
-            return
-        started_s = time.monotonic()
-        clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
-        if not config.data.train_on_all:
-            clips.check_no_leak(_trained_on_before(folder, cell))
+    started_s = time.monotonic()
+    clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
+    if not config.data.train_on_all:
+        clips.check_no_leak(_trained_on_before(folder, cell))
+    if ranks.first():
         _write_training_clips(where / TRAINING, clips.train)
-        set_threads(config.hardware)
-        phase = schedule(config, cell.round, len(clips.train))
-        tagger = build_tagger(config, manifest.classes, cell, folder, phase)
-        data = build_data(config, clips, manifest, store, cell, phase)
-        metrics = Metrics(where / "metrics.csv", lambda: advance(len(clips.train)))
-        voted = partial(advance, config.verification.excerpts / 3)  # a forward pass is a third of a training step
-        trainer = build_trainer(config, where, cell, phase, metrics, voted)
-        last = where / "last.ckpt"
-        trainer.fit(tagger, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    set_threads(config.hardware)
+    phase = schedule(config, cell.round, len(clips.train))
+    tagger = build_tagger(config, manifest.classes, cell, folder, phase)
+    data = build_data(config, clips, manifest, store, cell, phase)
+    metrics = Metrics(where / "metrics.csv", lambda: advance(len(clips.train)))
+    # A forward pass is a third of a training step, and every rank votes on its share of the clips.
+    voted = partial(advance, config.verification.excerpts / 3 * ranks.place().size)
+    callbacks = build_callbacks(config, where, cell, metrics, voted)
+    trainer = build_trainer(config, where, phase, callbacks)
+    last = where / "last.ckpt"
+    resume = str(last) if ranks.of_first(last.is_file()) else None
+    trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
+    if ranks.first():
         folder.finish(cell, _result(metrics.rows, clips, time.monotonic() - started_s))
 
 
@@ -112,13 +115,14 @@ def build_data(
         (config.seed, cell.round, cell.fold),
         config.hardware.store_on_device,
         config.data.validate_unverified,
+        ranks.place(),
     )
 
 
-def build_trainer(
-    config: TrainConfig, where: Path, cell: Cell, phase: Phase, metrics: Callback, voted: Callable[[], None]
-) -> pl.Trainer:
-    """Return the cell's Trainer: best and last checkpoint, metrics, and the consensus at the end."""
+def build_callbacks(
+    config: TrainConfig, where: Path, cell: Cell, metrics: Callback, voted: Callable[[], None]
+) -> list[Callback]:
+    """Return what a cell's Trainer does besides fitting: best and last checkpoint, metrics, consensus at the end."""
     checkpoint = partial(ModelCheckpoint, where, enable_version_counter=False, save_on_train_epoch_end=True)
     callbacks: list[Callback] = [
         metrics,
@@ -129,13 +133,24 @@ def build_trainer(
     if not config.data.train_on_all:
         keys = (config.seed, cell.round)
         callbacks.append(Consensus(where, where / "best.ckpt", config.verification.excerpts, keys, voted))
+    return callbacks
+
+
+def build_trainer(config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback]) -> pl.Trainer:
+    """Return the Trainer of a cell, on all devices that fit it together."""
+    device, place = choose_device(config.hardware).type, ranks.place()
+    shared = place.size > 1 and config.trainer.sync_batchnorm
+    sync_on_cpu: list[Any] = [AnyDeviceSync()] if shared and device == "cpu" else []
     return pl.Trainer(
         max_epochs=phase.epochs,
-        accelerator=config.hardware.accelerator,
-        devices=1,
+        accelerator=device,
+        devices=place.local_size,
+        num_nodes=place.size // place.local_size,
+        strategy="auto" if place.size == 1 else DDPStrategy(gradient_as_bucket_view=True),
+        sync_batchnorm=shared and device != "cpu",
         precision=choose_precision(config.hardware),  # type: ignore[arg-type] # the schema has checked it
         callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
+        plugins=[WholeCheckpoints(), ranks.Environment(), *sync_on_cpu],
         default_root_dir=where,
         logger=False,
         enable_progress_bar=False,
@@ -179,14 +194,20 @@ class Metrics(Callback):
                 "set a lower learning rate (training.pretrain.learning_rate, training.finetune.learning_rate)"
             )
         self.rows.append(row)
-        write_csv(self.path, pd.DataFrame(self.rows))
+        if ranks.first():
+            write_csv(self.path, pd.DataFrame(self.rows))
         self.advance()
+
+
+def read_training_clips(folder: RunFolder, cell: Cell) -> set[str]:
+    """Return the ids of the clips that a cell was trained on."""
+    table = pd.read_csv(folder.cell(cell) / TRAINING, dtype=str, keep_default_na=False)
+    return set(table["clip_id"])
 
 
 def _trained_on_before(folder: RunFolder, cell: Cell) -> set[str]:
     """Return the ids of all clips that this fold's earlier rounds were trained on."""
-    files = [folder.cell(Cell(r, cell.fold)) / TRAINING for r in range(cell.round)]
-    return {clip for file in files for clip in pd.read_csv(file, dtype=str, keep_default_na=False)["clip_id"]}
+    return set().union(*(read_training_clips(folder, Cell(r, cell.fold)) for r in range(cell.round)))
 
 
 def _write_training_clips(path: Path, train: pd.DataFrame) -> None:

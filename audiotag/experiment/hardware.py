@@ -6,13 +6,15 @@ import os
 
 import torch
 
+from audiotag import ranks
 from audiotag.config import Hardware
 from audiotag.errors import AudiotagError
 
 
 def set_threads(hardware: Hardware) -> None:
-    """Set the number of threads of PyTorch's operations on a CPU."""
-    torch.set_num_threads(hardware.threads or len(os.sched_getaffinity(0)))
+    """Set the number of threads of PyTorch's operations on a CPU, shared with the job's other processes."""
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(hardware.threads or max(1, cores // ranks.neighbours()))
 
 
 def choose_device(hardware: Hardware) -> torch.device:

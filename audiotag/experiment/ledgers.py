@@ -11,14 +11,18 @@ from audiotag.files import write_csv
 from audiotag.verification.ledger import COLUMNS, decide_round
 
 
-def round_ledger(folder: RunFolder, round_: int, verification: Verification) -> pd.DataFrame:
-    """Return the ledger of one complete round under a rule."""
-    return decide_round(round_, folder.votes(round_), folder.train, folder.classes, verification)
+def round_ledger(
+    folder: RunFolder, round_: int, verification: Verification, rescored: int | None = None
+) -> pd.DataFrame:
+    """Return the ledger of one complete round under a rule; of posteriors made again with K excerpts, if given."""
+    return decide_round(round_, folder.votes(round_, rescored), folder.train, folder.classes, verification)
 
 
-def all_ledgers(folder: RunFolder, rounds: list[int], verification: Verification) -> pd.DataFrame:
+def all_ledgers(
+    folder: RunFolder, rounds: list[int], verification: Verification, rescored: int | None = None
+) -> pd.DataFrame:
     """Return the ledger of several rounds, sorted by round and clip id."""
-    ledgers = [round_ledger(folder, round_, verification) for round_ in rounds]
+    ledgers = [round_ledger(folder, round_, verification, rescored) for round_ in rounds]
     return pd.concat(ledgers, ignore_index=True) if ledgers else pd.DataFrame(columns=COLUMNS)
 
 

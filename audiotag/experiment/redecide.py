@@ -1,4 +1,4 @@
-"""Decide again from stored posteriors: another threshold, cap or rule, without a network."""
+"""Decide again from stored posteriors: another threshold, cap or rule, without a network unless rescore=true."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from audiotag.config import Verification, VerifyConfig
+from audiotag.config import TrainConfig, Verification, VerifyConfig
 from audiotag.console import console
 from audiotag.data.tables import read_labels
 from audiotag.errors import RunError
+from audiotag.experiment.launch import launch
 from audiotag.experiment.ledgers import all_ledgers, run_truth
-from audiotag.experiment.run_folder import RunFolder, find_run
+from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.files import write_csv, write_json
-from audiotag.verification.ledger import measure
+from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
 
 SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate"]
 FIGURES = ["round", "considered", "accepted", "precision", "recall"]
@@ -31,14 +32,17 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
     """
     folder = find_run(config.run, config.runs_dir)
     verification = changed(folder.config.verification, config)
-    ledger = all_ledgers(folder, _rounds(folder, config.round), verification)
+    asked = _rounds(folder, config.round)
+    if config.rescore and missing_cells(folder, config):
+        launch("rescore", config)
+    ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.rescore else None)
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
     settings = {name: getattr(verification, name) for name in SETTINGS}
     rounds = [
         {"round": int(str(round_)), **_rounded(measure(rows, truth))}
         for round_, rows in ledger.groupby("round", sort=True)
     ]
-    where = folder.path / "verify" / _name(folder.config.verification, verification)
+    where = folder.path / "verify" / _name(folder.config.verification, verification, config.rescore)
     write_csv(where / "ledger.csv", ledger)
     write_json(where / "summary.json", {**settings, "rounds": rounds})
     decisions = _gather(folder)
@@ -51,10 +55,39 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
 def changed(of_run: Verification, config: VerifyConfig) -> Verification:
     """Return the run's rule with the changes asked for, or the whole rule that verification=NAME named."""
     given = dataclasses.asdict(config.verification)
-    given["excerpts"] = of_run.excerpts  # the posteriors are stored as means over these
+    if not config.rescore:
+        asked, given["excerpts"] = given["excerpts"], of_run.excerpts  # the posteriors are stored as means over these
+        if given["rule"] is None and asked not in (None, of_run.excerpts):
+            raise RunError(
+                f"verification.excerpts={asked}: the run stored means over {of_run.excerpts} excerpts; set "
+                "rescore=true to ask its networks again"
+            )
     if given["rule"] is None:
         given = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(of_run, **given)
+
+
+def of_run_here(of_run: TrainConfig, config: VerifyConfig) -> TrainConfig:
+    """Return a run's configuration with what may differ now: devices, places, and the number of excerpts."""
+    excerpts = config.verification.excerpts or of_run.verification.excerpts
+    return dataclasses.replace(
+        of_run,
+        hardware=config.hardware,
+        devices=config.devices,
+        parallel="batches",
+        cache_dir=config.cache_dir,
+        data=dataclasses.replace(of_run.data, root=config.root or of_run.data.root),
+        verification=dataclasses.replace(of_run.verification, excerpts=excerpts),
+    )
+
+
+def missing_cells(folder: RunFolder, config: VerifyConfig) -> list[Cell]:
+    """Return the complete cells asked for whose posteriors have not been made again with that many excerpts."""
+    rounds = folder.complete_rounds() if config.round is None else [config.round]
+    again = RunFolder(folder.rescored(of_run_here(folder.config, config).verification.excerpts))
+    cells = [Cell(r, f) for r in rounds for f in range(folder.config.folds)]
+    names = (POSTERIORS, VERIFIED_POSTERIORS)
+    return [cell for cell in cells if not all((again.cell(cell) / name).is_file() for name in names)]
 
 
 def _rounds(folder: RunFolder, round_: int | None) -> list[int]:
@@ -75,9 +108,11 @@ def _truth(folder: RunFolder, name: str) -> pd.Series:
     return read_labels(path, columns.clip, columns.label)
 
 
-def _name(of_run: Verification, now: Verification) -> str:
+def _name(of_run: Verification, now: Verification, rescored: bool) -> str:
     """Name a decision by its rule and by what differs from the run's own."""
     different = [f"{name}={getattr(now, name)}" for name in SETTINGS[1:] if getattr(now, name) != getattr(of_run, name)]
+    if rescored:
+        different.append(f"rescored={now.excerpts}")
     return ",".join([now.rule, *different])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ FREE = (
     "round",
     "fold",
     "rounds",
+    "devices",
+    "parallel",
     "hardware.",
     "data.root",
     "data.truth",
@@ -80,7 +83,9 @@ class RunFolder:
         """Keep the configuration, or refuse it where the folder was made with another; raises RunError."""
         if self.config_file.is_file():
             self._refuse_other(config)
-        text = OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+        # Which part of the run a job works on is not the run's; jobs side by side would write it in turn.
+        whole = dataclasses.replace(config, round=None, fold=None)
+        text = OmegaConf.to_yaml(OmegaConf.create(to_dict(whole)))
         if not self.config_file.is_file() or self.config_file.read_text(encoding="utf-8") != text:
             write_text(self.config_file, text)
         self.__dict__.pop("config", None)
@@ -104,8 +109,17 @@ class RunFolder:
         file = self.cell(cell) / "status.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
+    def rescored(self, excerpts: int) -> Path:
+        """Return the folder of posteriors made again with K excerpts, laid out like the run's own."""
+        return self.path / "verify" / f"rescored-{excerpts}-excerpts"
+
+    def failure(self, cell: Cell) -> Path:
+        """Return the file in which the last failure of a cell is told."""
+        return self.cell(cell) / "failure.txt"
+
     def finish(self, cell: Cell, result: dict[str, Any]) -> None:
         """Mark a cell as complete; the last thing done for it."""
+        self.failure(cell).unlink(missing_ok=True)
         write_json(
             self.cell(cell) / "status.json", {"state": "complete", "round": cell.round, "fold": cell.fold, **result}
         )
@@ -115,9 +129,10 @@ class RunFolder:
         folds = range(self.config.folds)
         return [r for r in range(self.config.rounds + 1) if all(self.status(Cell(r, f)) for f in folds)]
 
-    def votes(self, round_: int) -> dict[int, Votes]:
-        """Return the consensus posteriors of all folds of a complete round."""
-        folders = {fold: self.cell(Cell(round_, fold)) for fold in range(self.config.folds)}
+    def votes(self, round_: int, rescored: int | None = None) -> dict[int, Votes]:
+        """Return the consensus posteriors of all folds of a complete round, or those made again with K excerpts."""
+        run = self if rescored is None else RunFolder(self.rescored(rescored))
+        folders = {fold: run.cell(Cell(round_, fold)) for fold in range(self.config.folds)}
         return {
             fold: Votes(pd.read_parquet(folder / POSTERIORS), pd.read_parquet(folder / VERIFIED_POSTERIORS))
             for fold, folder in folders.items()

@@ -8,16 +8,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.retrieval import RetrievalMAP
 
+from audiotag import ranks
 from audiotag.config import Augment, Phase
+from audiotag.errors import RunError
 from audiotag.models.vgg_gap import VggGap
 from audiotag.randomness import key
+
+Said = tuple[Tensor, Tensor, Tensor]  # positions, logits and labels of one batch's clips
 
 
 class Tagger(pl.LightningModule):
@@ -27,9 +31,7 @@ class Tagger(pl.LightningModule):
         super().__init__()
         self.network, self.classes, self.phase, self.keys = network, classes, phase, keys
         self.masks = build_masks(augment)
-        self.valid_accuracy = MulticlassAccuracy(classes, average="micro")
-        self.valid_map3 = RetrievalMAP(top_k=3)
-        self._clips_seen = 0
+        self._said: dict[int, list[Said]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, C) of spectrograms (B, 1, F, T)."""
@@ -44,40 +46,60 @@ class Tagger(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the mean cross-entropy of a batch against its soft targets."""
         # Dropout and masks are keyed here: between epochs Lightning draws numbers too, and others when it resumes.
-        torch.manual_seed(key("dropout", *self.keys, self.current_epoch, batch_index))
+        # Each rank has its own clips, and needs its own numbers.
+        rank = (ranks.place().rank,) if ranks.place().rank else ()
+        torch.manual_seed(key("dropout", *self.keys, self.current_epoch, batch_index, *rank))
         x, targets = mixed(batch, self.classes)
         for mask in self.masks:
             x = mask(x)
-        loss = F.cross_entropy(self(x), targets)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
-        return loss
+        if "weight" not in batch:
+            loss = F.cross_entropy(self(x), targets)
+            self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
+            return loss
+        losses, weight = F.cross_entropy(self(x), targets, reduction="none"), batch["weight"]
+        own = int(weight.count_nonzero())
+        mean = losses.mean() * (own > 0)
+        self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=own, sync_dist=True)
+        return (losses * weight).sum()
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count clips: MAP needs to know which scores belong to one clip."""
-        self._clips_seen = 0
+        """Begin to collect what is said of clips."""
+        self._said = {}
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Score whole clips: loader 0 the verified ones, which select the model; loader 1 unverified ones."""
-        logits, labels = self(batch["x"]), batch["label"]
-        name = "valid" if dataloader_idx == 0 else "valid_unverified"
-        log = functools.partial(
-            self.log, on_step=False, on_epoch=True, batch_size=len(labels), add_dataloader_idx=False
-        )
-        log(f"{name}_loss", F.cross_entropy(logits, labels))
-        if dataloader_idx > 0:
-            log(f"{name}_accuracy", (logits.argmax(dim=1) == labels).float().mean())
-            return
-        self.valid_accuracy.update(logits, labels)
-        clips = torch.arange(self._clips_seen, self._clips_seen + len(labels), device=labels.device)
-        self._clips_seen += len(labels)
-        relevant = F.one_hot(labels, self.classes)
-        self.valid_map3.update(logits.softmax(dim=1), relevant, clips[:, None].expand_as(relevant))
-        log("valid_accuracy", self.valid_accuracy)
-        log("valid_map3", self.valid_map3)
+        """Tag whole clips: loader 0 the verified ones, which select the model; loader 1 unverified ones."""
+        said = (batch["at"], self(batch["x"]).float(), batch["label"])
+        self._said.setdefault(dataloader_idx, []).append(said)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score all ranks' clips together: every rank logs the same figures."""
+        for loader, said in sorted(self._said.items()):
+            logits, labels = _by_position(said)
+            name = "valid" if loader == 0 else "valid_unverified"
+            figures = {"loss": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean()}
+            if loader == 0:
+                clips, relevant = torch.arange(len(labels)), F.one_hot(labels, self.classes)
+                map3 = RetrievalMAP(top_k=3)
+                figures["map3"] = map3(logits.softmax(dim=1), relevant, clips[:, None].expand_as(relevant))
+            self.log_dict({f"{name}_{figure}": value for figure, value in figures.items()}, sync_dist=self._shared())
+        self._said = {}
+
+    def _shared(self) -> bool:
+        return ranks.place().size > 1
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam (paper section 3); its learning rate is set by epoch."""
         return torch.optim.Adam(self.parameters(), lr=self.phase.learning_rate)
+
+
+def _by_position(said: list[Said]) -> tuple[Tensor, Tensor]:
+    """Return logits (B, C) and labels (B,) of all ranks' clips in order, on the CPU; a clip that came twice, once."""
+    own = [torch.cat(parts).cpu() for parts in zip(*said, strict=True)]
+    at, logits, labels = (torch.cat(parts) for parts in zip(*ranks.gathered(own), strict=True))
+    positions, first = np.unique(at.numpy(), return_index=True)
+    if not np.array_equal(positions, np.arange(len(positions))):
+        raise RunError("validation has left out clips of some rank")
+    return logits[first], labels[first]
 
 
 def decay(epoch: int, phase: Phase) -> float:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
+from audiotag import ranks
 from audiotag.data.datamodule import FoldDataModule
 from audiotag.errors import LeakError, RunError
 from audiotag.files import write_parquet
@@ -34,17 +35,28 @@ class Consensus(pl.Callback):
         self.excerpts, self.keys, self.advance = excerpts, keys, advance
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Load the best weights, score, write."""
-        data: FoldDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        """Vote with the cell's best weights."""
+        self.vote(trainer, pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
+    def vote(self, trainer: pl.Trainer, module: pl.LightningModule, data: FoldDataModule) -> None:
+        """Load the best weights, score each held-out clip on one rank, write what all ranks found.
+
+        Raises LeakError where a clip to vote on was trained on, RunError where one is not scored just once.
+        """
         state = torch.load(self.best_weights, map_location="cpu", weights_only=True)
-        pl_module.load_state_dict(state["state_dict"])
-        pl_module.to(trainer.strategy.root_device).eval()
+        module.load_state_dict(state["state_dict"])
+        module.to(trainer.strategy.root_device).eval()
         groups = [(data.clips.valid, VERIFIED_POSTERIORS), (data.clips.unverified, POSTERIORS)]
         for clips, name in groups:
             trained_on = set(data.clips.train.index) & set(clips.index)
             if trained_on:
                 raise LeakError(f"clips to vote on were trained on: {', '.join(sorted(trained_on)[:5])}")
-            write_parquet(self.folder / name, self._score(clips, data, trainer, pl_module))
+            own = clips.iloc[ranks.place().rank :: ranks.place().size]
+            scored = pd.concat(ranks.gathered(self._score(own, data, trainer, module)))
+            if sorted(scored["clip_id"]) != sorted(clips.index):
+                raise RunError(f"{self.folder}: the ranks have not scored each held-out clip once")
+            if ranks.first():
+                write_parquet(self.folder / name, scored.set_index("clip_id").loc[clips.index].reset_index())
 
     @torch.inference_mode()
     def _score(
