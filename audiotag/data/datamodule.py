@@ -24,8 +24,8 @@ from audiotag.errors import LeakError
 from audiotag.randomness import generator
 from audiotag.ranks import ALONE, Place
 
-Draw = dict[str, np.ndarray]
-Batch = dict[str, Tensor]
+Draw = dict[str, Any]
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,15 @@ class ExcerptSampler(Sampler[Draw]):
 
 
 def _part(draw: Draw, place: Place) -> Draw:
-    """Return one rank's clips of a draw, and `weight`, by which its sum of losses makes the mean over all ranks' clips.
+    """Return one rank's clips of a draw, `weight` for each, and `total`, the number of all ranks' clips.
 
-    DDP averages gradients over ranks, however many clips each has. A rank that would have none gets one of weight 0.
+    DDP averages gradients over ranks, however many clips each has: with these weights, the mean of the ranks' sums of
+    losses is the mean over all clips. A rank that would have no clip gets one of weight 0.
     """
     n = len(draw["row"])
     own = np.arange(n)[place.rank :: place.size]
     weight = np.full(max(len(own), 1), place.size / n if len(own) else 0.0, dtype=np.float32)
-    return {**{name: values[own if len(own) else [0]] for name, values in draw.items()}, "weight": weight}
+    return {**{name: values[own if len(own) else [0]] for name, values in draw.items()}, "weight": weight, "total": n}
 
 
 class WholeClips(Sampler[Draw]):
@@ -156,7 +157,8 @@ class _Drawn(Dataset[Any]):
         self.cutter, self.n_frames = cutter, n_frames
 
     def __getitem__(self, draw: Draw) -> Batch:
-        batch = {name: torch.from_numpy(values.copy()) for name, values in draw.items()}
+        arrays = {name: values for name, values in draw.items() if isinstance(values, np.ndarray)}
+        batch = {**draw, **{name: torch.from_numpy(values.copy()) for name, values in arrays.items()}}
         return batch if self.cutter is None else cut(batch, self.cutter, self.n_frames)
 
 

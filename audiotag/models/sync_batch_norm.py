@@ -23,7 +23,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        wide = x.float()
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         size = x.numel() / x.shape[1]
         # Two passes, the second around the common mean: sums of squares would lose digits.
         sums = torch.cat([wide.sum(dim=Channels), wide.new_tensor([size])])

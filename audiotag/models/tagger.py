@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -35,7 +36,7 @@ class Tagger(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, C) of spectrograms (B, 1, F, T)."""
-        logits: Tensor = self.network(x)
+        logits: Tensor = self.network(x.to(next(self.network.parameters()).dtype))  # not float32 in every precision
         return logits
 
     def on_train_epoch_start(self) -> None:
@@ -43,8 +44,11 @@ class Tagger(pl.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.phase.learning_rate * decay(self.current_epoch, self.phase)
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """Return the mean cross-entropy of a batch against its soft targets."""
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Return the mean cross-entropy of a batch against its soft targets; on several ranks, of their clips together.
+
+        There, the ranks' mean is meant: DDP averages their gradients.
+        """
         # Dropout and masks are keyed here: between epochs Lightning draws numbers too, and others when it resumes.
         # Each rank has its own clips, and needs its own numbers.
         rank = (ranks.place().rank,) if ranks.place().rank else ()
@@ -56,11 +60,10 @@ class Tagger(pl.LightningModule):
             loss = F.cross_entropy(self(x), targets)
             self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
             return loss
-        losses, weight = F.cross_entropy(self(x), targets, reduction="none"), batch["weight"]
-        own = int(weight.count_nonzero())
-        mean = losses.mean() * (own > 0)
-        self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=own, sync_dist=True)
-        return (losses * weight).sum()
+        loss = (F.cross_entropy(self(x), targets, reduction="none") * batch["weight"]).sum()
+        # Of all ranks' clips: Lightning averages batch sizes over ranks as whole numbers.
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=batch["total"], sync_dist=True)
+        return loss
 
     def on_validation_epoch_start(self) -> None:
         """Begin to collect what is said of clips."""
@@ -114,7 +117,7 @@ def mixed(batch: dict[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:
     x, targets = batch["x"], F.one_hot(batch["label"], classes).float()
     if "share" not in batch:
         return x, targets
-    share = batch["share"]
+    share = batch["share"].to(x.dtype)
     other = F.one_hot(batch["other_label"], classes).float()
     x = torch.lerp(batch["other_x"], x, share[:, None, None, None])
     return x, torch.lerp(other, targets, share[:, None])
