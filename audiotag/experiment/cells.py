@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -138,6 +139,7 @@ def build_callbacks(
 
 def build_trainer(config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback]) -> pl.Trainer:
     """Return the Trainer of a cell, on all devices that fit it together."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its notes on devices, at every fit
     device, place = choose_device(config.hardware).type, ranks.place()
     shared = place.size > 1 and config.trainer.sync_batchnorm
     sync_on_cpu: list[Any] = [AnyDeviceSync()] if shared and device == "cpu" else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +32,6 @@ def run_experiment(config: TrainConfig) -> float | None:
     All processes of a job call it. Returns the mean validation loss of the best complete round, None where no round is
     complete yet.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its notes on devices, at every fit
     started_s = time.monotonic()
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
@@ -42,16 +40,19 @@ def run_experiment(config: TrainConfig) -> float | None:
     ranks.agree(f"The data set of {folder.path}", csv_text(manifest.frame))
     with warnings_to(folder.path / "warnings.log"):
         run_cells(config, folder, manifest, store)
-    return _finish(folder, manifest, store, started_s) if ranks.leads() else None
+    return _finish(config, folder, manifest, store, started_s) if ranks.leads() else None
 
 
-def _finish(folder: RunFolder, manifest: Manifest, store: Store, started_s: float) -> float | None:
+def _finish(
+    config: TrainConfig, folder: RunFolder, manifest: Manifest, store: Store, started_s: float
+) -> float | None:
     """Write ledger and summary; return the mean validation loss of the best round."""
     # Jobs side by side end together; the last one to write must have seen what the others completed.
     with filelock.FileLock(folder.path / ".summary.lock"):
         ledger = write_ledger(folder)
         summary = write_summary(folder, manifest, store, ledger, time.monotonic() - started_s)
-    print_summary(summary, folder)
+    if config.fold is None or len(summary["rounds"]) > folder.config.rounds:
+        print_summary(summary, folder)  # not by every job of a sweep over folds
     best = summary["best_round"]
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)
 
