@@ -11,6 +11,7 @@ import pytest
 import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
 
 TOP = Path(__file__).resolve().parent.parent
+SMALL = ("experiment=smoke", "folds=2", "rounds=1")
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,13 @@ def program(work_folder: Path):
         return output
 
     return call
+
+
+@pytest.fixture(scope="session")
+def small_run(work_folder: Path, program) -> Path:
+    """The folder of a finished run of four cells, `SMALL`, made by one process."""
+    program("train.py", *SMALL, "run=small")
+    return work_folder / "runs" / "small"
 
 
 @pytest.fixture(scope="session")

@@ -43,9 +43,7 @@ def run_experiment(config: TrainConfig) -> float | None:
     return _finish(config, folder, manifest, store, started_s) if ranks.leads() else None
 
 
-def _finish(
-    config: TrainConfig, folder: RunFolder, manifest: Manifest, store: Store, started_s: float
-) -> float | None:
+def _finish(config: TrainConfig, folder: RunFolder, manifest: Manifest, store: Store, started_s: float) -> float | None:
     """Write ledger and summary; return the mean validation loss of the best round."""
     # Jobs side by side end together; the last one to write must have seen what the others completed.
     with filelock.FileLock(folder.path / ".summary.lock"):

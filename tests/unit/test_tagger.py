@@ -48,7 +48,12 @@ def batch_of(logits: Any, labels: list[int]) -> dict[str, Tensor]:
 
 
 def loader(*batches: dict[str, Tensor]) -> DataLoader:
-    return DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
+    """Load batches, each clip with its position among all, as validation wants it."""
+    ends = np.cumsum([len(batch["label"]) for batch in batches])
+    placed = [
+        {**batch, "at": torch.arange(end - len(batch["label"]), end)} for batch, end in zip(batches, ends, strict=True)
+    ]
+    return DataLoader(placed, batch_size=None)  # type: ignore[arg-type]
 
 
 def trainer(folder: Path, **arguments: Any) -> pl.Trainer:

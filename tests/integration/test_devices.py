@@ -1,0 +1,137 @@
+"""Several processes at one run: side by side, in one process group, under torchrun, as jobs of a launcher."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import SMALL, TOP
+from tests.integration.test_loop import assert_same_result, cells
+
+# A step an epoch, so that metrics.csv has the loss of every step; 85 clips, which two ranks cannot share evenly; double
+# precision, as Adam's first steps are signs of gradients, and PyTorch's batch norm in single precision flips some.
+STEPS = (
+    "experiment=smoke", "folds=3", "rounds=0", "fold=0", "hardware.precision=64-true", "model.head_dropout=0",
+    "training.batch_size=120", "training.pretrain.epochs=20", "training.pretrain.decay_from_epoch=10",
+    "training.pretrain.mixup_alpha=0.2",
+)  # fmt: skip
+
+
+def losses(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "round00" / "fold0" / "metrics.csv")[["train_loss", "valid_loss"]]
+
+
+def test_folds_side_by_side_equal_one_process(small_run, program):
+    program("train.py", *SMALL, "run=side", "devices=2", "parallel=folds")
+    assert_same_result(small_run, small_run.parent / "side")
+
+
+def test_jobs_of_joblib_at_one_run_equal_one_process(small_run, program):
+    """Two at a time: the jobs of round 1 are started while a cell of round 0 is in work, and wait for it."""
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    program("train.py", "-m", *SMALL, "run=jobs", "round=0,1", "fold=0,1", *launcher)
+    assert_same_result(small_run, small_run.parent / "jobs")
+
+
+def test_twenty_steps_of_two_ranks_lose_what_one_device_does(work_folder, program):
+    program("train.py", *STEPS, "run=one")
+    program("train.py", *STEPS, "run=two", "devices=2")
+    one, two = (losses(work_folder / "runs" / name) for name in ("one", "two"))
+    assert len(one) == 20
+    assert one["train_loss"].is_monotonic_decreasing is False, "a loss that only falls would agree with many others"
+    np.testing.assert_allclose(one, two, atol=1e-4, rtol=0)
+
+
+def test_without_sync_batchnorm_each_rank_normalises_its_own_clips(work_folder, program):
+    short = ("training.pretrain.epochs=2", "training.pretrain.decay_from_epoch=1")
+    program("train.py", *STEPS, *short, "run=own", "devices=2", "trainer.sync_batchnorm=false")
+    one, own = (losses(work_folder / "runs" / name)["train_loss"] for name in ("one", "own"))
+    assert abs(one[0] - own[0]) > 1e-3
+
+
+def test_consensus_again_on_two_ranks_equals_one_device(small_run, program):
+    program("verify.py", f"run={small_run.name}", "rescore=true", "devices=2", "hardware.threads=1")
+    again = small_run / "verify" / "rescored-5-excerpts"
+    assert cells(again)
+    for cell in cells(again):
+        for name in ("posteriors.parquet", "verified_posteriors.parquet"):
+            found, stored = (pd.read_parquet(c / name) for c in (cell, small_run / cell.relative_to(again)))
+            assert list(found["clip_id"]) == list(stored["clip_id"])
+            np.testing.assert_allclose(found.drop(columns="clip_id"), stored.drop(columns="clip_id"), atol=1e-5)
+    (ledger,) = (small_run / "verify").glob("*rescored=5/ledger.csv")
+    assert ledger.read_bytes() == (small_run / "ledger.csv").read_bytes()
+
+
+def test_consensus_again_with_more_excerpts_gives_other_posteriors(small_run, program):
+    output = program("verify.py", f"run={small_run.name}", "verification.excerpts=7", expected=2)
+    assert "rescore=true" in output
+    program("verify.py", f"run={small_run.name}", "rescore=true", "verification.excerpts=7", "round=1")
+    again = small_run / "verify" / "rescored-7-excerpts" / "round01" / "fold0" / "posteriors.parquet"
+    stored = pd.read_parquet(small_run / "round01" / "fold0" / "posteriors.parquet")
+    difference = (pd.read_parquet(again).set_index("clip_id") - stored.set_index("clip_id")).abs()
+    assert 0 < difference.to_numpy().max() < 0.5
+    assert not (small_run / "verify" / "rescored-7-excerpts" / "round00").exists()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(work_folder, program) -> Path:
+    program("train.py", *SMALL, "run=ranks", "devices=2")
+    return work_folder / "runs" / "ranks"
+
+
+def test_ledger_of_two_ranks_holds_every_unverified_clip_once_per_round(small_run, two_ranks):
+    columns = ["round", "fold", "clip_id", "label"]
+    one, two = (pd.read_csv(run / "ledger.csv")[columns] for run in (small_run, two_ranks))
+    pd.testing.assert_frame_equal(one, two)
+    assert (small_run / "manifest.csv").read_bytes() == (two_ranks / "manifest.csv").read_bytes()
+
+
+def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(TOP / "train.py"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{TOP}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_folder):
+    done = torchrun(work_folder, *SMALL, "run=torchrun")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_result(two_ranks, work_folder / "runs" / "torchrun")
+    assert done.stdout.count("Results:") == 1, f"every process has done the whole work:\n{done.stdout}"
+
+
+def test_a_sweep_under_torchrun_is_refused(work_folder):
+    done = torchrun(work_folder, "-m", *SMALL, "run=no", "seed=0,1")
+    assert done.returncode != 0
+    assert "start the multirun without it" in done.stderr
+    assert not (work_folder / "runs" / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("devices=3", "parallel=folds", "folds=2"), "devices=3"),
+        (("devices=33", "training.batch_size=32"), "training.batch_size=32"),
+        (("devices=0",), "devices=0"),
+        (("parallel=fold",), "did you mean folds?"),
+        (("hardware.accelerator=gpu", "devices=2"), "GPU"),
+    ],
+)
+def test_devices_that_do_not_fit_are_refused(program, settings, said):
+    output = program("train.py", "experiment=smoke", "run=never", *settings, expected=2)
+    assert said in output
+    assert "Traceback" not in output
