@@ -50,7 +50,9 @@ def _finish(config: TrainConfig, folder: RunFolder, manifest: Manifest, store: S
         ledger = write_ledger(folder)
         summary = write_summary(folder, manifest, store, ledger, time.monotonic() - started_s)
     if config.fold is None or len(summary["rounds"]) > folder.config.rounds:
-        print_summary(summary, folder)  # not by every job of a sweep over folds
+        print_summary(summary, folder)
+    else:  # a job of a sweep over folds
+        console.print(f"Complete rounds: {len(summary['rounds'])} of {config.rounds + 1}. Results: {folder.path}")
     best = summary["best_round"]
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)
 
