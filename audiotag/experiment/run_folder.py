@@ -26,6 +26,7 @@ FREE = (
     "fold",
     "rounds",
     "hardware.",
+    "logger.",
     "data.root",
     "data.truth",
     "data.download",
