@@ -124,7 +124,7 @@ def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
     values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
     if in_groups:
         options = groups(schema)[name]
-        chosen = [one for value in values for one in (value if _are_several(name, value) else [value])]
+        chosen = [one for value in values for one in _chosen(name, value)]
         return [] if own_options else [p for one in chosen for p in _option_problems(name, one, text, options)]
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
@@ -134,8 +134,8 @@ def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
 SEVERAL = ("logger",)  # groups of which several options may be chosen together, as in logger=[csv,wandb]
 
 
-def _are_several(group: str, value: Any) -> bool:
-    return group in SEVERAL and isinstance(value, list) and len(value) > 0
+def _chosen(group: str, value: Any) -> list[Any]:
+    return value if group in SEVERAL and isinstance(value, list) and value else [value]
 
 
 def _option_problems(group: str, option: Any, text: str, options: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from audiotag.config import Phase, TrainConfig
@@ -24,6 +25,7 @@ from audiotag.data.store import Store
 from audiotag.errors import RunError
 from audiotag.experiment.hardware import choose_precision, set_threads
 from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.experiment.tracking import cell_loggers
 from audiotag.files import replacing, write_csv
 from audiotag.models.tagger import Tagger
 from audiotag.models.vgg_gap import VggGap
@@ -63,9 +65,10 @@ def fit_cell(
         data = build_data(config, clips, manifest, store, cell, phase)
         metrics = Metrics(where / "metrics.csv", lambda: advance(len(clips.train)))
         voted = partial(advance, config.verification.excerpts / 3)  # a forward pass is a third of a training step
-        trainer = build_trainer(config, where, cell, phase, metrics, voted)
         last = where / "last.ckpt"
-        trainer.fit(tagger, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        with cell_loggers(config, folder, cell) as loggers:
+            trainer = build_trainer(config, where, cell, phase, metrics, voted, loggers)
+            trainer.fit(tagger, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
         folder.finish(cell, _result(metrics.rows, clips, time.monotonic() - started_s))
 
 
@@ -116,7 +119,13 @@ def build_data(
 
 
 def build_trainer(
-    config: TrainConfig, where: Path, cell: Cell, phase: Phase, metrics: Callback, voted: Callable[[], None]
+    config: TrainConfig,
+    where: Path,
+    cell: Cell,
+    phase: Phase,
+    metrics: Callback,
+    voted: Callable[[], None],
+    loggers: list[Logger],
 ) -> pl.Trainer:
     """Return the cell's Trainer: best and last checkpoint, metrics, and the consensus at the end."""
     checkpoint = partial(ModelCheckpoint, where, enable_version_counter=False, save_on_train_epoch_end=True)
@@ -137,7 +146,8 @@ def build_trainer(
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         default_root_dir=where,
-        logger=False,
+        logger=loggers or False,
+        log_every_n_steps=1,  # nothing is logged by step; a larger number warns of short epochs
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -155,7 +165,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Metrics(Callback):
-    """Keeps one row of metrics per epoch in `metrics.csv` and, for resumption, in the checkpoint."""
+    """Keeps one row of metrics per epoch in `metrics.csv`, the loggers and, for resumption, in the checkpoint."""
 
     def __init__(self, path: Path, advance: Callable[[], None]) -> None:
         self.path, self.advance = path, advance
@@ -180,6 +190,8 @@ class Metrics(Callback):
             )
         self.rows.append(row)
         write_csv(self.path, pd.DataFrame(self.rows))
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.current_epoch)
         self.advance()
 
 

@@ -18,6 +18,7 @@ from audiotag.experiment.hardware import choose_device
 from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.experiment.summary import print_summary, write_summary
+from audiotag.experiment.tracking import check_trackers, track_summary
 from audiotag.experiment.warnings_log import warnings_to
 from audiotag.files import csv_text, write_json
 
@@ -33,11 +34,13 @@ def run_experiment(config: TrainConfig) -> float | None:
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder = find_run(named(config), config.runs_dir)
+    check_trackers(config, folder)
     manifest, store = prepare(config, folder)
     with warnings_to(folder.path / "warnings.log"):
         run_cells(config, folder, manifest, store)
     ledger = write_ledger(folder)
     summary = write_summary(folder, manifest, store, ledger, time.monotonic() - started_s)
+    track_summary(config, folder, summary, ledger)
     print_summary(summary, folder)
     best = summary["best_round"]
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)
