@@ -28,7 +28,8 @@ def confusion_matrix(
     figure.colorbar(image, ax=axes, label="share of the label's clips", fraction=0.046)
     axes.set_xticks(range(len(classes)), _plain(classes), rotation=90, fontsize=7)
     axes.set_yticks(range(len(classes)), _plain(classes), fontsize=7)
-    axes.set(xlabel="predicted", ylabel="label", title=title)
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.set_title(title, fontsize=9)
     for row, column in zip(*counts.nonzero(), strict=True):
         shade = "black" if shares[row, column] > 0.5 else "white"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=shade)
@@ -37,8 +38,9 @@ def confusion_matrix(
 
 def curves_over_rounds(rounds: Sequence[dict[str, Any]]) -> Figure:
     """Draw what `summary.json` says of each round: accuracy, loss, what was accepted, and how much of it was right."""
-    figure = Figure(figsize=(11, 3.2), dpi=120, layout="constrained")
-    accuracy, loss, accepted, right = figure.subplots(1, 4)
+    known = any(r["precision"] is not None or r["recall"] is not None for r in rounds)
+    figure = Figure(figsize=(11 if known else 8.5, 3.2), dpi=120, layout="constrained")
+    accuracy, loss, accepted, *right = figure.subplots(1, 4 if known else 3)
     numbers = [r["round"] for r in rounds]
     mean = np.array([r["valid_accuracy"] for r in rounds])
     deviation = np.array([r["valid_accuracy_std"] for r in rounds])
@@ -47,18 +49,18 @@ def curves_over_rounds(rounds: Sequence[dict[str, Any]]) -> Figure:
     _line(loss, rounds, "valid_loss", BLUE, "mean over folds")
     _line(accepted, rounds, "considered", GREY, "considered")
     _line(accepted, rounds, "accepted", GREEN, "accepted")
-    _line(right, rounds, "precision", GREEN, "precision")
-    _line(right, rounds, "recall", ORANGE, "recall", marker="s")
-    titles = ("Validation accuracy", "Validation loss", "Unverified clips", "Accepted labels, where truth is known")
-    for axes, title in zip((accuracy, loss, accepted, right), titles, strict=True):
+    accepted.set_ylim(bottom=0)
+    for axes in right:
+        _line(axes, rounds, "precision", GREEN, "precision")
+        _line(axes, rounds, "recall", ORANGE, "recall", marker="s")
+        axes.set_ylim(0, 1.02)
+    titles = ("Validation accuracy", "Validation loss", "Unverified clips", "Accepted against truth")
+    for axes, title in zip((accuracy, loss, accepted, *right), titles, strict=False):
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=7)
-    accepted.set_ylim(bottom=0)
-    right.set_ylim(0, 1.02)
+        axes.legend(fontsize=7)
     return figure
 
 

@@ -127,7 +127,7 @@ def _content(config: TrainConfig, folder: RunFolder, summary: dict[str, Any], le
     heard = held_out(folder, best)
     if heard is not None:
         tables["per_class"] = per_class_table(heard.scores, ledger[ledger["round"] == best])
-        title = f"Verified clips, each by the fold that held it out, round {best}"
+        title = f"Verified clips, held out, round {best}"
         figures["confusion_matrix"] = confusion_matrix(heard.labels, heard.predicted, folder.classes, title)
     weights = {f"fold{f}.ckpt": folder.cell(Cell(best, f)) / "best.ckpt" for f in range(config.folds)}
     files = {"manifest": ("dataset", {"manifest.csv": folder.manifest_file}), "weights": ("model", weights)}

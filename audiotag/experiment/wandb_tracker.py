@@ -42,13 +42,14 @@ class WandbTracker(Tracker, WandbLogger):
 
     service = "wandb"
 
-    def __init__(self, run: Any, online: bool) -> None:
+    def __init__(self, run: Any, online: bool, at_once: bool) -> None:
         super().__init__(experiment=run)
-        self.run, self.online = run, online
+        self.run, self.online, self.at_once = run, online, at_once
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Log a row of metrics; `step` is the epoch or round, so that what a resumed run repeats is not kept twice."""
-        self.attempt(self.run.log, dict(metrics), step=step)
+        # W&B holds a step back until the next one begins; a cell's epochs would be lost by a kill.
+        self.attempt(self.run.log, dict(metrics), step=step, commit=self.at_once)
 
     def figure(self, name: str, figure: Figure, step: int) -> None:
         """Log an image."""
@@ -135,7 +136,7 @@ def _open(config: Wandb, folder: RunFolder, tracked: Tracked, mode: Any) -> Wand
     axis = "round" if summary else "epoch"
     run.define_metric(axis)
     run.define_metric("*", step_metric=axis)
-    return WandbTracker(run, mode == "online")
+    return WandbTracker(run, online=mode == "online", at_once=not summary)
 
 
 @contextlib.contextmanager
@@ -143,7 +144,6 @@ def wandb_session(folder: RunFolder, summary: bool) -> Iterator[None]:
     """Keep what W&B writes inside the run folder, and it silent; in a sweep, keep cells from being the sweep's run."""
     inside = folder.path / "wandb"
     settings: dict[str, str | None] = {
-        "WANDB_DIR": str(folder.path),
         "WANDB_DATA_DIR": str(inside / "data"),
         "WANDB_CACHE_DIR": str(inside / "cache"),
         "WANDB_ARTIFACT_DIR": str(inside / "artifacts"),
@@ -167,7 +167,9 @@ def wandb_mode(config: Wandb) -> tuple[str, str]:
     """Return online, offline or disabled, and why it is offline; raises AudiotagError for online without a key."""
     import wandb
 
-    settings = wandb.setup().settings
+    settings = wandb.Settings()  # what `wandb.setup` reads, without the process that it starts
+    settings.update_from_system_settings()
+    settings.update_from_env_vars(dict(os.environ))
     asked = config.mode
     if asked == "auto" and settings.mode in ("offline", "dryrun", "disabled"):  # WANDB_MODE, or `wandb offline`
         asked = "disabled" if settings.mode == "disabled" else "offline"
@@ -213,7 +215,6 @@ def _sync(folder: RunFolder) -> str:
 
 def say_where(config: Wandb, folder: RunFolder) -> None:
     """Say on one line that W&B is kept offline, why, and how to send it; raises as `wandb_mode` does."""
-    with wandb_session(folder, summary=False):
-        mode, why = wandb_mode(config)
+    mode, why = wandb_mode(config)
     if mode == "offline":
         console.print(f"W&B is kept offline: {why}; {_sync(folder)}", soft_wrap=True)
