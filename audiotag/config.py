@@ -322,11 +322,11 @@ class Logger:
     """Where a run can be watched besides its own files, which are always written; nothing here changes a result."""
 
     wandb: Wandb = field(default_factory=Wandb)
-    """Weights & Biases."""
+    """Weights & Biases, online or offline."""
     tensorboard: TensorBoard = field(default_factory=TensorBoard)
-    """TensorBoard."""
+    """TensorBoard's event files."""
     mlflow: Mlflow = field(default_factory=Mlflow)
-    """MLflow."""
+    """MLflow, in a database or at a server."""
     artifacts: list[str] | None = None
     """Files to hand to Weights & Biases and MLflow when the experiment ends: [manifest,weights], or one of them."""
 

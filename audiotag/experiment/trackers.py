@@ -188,6 +188,8 @@ class MlflowTracker(Tracker, MLFlowLogger):
     """A run of MLflow: metrics, and pictures, tables and files as its artifacts."""
 
     service = "mlflow"
+    parent: str | None = None
+    """A cell's summary, which fails with it."""
 
     def figure(self, name: str, figure: Figure, step: int) -> None:
         """Log an image file."""
@@ -206,6 +208,8 @@ class MlflowTracker(Tracker, MLFlowLogger):
     def finish(self, failed: bool) -> None:
         """Set the run's status, FINISHED or FAILED."""
         self.attempt(MLFlowLogger.finalize, self, "failed" if failed else "success")
+        if failed and self.parent is not None:
+            self.attempt(self.experiment.set_terminated, self.parent, "FAILED")
 
 
 def tracking_uri(config: Mlflow) -> str:
@@ -238,11 +242,12 @@ def open_mlflow(config: Mlflow, folder: RunFolder, tracked: Tracked) -> MlflowTr
             tags = {"group": folder.path.name, **tags}
             return kept.id("mlflow", key, lambda: client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
-        run_id = begun("summary", folder.path.name, job_type="summary")
+        run_id = summary = begun("summary", folder.path.name, job_type="summary")
         if tracked.key != "summary":
-            parent = {"mlflow.parentRunId": run_id}
-            run_id = begun(tracked.key, f"{folder.path.name}, {tracked.name}", job_type=tracked.job_type, **parent)
+            tags = {"job_type": tracked.job_type, "mlflow.parentRunId": summary}
+            run_id = begun(tracked.key, f"{folder.path.name}, {tracked.name}", **tags)
     tracker = MlflowTracker(config.experiment, tracking_uri=uri, run_id=run_id)
+    tracker.parent = summary if run_id != summary else None
     client.update_run(run_id, status="RUNNING")
     if not client.get_run(run_id).data.params:  # MLflow lets nobody change them: rounds= may differ by now
         tracker.log_hyperparams(tracked.hyperparameters)

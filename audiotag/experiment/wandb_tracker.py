@@ -151,6 +151,7 @@ def wandb_session(folder: RunFolder, summary: bool) -> Iterator[None]:
         "WANDB_ERROR_REPORTING": "false",  # else the program's end waits for it, 10 s where nobody answers
     }
     sweep = "WANDB_SWEEP_ID" in os.environ
+    settings["WANDB_SERVICE"] = os.environ.get("WANDB_SERVICE")  # its own process; our children start their own
     if not summary:
         settings |= dict.fromkeys(SWEEP)
     with environment(settings):
