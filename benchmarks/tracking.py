@@ -41,7 +41,7 @@ def cell(work: Path, enabled: bool) -> Callable[[], None]:
         with cell_loggers(config, folder, Cell(0, 0)) as loggers:
             for epoch in range(EPOCHS):
                 for logger in loggers:
-                    logger.log_metrics({"epoch": epoch, "train_loss": 1 / (1 + epoch)}, step=epoch)
+                    logger.row({"epoch": epoch, "train_loss": 1 / (1 + epoch)}, epoch)
 
     return call
 

@@ -15,7 +15,6 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from audiotag.config import Phase, TrainConfig
@@ -25,6 +24,7 @@ from audiotag.data.store import Store
 from audiotag.errors import RunError
 from audiotag.experiment.hardware import choose_precision, set_threads
 from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.experiment.trackers import Tracker
 from audiotag.experiment.tracking import cell_loggers
 from audiotag.files import replacing, write_csv
 from audiotag.models.tagger import Tagger
@@ -125,7 +125,7 @@ def build_trainer(
     phase: Phase,
     metrics: Callback,
     voted: Callable[[], None],
-    loggers: list[Logger],
+    loggers: list[Tracker],
 ) -> pl.Trainer:
     """Return the cell's Trainer: best and last checkpoint, metrics, and the consensus at the end."""
     checkpoint = partial(ModelCheckpoint, where, enable_version_counter=False, save_on_train_epoch_end=True)
@@ -191,7 +191,8 @@ class Metrics(Callback):
         self.rows.append(row)
         write_csv(self.path, pd.DataFrame(self.rows))
         for logger in trainer.loggers:
-            logger.log_metrics(row, step=trainer.current_epoch)
+            if isinstance(logger, Tracker):
+                logger.row(row, trainer.current_epoch)
         self.advance()
 
 

@@ -57,6 +57,9 @@ class Tracker(Logger):
             give_up(self.service, error)
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Do nothing: what the Trainer logs in pieces comes as a whole row from the callback that keeps metrics.csv."""
+
+    def row(self, metrics: dict[str, Any], step: int) -> None:
         """Log a row of metrics at a step: an epoch of a cell, a round of the summary."""
         self.attempt(super().log_metrics, metrics, step)  # type: ignore[safe-super] # Lightning's logger of the service
 

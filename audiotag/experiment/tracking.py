@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import torch.distributed as dist
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import Logger
 
 from audiotag.config import TrainConfig
 from audiotag.errors import AudiotagError
@@ -66,7 +65,7 @@ def _installed(package: str) -> bool:
 
 
 @contextlib.contextmanager
-def cell_loggers(config: TrainConfig, folder: RunFolder, cell: Cell) -> Iterator[list[Logger]]:
+def cell_loggers(config: TrainConfig, folder: RunFolder, cell: Cell) -> Iterator[list[Tracker]]:
     """Yield a cell's loggers for its Trainer, and finish them whatever happens; none in any but the first process."""
     if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
         yield []
@@ -75,7 +74,7 @@ def cell_loggers(config: TrainConfig, folder: RunFolder, cell: Cell) -> Iterator
     job_type = "pretrain" if cell.round == 0 else "finetune"
     about = {**to_dict(config), "cell": {"round": cell.round, "fold": cell.fold}}
     with _open_trackers(_enabled(config), config, folder, Tracked(key, str(cell), job_type, about)) as trackers:
-        yield [*trackers]
+        yield trackers
 
 
 def track_summary(config: TrainConfig, folder: RunFolder, summary: dict[str, Any], ledger: pd.DataFrame) -> None:
@@ -142,9 +141,9 @@ def _content(config: TrainConfig, folder: RunFolder, summary: dict[str, Any], le
 
 def _track(tracker: Tracker, content: _Content, rounds_before: int) -> None:
     for row in content.rounds[rounds_before:]:
-        tracker.log_metrics(row, step=row["round"])
+        tracker.row(row, row["round"])
     last = content.rounds[-1]["round"]
-    tracker.log_metrics(content.best, step=last)
+    tracker.row(content.best, last)
     for name, table in content.tables.items():
         tracker.table(name, table, last)
     for name, figure in content.figures.items():

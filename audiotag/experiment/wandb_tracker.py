@@ -46,7 +46,7 @@ class WandbTracker(Tracker, WandbLogger):
         super().__init__(experiment=run)
         self.run, self.online, self.at_once = run, online, at_once
 
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+    def row(self, metrics: dict[str, Any], step: int) -> None:
         """Log a row of metrics; `step` is the epoch or round, so that what a resumed run repeats is not kept twice."""
         # W&B holds a step back until the next one begins; a cell's epochs would be lost by a kill.
         self.attempt(self.run.log, dict(metrics), step=step, commit=self.at_once)

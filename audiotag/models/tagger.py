@@ -49,7 +49,7 @@ class Tagger(pl.LightningModule):
         for mask in self.masks:
             x = mask(x)
         loss = F.cross_entropy(self(x), targets)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, logger=False, batch_size=len(x))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -60,9 +60,8 @@ class Tagger(pl.LightningModule):
         """Score whole clips: loader 0 the verified ones, which select the model; loader 1 unverified ones."""
         logits, labels = self(batch["x"]), batch["label"]
         name = "valid" if dataloader_idx == 0 else "valid_unverified"
-        # The loggers get whole rows, from the callback that writes metrics.csv.
         log = functools.partial(
-            self.log, on_step=False, on_epoch=True, logger=False, batch_size=len(labels), add_dataloader_idx=False
+            self.log, on_step=False, on_epoch=True, batch_size=len(labels), add_dataloader_idx=False
         )
         log(f"{name}_loss", F.cross_entropy(logits, labels))
         if dataloader_idx > 0:

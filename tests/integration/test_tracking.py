@@ -290,7 +290,7 @@ def test_a_broken_cell_is_finished_as_failed_and_goes_on_under_its_ids(folder, e
     with pytest.raises(error), cell_loggers(config, folder, cell) as loggers:  # noqa: PT012 - the block is what raises
         assert len(loggers) == 3
         for logger in loggers:
-            logger.log_metrics({"epoch": 0, "train_loss": 3.5}, step=0)
+            logger.row({"epoch": 0, "train_loss": 3.5}, 0)
         raise error
     kept = json.loads((folder.path / "tracking.json").read_text())
     client = mlflow.MlflowClient(f"sqlite:///{folder.path.parent / 'mlflow.db'}")
@@ -302,7 +302,7 @@ def test_a_broken_cell_is_finished_as_failed_and_goes_on_under_its_ids(folder, e
 
     with cell_loggers(config, folder, cell) as loggers:
         for logger in loggers:
-            logger.log_metrics({"epoch": 1, "train_loss": 2.5}, step=1)
+            logger.row({"epoch": 1, "train_loss": 2.5}, 1)
     assert json.loads((folder.path / "tracking.json").read_text()) == kept
     assert client.get_run(mlflow_id).info.status == "FINISHED"
     assert {m.step: m.value for m in client.get_metric_history(mlflow_id, "train_loss")} == {0: 3.5, 1: 2.5}
@@ -319,8 +319,8 @@ def test_a_service_that_fails_is_said_once_and_left_alone(folder, capsys):
     with cell_loggers(config, folder, Cell(0, 0)) as (tensorboard, service):
         (folder.path.parent / "mlflow.db").write_bytes(b"not a database")
         for epoch in range(2):
-            service.log_metrics({"epoch": epoch}, step=epoch)
-            tensorboard.log_metrics({"epoch": epoch}, step=epoch)
+            service.row({"epoch": epoch}, epoch)
+            tensorboard.row({"epoch": epoch}, epoch)
     with cell_loggers(config, folder, Cell(0, 1)) as loggers:
         assert len(loggers) == 1
     assert capsys.readouterr().out.count("mlflow failed and is left out") == 1
