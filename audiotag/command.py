@@ -129,10 +129,18 @@ def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
     values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
     if in_groups:
         options = groups(schema)[name]
-        return [] if own_options else [p for value in values for p in _option_problems(name, value, text, options)]
+        chosen = [one for value in values for one in _chosen(name, value)]
+        return [] if own_options else [p for one in chosen for p in _option_problems(name, one, text, options)]
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
     return type_problems([nested(name, override.value())], schema)
+
+
+SEVERAL = ("logger",)  # groups of which several options may be chosen together, as in logger=[csv,wandb]
+
+
+def _chosen(group: str, value: Any) -> list[Any]:
+    return value if group in SEVERAL and isinstance(value, list) and value else [value]
 
 
 def _option_problems(group: str, option: Any, text: str, options: list[str]) -> list[str]:
@@ -159,6 +167,8 @@ def print_help(schema: type) -> None:
     console.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
     for name, options in groups(schema).items():
         console.print(f"  {name}={'|'.join(options)}", soft_wrap=True, highlight=False)
+        if name in SEVERAL:
+            console.print(f"      several of them: {name}=\\[{','.join(options[:2])}]", highlight=False)
     console.print()
     console.print("[bold]Settings[/], and what they are where nothing is said")
     defaults = dict(leaves(_defaults(schema)))
@@ -177,7 +187,7 @@ def print_help(schema: type) -> None:
 # Settings that say where and how to work, not what the run is; they do not belong in its name.
 NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "rounds", "devices", "parallel"}
 NOT_IN_NAME |= {"data.root", "data.truth"}
-NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification")
+NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification", "logger")
 
 
 def run_name(config: TrainConfig) -> str:
@@ -191,7 +201,7 @@ def run_name(config: TrainConfig) -> str:
     for text in sorted(chosen.overrides.task):
         name, _, value = text.lstrip("+~").partition("=")
         section = name.split(".")[0]
-        if name not in NOT_IN_NAME and section != "hardware" and name not in NAMED_GROUPS:
+        if name not in NOT_IN_NAME and section not in ("hardware", "logger") and name not in NAMED_GROUPS:
             settings.append(f"{name}-{value}")
         elif name in ("augment", "training"):
             settings.append(value)

@@ -29,6 +29,7 @@ FREE = (
     "devices",
     "parallel",
     "hardware.",
+    "logger.",
     "data.root",
     "data.truth",
     "data.download",

@@ -168,6 +168,9 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("data=[kaggle,csv]", "data is one of csv,"),
         ("verification=of_run", "verification is one of accept_all, as_coded"),
         ("features=3", "features is one of v1, v2"),
+        ("logger=[csv,wand]", "logger is one of csv, mlflow, tensorboard, wandb; did you mean wandb?"),
+        ("logger=csv,[csv,wand]", "did you mean wandb?"),
+        ("logger=[]", "logger is one of csv,"),
         ("+model=tiny", "write it without the +"),
         ("+seed=1", "write it without the +"),
         ("seed", "SETTING=VALUE"),
@@ -199,6 +202,7 @@ def test_what_hydra_would_refuse_less_clearly_or_not_at_all(argument, message):
         ["hydra.verbose=true", "hydra/launcher=joblib"],
         ["data.classes=[Bark,'Meow or so']", "verification.cap=null"],
         ["run=s${seed}"],
+        ["logger=[csv,wandb]", "-m", "logger=csv,[wandb,mlflow]"],
     ],
 )
 def test_what_is_right_passes(arguments):
