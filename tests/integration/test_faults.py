@@ -275,11 +275,11 @@ def test_terminated_while_waiting_for_cells_of_another_job(unbroken, tmp_path, m
     cells = [place / "runs" / "broken" / "round00" / f"fold{fold}" for fold in range(2)]
     for cell in cells:
         cell.mkdir(parents=True)
-    with filelock.FileLock(cells[0] / ".lock"), filelock.FileLock(cells[1] / ".lock"):
-        with Job(command(mode, place), tmp_path) as job:
-            job.wait_until(lambda: "which other processes are to complete" in job.output())
-            job.send(signal.SIGTERM, "job")
-            code, output, _ = job.end()
+    held = [filelock.FileLock(cell / ".lock") for cell in cells]
+    with held[0], held[1], Job(command(mode, place), tmp_path) as job:
+        job.wait_until(lambda: "which other processes are to complete" in job.output())
+        job.send(signal.SIGTERM, "job")
+        code, output, _ = job.end()
     assert code == 143, output
     assert "Traceback" not in output
     completes(mode, place, reference)
