@@ -38,10 +38,11 @@ def end_at_once_by(number: int) -> None:
 
 
 def describe(code: int) -> str:
-    """Say in words how a process ended; negative codes are signals."""
-    if code >= 0:
+    """Say in words how a process ended; negative codes, and those above 128, are signals."""
+    number = -code if code < 0 else code - 128
+    if number not in list(signal.Signals):
         return f"it ended with exit code {code}"
-    name = signal.Signals(-code).name
+    name = signal.Signals(number).name
     return f"it was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 

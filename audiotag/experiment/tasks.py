@@ -16,6 +16,7 @@ from audiotag.errors import AudiotagError
 from audiotag.experiment.hardware import choose_device
 from audiotag.experiment.rescore import rescore
 from audiotag.experiment.rounds import run_experiment
+from audiotag.files import full_disk_told
 from audiotag.schema import to_dict
 
 TASKS: dict[str, tuple[type, Callable[[Any], Any]]] = {
@@ -36,7 +37,8 @@ def run_as_rank(task: str, config: Any) -> Any:
     ranks.join(device.type, apart)
     console.quiet = not ranks.leads()
     ranks.agree("The configuration", json.dumps(to_dict(config), sort_keys=True))
-    result = function(config)
+    with full_disk_told():
+        result = function(config)
     ranks.leave()
     return result
 

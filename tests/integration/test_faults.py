@@ -25,6 +25,7 @@ from tests.job import END_WITHIN_S, Job
 # Many short epochs, so that a run has many points to be broken off at.
 SMALL = ["experiment=smoke", "rounds=1", "folds=2", "training.pretrain.epochs=6", "training.finetune.epochs=4"]
 MODES = {"batches": ["devices=2"], "folds": ["devices=2", "parallel=folds"]}
+EACH_MODE = ["batches", pytest.param("folds", marks=pytest.mark.slow)]
 GO_ON = "go on|goes on"
 IN_FIT = "runs/*/round*/fold*/last.ckpt"  # a new one has come since the start
 
@@ -68,6 +69,9 @@ KILLED_IN_STORE = killed(
 )
 RANK_0_KILLED = killed("rank 0", "rank 0 of 2 failed: it was ended by SIGKILL", 137)
 RANK_1_KILLED = killed("rank 1", "rank 1 of 2 failed: it was ended by SIGKILL", 137)
+RANK_1_TERMINATED = Fault(
+    "rank 1 terminated", "rank 1 of 2 failed: it was ended by SIGTERM", 143, to="rank 1", signals=(signal.SIGTERM,)
+)
 SUPERVISOR_KILLED = killed("supervisor", "watches over this job failed: it was ended by SIGKILL", 137)
 JOB_KILLED = killed("job", "", -9)
 INTERRUPTED = Fault("SIGINT", f"interrupted: .*({GO_ON})", 130, to="job", signals=(signal.SIGINT,))
@@ -79,7 +83,7 @@ IN_STORE = (STORE_FULL, KILLED_IN_STORE)
 ON_FULL_DISKS = (STORE_FULL, CHECKPOINT_FULL, LEDGER_FULL)
 OTHERS = (KILLED_IN_STORE, IN_FIT_RAISED, RANK_1_KILLED, SUPERVISOR_KILLED, JOB_KILLED, IN_CONSENSUS_RAISED)
 OTHERS += (INTERRUPTED_TWICE, TERMINATED, AT_EXIT_RAISED)  # in the order in which a run can meet all of them
-ALL = (*ON_FULL_DISKS, *OTHERS, RANK_0_KILLED, INTERRUPTED)
+ALL = (*ON_FULL_DISKS, *OTHERS, RANK_0_KILLED, RANK_1_TERMINATED, INTERRUPTED)
 
 
 @pytest.fixture(scope="session")
@@ -192,21 +196,23 @@ def completes(mode: str, disk: Path, unbroken: Path) -> None:
     assert not list((disk / "runs").rglob("round*/fold*/.*.tmp"))
 
 
-def test_full_disks_one_after_another(unbroken, disk, record_property):
-    reference, _ = unbroken("batches")
+@pytest.mark.parametrize("mode", EACH_MODE)
+def test_full_disks_one_after_another(unbroken, disk, mode, record_property):
+    reference, _ = unbroken(mode)
     prepared(disk, reference, with_store=False)
     for fault in ON_FULL_DISKS:
-        suffer(fault, "batches", disk, record_property)
-    completes("batches", disk, reference)
+        suffer(fault, mode, disk, record_property)
+    completes(mode, disk, reference)
 
 
-def test_failures_and_kills_one_after_another(unbroken, tmp_path, record_property):
-    reference, _ = unbroken("batches")
+@pytest.mark.parametrize("mode", EACH_MODE)
+def test_failures_and_kills_one_after_another(unbroken, tmp_path, mode, record_property):
+    reference, _ = unbroken(mode)
     place = tmp_path / "place"
     prepared(place, reference, with_store=False)
     for fault in OTHERS:
-        suffer(fault, "batches", place, record_property)
-    completes("batches", place, reference)
+        suffer(fault, mode, place, record_property)
+    completes(mode, place, reference)
 
 
 @pytest.mark.slow
