@@ -24,7 +24,7 @@ from audiotag.processes import describe, end_with
 
 STORE_FD = "AUDIOTAG_STORE_FD"  # tells the first rank of the socket that is open already
 POLL_S = 0.05
-OTHERS_END_S = 3.0  # what ranks have to end by themselves after one failed: another's error may be the cause
+OTHERS_END_S = 1.0  # what ranks have to end by themselves after one failed: another's error may be the cause
 KILLED_WITHIN_S = 10.0  # a process in the middle of a disk's or driver's operation ends after it
 
 

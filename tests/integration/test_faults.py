@@ -23,8 +23,12 @@ from tests.integration.test_loop import assert_same_result
 from tests.job import END_WITHIN_S, Job
 
 # Many short epochs, so that a run has many points to be broken off at.
-SMALL = ["experiment=smoke", "rounds=1", "folds=2", "training.pretrain.epochs=6", "training.finetune.epochs=4"]
-MODES = {"batches": ["devices=2"], "folds": ["devices=2", "parallel=folds"]}
+SMALL = ["experiment=smoke", "rounds=1", "folds=2", "devices=2"]
+MODES = {
+    "batches": ["training.pretrain.epochs=6", "training.finetune.epochs=4"],
+    # Cells are worked on in pairs, and go on while others fail: they get through more epochs per start.
+    "folds": ["parallel=folds", "training.pretrain.epochs=20", "training.finetune.epochs=10"],
+}
 EACH_MODE = ["batches", pytest.param("folds", marks=pytest.mark.slow)]
 GO_ON = "go on|goes on"
 IN_FIT = "runs/*/round*/fold*/last.ckpt"  # a new one has come since the start
@@ -252,7 +256,7 @@ def test_any_process_killed_at_any_time(unbroken, tmp_path, mode, seed):
 
 
 def test_an_error_of_the_user_is_told_once(tmp_path):
-    arguments = [*SMALL, "devices=2", "run=wrong", "data=kaggle", "data.root=nowhere"]
+    arguments = [*SMALL, "run=wrong", "data=kaggle", "data.root=nowhere"]
     with Job(arguments, tmp_path) as job:
         code, output, _ = job.end(300)
     assert code == 2
