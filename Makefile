@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow lint types check format clean
+.PHONY: setup demo test test-slow test-faults lint types check format clean
 
 setup: .venv/installed
 
@@ -19,6 +19,9 @@ test: setup
 
 test-slow: setup ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+test-faults: setup ## every way to end a job, five times on both ways to use two devices; about an hour
+	$(BIN)/python -m pytest -m slow tests/integration/test_faults.py
 
 lint: setup
 	$(BIN)/ruff check .

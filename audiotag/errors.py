@@ -35,6 +35,10 @@ class RunError(AudiotagError):
     """A run folder that is missing, incomplete, or was made with other settings."""
 
 
+class DiskFullError(AudiotagError):
+    """There is no room left for a file."""
+
+
 class LeakError(AudiotagError):
     """What a network is judged or votes on would be known to it; a defect of this program, never of the data.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -12,20 +13,49 @@ from typing import Any
 
 import pandas as pd
 
+from audiotag.errors import DiskFullError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; once the block succeeds it becomes `path`, in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside `path`; once the block succeeds it becomes `path`, in one step.
+
+    Raises DiskFullError where there is no room for it.
+    """
     # Processes on other machines may have the same number.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
+    with full_disk_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written; only for who alone may write into the folder."""
+    for temporary in folder.glob(".*.tmp"):
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_told(path: Path | None = None) -> Iterator[None]:
+    """Turn the operating system's error of a full disk in the block into a DiskFullError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        file = path or error.filename or "A file"
+        raise DiskFullError(
+            f"{file} cannot be written: {os.strerror(error.errno)}. Make room on that disk, then start the same "
+            "command again: it goes on from what is there"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -61,6 +62,8 @@ def _end_with_parent() -> None:
     """Let a worker end when its parent was killed; it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    # A rank has SIGTERM blocked, which is inherited; the pool ends its processes by it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def watch() -> None:
         parent.join()

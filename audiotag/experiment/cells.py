@@ -173,8 +173,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save beside the target, then rename."""
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # Opened here: of a full disk, PyTorch's own files say only "unexpected pos".
+        with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
 
 
 class Metrics(Callback):

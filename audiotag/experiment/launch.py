@@ -33,23 +33,22 @@ END_WITHIN_S = 20.0  # what the tree has to end after a signal, before it is kil
 
 
 def launch(task: str, config: Any) -> Any:
-    """Run a task of `audiotag.experiment.worker` and return its result.
+    """Run a task of `audiotag.experiment.tasks` and return its result.
 
     Raises AudiotagError with the message of an error made by the user, WorkError with the traceback of any other.
     """
     if _is_rank(os.environ):
         _refuse_sweep()
-        from audiotag.experiment import worker  # here: a job that only launches needs no torch
+        from audiotag.experiment import tasks  # here: a job that only launches needs no torch
 
-        return worker.run_as_rank(task, config)
+        return tasks.run_as_rank(task, config)
     return _in_own_session({"task": task, "config": to_dict(config)})
 
 
 def _is_rank(environment: Mapping[str, str]) -> bool:
     """Say whether torchrun, or srun with several tasks, has started this job as one process of several."""
-    in_torchrun = {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= environment.keys() and (
-        "TORCHELASTIC_RUN_ID" in environment or int(environment["WORLD_SIZE"]) > 1
-    )
+    # RANK and WORLD_SIZE alone may be left over from whatever started this job.
+    in_torchrun = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"} <= environment.keys()
     return in_torchrun or int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
@@ -70,8 +69,8 @@ def _in_own_session(work: dict[str, Any]) -> Any:
         tree = subprocess.Popen(
             command, stdin=subprocess.PIPE, pass_fds=[writing], start_new_session=True, env=child_environment()
         )
-        os.close(writing)
         try:
+            os.close(writing)
             assert tree.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # it ended early; its exit says why
                 tree.stdin.write(json.dumps(work).encode())
@@ -95,10 +94,14 @@ def _result(told: str, code: int) -> Any:
 
 def child_environment() -> dict[str, str]:
     """Return the environment of a process tree: no rank of its parent, this very package."""
-    environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if not _of_a_rank(name)}
     here = str(Path(audiotag.__file__).resolve().parent.parent)
     others = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and path != here]
     return {**environment, "PYTHONPATH": os.pathsep.join([here, *others])}
+
+
+def _of_a_rank(name: str) -> bool:
+    return name in RANK_VARIABLES or name.startswith("TORCHELASTIC_")
 
 
 @contextlib.contextmanager

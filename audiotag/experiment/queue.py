@@ -13,6 +13,7 @@ from audiotag import ranks
 from audiotag.console import console
 from audiotag.errors import RunError
 from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.files import remove_leftovers
 
 POLL_S = 0.5
 SAY_AFTER_S = 5.0  # a round's end is never at the same moment for all
@@ -42,6 +43,7 @@ def cells_to_fit(folder: RunFolder, asked: list[Cell], wait_s: float, look: Call
                 with _taken(folder, cell) as taken:
                     # Between the look above and the lock, another process may have completed it.
                     if taken and folder.status(cell) is None:
+                        remove_leftovers(folder.cell(cell))  # of checkpoints, they are large
                         yield cell
                         waiting = _Waiting(folder, wait_s)
                 if taken:

@@ -15,7 +15,7 @@ from audiotag.config import TrainConfig
 from audiotag.console import console, progress
 from audiotag.data.manifest import Manifest, build_manifest, data_root, save_manifest, save_truth
 from audiotag.data.store import Store, build_store
-from audiotag.errors import RunError
+from audiotag.errors import DiskFullError, RunError
 from audiotag.experiment.board import Board
 from audiotag.experiment.cells import fit_cell
 from audiotag.experiment.ledgers import round_ledger, write_ledger
@@ -135,7 +135,7 @@ def _failure_told(folder: RunFolder, cell: Cell) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        with contextlib.suppress(OSError):  # a full disk; the error itself is what matters
+        with contextlib.suppress(OSError, DiskFullError):  # the error itself is what matters
             write_text(folder.failure(cell), f"{type(error).__name__}: {error}\n")
         raise
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -24,23 +24,35 @@ from audiotag.processes import describe, end_with
 
 STORE_FD = "AUDIOTAG_STORE_FD"  # tells the first rank of the socket that is open already
 POLL_S = 0.05
-OTHERS_END_S = 3.0  # what ranks have to end by themselves after one failed: they may say more than it did
-KILL_AFTER_S = 8.0  # what they have to end after SIGTERM
+OTHERS_END_S = 1.0  # what ranks have to end by themselves after one failed: another's error may be the cause
+KILLED_WITHIN_S = 10.0  # a process in the middle of a disk's or driver's operation ends after it
 
 
 @dataclass
 class Rank:
-    """One process of the job; `report` is the pipe on which it says its result or its error before it ends."""
+    """One process of the job; `pipe` is where it says its result or its error before it ends."""
 
     number: int
     process: subprocess.Popen[bytes]
-    report: int
+    pipe: int
+    heard: bytes = b""
+    alive_s: float = field(default_factory=time.monotonic)
+    """When it was last seen alive."""
+
+    def ended(self) -> bool:
+        """Say whether it is gone; until then, take in what it says, for a full pipe would hold it up."""
+        now_s = time.monotonic()
+        ended = self.process.poll() is not None
+        if not ended:
+            self.alive_s = now_s
+        with contextlib.suppress(BlockingIOError):
+            while said := os.read(self.pipe, 1 << 16):
+                self.heard += said
+        return ended
 
     def told(self) -> dict[str, Any]:
-        """Return what it has said; nothing, where it was killed."""
-        with os.fdopen(self.report, encoding="utf-8") as pipe:
-            text = pipe.read()
-        return dict(json.loads(text)) if text else {}
+        """Return what it has said; nothing, where it was killed before it had said all."""
+        return dict(json.loads(self.heard)) if self.heard.endswith(b"\n") else {}
 
 
 def main() -> None:
@@ -48,7 +60,8 @@ def main() -> None:
     parent_id, outcome_fd = map(int, sys.argv[1:3])
     os.set_inheritable(outcome_fd, False)
     end_with(parent_id, signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     work = json.loads(sys.stdin.buffer.read())
     try:
         outcome, code = _supervised(work)
@@ -71,8 +84,6 @@ def _supervised(work: dict[str, Any]) -> tuple[dict[str, Any], int]:
             for rank in _start(work, names):
                 ranks.append(rank)  # one by one: what is started is known, whatever comes between
             failed = _first_failed(ranks)
-            if failed is not None:
-                _ended_within(ranks, OTHERS_END_S)
         finally:
             _end(ranks)
         return _outcome(ranks, failed)
@@ -118,6 +129,7 @@ def _rank(number: int, work: dict[str, Any], environment: dict[str, str], inheri
     command = [sys.executable, "-P", "-m", "audiotag.experiment.worker", str(os.getpid()), str(writing)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[writing, *inherited], env=environment)
     os.close(writing)
+    os.set_blocking(reading, False)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it ended early; its exit says why
         process.stdin.write(json.dumps(work).encode())
@@ -126,21 +138,20 @@ def _rank(number: int, work: dict[str, Any], environment: dict[str, str], inheri
 
 
 def _first_failed(ranks: list[Rank]) -> Rank | None:
-    """Wait until all have ended well, or one has not, and return that one."""
-    while True:
-        codes = [rank.process.poll() for rank in ranks]
-        failed = [rank for rank, code in zip(ranks, codes, strict=True) if code]
-        if failed:
-            # One that was killed is the cause of what the others say.
-            return min(failed, key=lambda rank: rank.process.returncode)
-        if None not in codes:
+    """Wait until all have ended well, or one has not; return the one that failed first, the cause of the others."""
+    while not any(failed := [rank for rank in ranks if rank.ended() and rank.process.returncode]):
+        if all(rank.ended() for rank in ranks):
             return None
         time.sleep(POLL_S)
+    _ended_within(ranks, OTHERS_END_S)
+    failed = [rank for rank in ranks if rank.process.returncode]
+    # One that was killed could not say when; the others noticed it later than it was last seen alive.
+    return min(failed, key=lambda rank: rank.told().get("at_s", rank.alive_s))
 
 
 def _ended_within(ranks: list[Rank], seconds: float) -> bool:
     deadline_s = time.monotonic() + seconds
-    while any(rank.process.poll() is None for rank in ranks):
+    while [rank for rank in ranks if not rank.ended()]:
         if time.monotonic() >= deadline_s:
             return False
         time.sleep(POLL_S)
@@ -148,13 +159,11 @@ def _ended_within(ranks: list[Rank], seconds: float) -> bool:
 
 
 def _end(ranks: list[Rank]) -> None:
-    """Leave none of the processes."""
-    for number, seconds in ((signal.SIGTERM, KILL_AFTER_S), (signal.SIGKILL, KILL_AFTER_S)):
-        for rank in ranks:
-            if rank.process.poll() is None:
-                rank.process.send_signal(number)
-        if _ended_within(ranks, seconds):
-            return
+    """Leave none of the processes. Killing them is safe: every file is whole or absent at any time."""
+    for rank in ranks:
+        if not rank.ended():
+            rank.process.kill()
+    _ended_within(ranks, KILLED_WITHIN_S)
 
 
 def _outcome(ranks: list[Rank], failed: Rank | None) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,71 @@
+"""What a process of a job does on its device: joins the others, works, parts from them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+from audiotag import ranks
+from audiotag.config import TrainConfig, VerifyConfig
+from audiotag.console import console
+from audiotag.errors import AudiotagError
+from audiotag.experiment.hardware import choose_device
+from audiotag.experiment.rescore import rescore
+from audiotag.experiment.rounds import run_experiment
+from audiotag.files import full_disk_told
+from audiotag.schema import to_dict
+
+TASKS: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "train": (TrainConfig, run_experiment),
+    "rescore": (VerifyConfig, rescore),
+}
+
+
+def run_as_rank(task: str, config: Any) -> Any:
+    """Do a task together with the other processes of the job, if there are any; the leading one returns its result."""
+    _, function = TASKS[task]
+    device = choose_device(config.hardware)  # refuses one that is not there
+    _take_place_of_slurm()
+    _check_devices(config)
+    apart = getattr(config, "parallel", "batches") == "folds"
+    if apart and device.type == "cuda":
+        _see_own_gpu_only()
+    ranks.join(device.type, apart)
+    console.quiet = not ranks.leads()
+    ranks.agree("The configuration", json.dumps(to_dict(config), sort_keys=True))
+    with full_disk_told():
+        result = function(config)
+    ranks.leave()
+    return result
+
+
+def _take_place_of_slurm() -> None:
+    """Say as torchrun would which of srun's tasks this process is."""
+    environment = os.environ
+    size = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+    if size == 1 or "RANK" in environment:
+        return
+    slurm = SLURMEnvironment(auto_requeue=False)  # it knows how to read the list of machines
+    local_size = size // int(environment.get("SLURM_STEP_NUM_NODES", "1"))
+    environment |= {"RANK": environment["SLURM_PROCID"], "WORLD_SIZE": str(size)}
+    environment |= {"LOCAL_RANK": environment["SLURM_LOCALID"], "LOCAL_WORLD_SIZE": str(local_size)}
+    environment |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+
+
+def _see_own_gpu_only() -> None:
+    """Hide the GPUs of the other processes on this machine, which torchrun and srun let every one of them see."""
+    local = ranks.place_of_environment()
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    seen = named or [str(i) for i in range(local.local_size)]
+    if len(seen) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen[local.local_rank]
+
+
+def _check_devices(config: Any) -> None:
+    there = ranks.neighbours()
+    if config.devices not in (1, there):
+        raise AudiotagError(f"devices={config.devices}, but the job was started as {there} processes on this machine")

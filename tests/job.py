@@ -1,0 +1,105 @@
+"""A job under observation: its processes, found by a mark in their environment, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import TOP
+
+END_WITHIN_S = 30.0
+ROLES = {"train.py": "job", "audiotag.experiment.supervise": "supervisor", "audiotag.experiment.worker": "rank"}
+
+
+class Job:
+    """A started train.py. Its processes are "job", "supervisor", "rank 0", "rank 1" and others, by their number."""
+
+    def __init__(self, arguments: list[str], folder: Path, fault: str = "", **variables: str) -> None:
+        mark = uuid.uuid4().hex
+        self.entry = f"AUDIOTAG_TEST_MARK={mark}".encode()
+        self.struck, self.screen = folder / f"{mark}.struck", folder / f"{mark}.screen"
+        environment = {**os.environ, **variables, "AUDIOTAG_TEST_MARK": mark}
+        environment["PYTHONPATH"] = os.pathsep.join([str(TOP / "tests" / "faults"), str(TOP)])
+        if fault:
+            environment["AUDIOTAG_TEST_FAULT"] = f"{fault},mark={self.struck}"
+        self.sessions: set[int] = set()
+        self.started, self.struck_at = time.time(), 0.0
+        command = [sys.executable, str(TOP / "train.py"), *arguments]
+        # Into a file: a process that is left over would keep a pipe open.
+        with open(self.screen, "wb") as screen:
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=screen, stderr=screen)
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self.processes().values():  # after a failed assertion
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        self.process.wait()
+
+    def processes(self) -> dict[str, int]:
+        """Return the numbers of the running processes."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or another user's
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                words = (folder / "cmdline").read_text(errors="replace").split("\0")
+                if self.entry in environment:
+                    role = next((ROLES[Path(word).name] for word in words if Path(word).name in ROLES), folder.name)
+                    rank = next((entry[5:].decode() for entry in environment if entry.startswith(b"RANK=")), "")
+                    found[f"rank {rank}" if role == "rank" else role] = int(folder.name)
+        return found
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 300) -> None:
+        """Wait for a state that the job brings about."""
+        deadline_s = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, f"the job ended before what was waited for:\n{self.output()}"
+            assert time.monotonic() < deadline_s, f"not within {seconds} s:\n{self.output()}"
+            time.sleep(0.005)
+
+    def send(self, number: int, role: str) -> None:
+        """Send a signal to one of the processes."""
+        processes = self.processes()
+        if "supervisor" in processes:
+            self.sessions.add(os.getsid(processes["supervisor"]))
+        self.struck_at = time.time()
+        os.kill(processes[role], number)
+
+    def end(self, seconds: float = END_WITHIN_S) -> tuple[int, str, float]:
+        """Wait until it ends; return the exit code, what stands on the screen, and the seconds since the fault.
+
+        No process may be left, a moment later.
+        """
+        if not self.struck_at:
+            self.wait_until(lambda: self.process.poll() is not None or self.struck.exists())
+            self.struck_at = self.struck.stat().st_mtime if self.struck.exists() else time.time()
+        code = self.process.wait(seconds)
+        # Of a killed job, the supervisor ends the others after it.
+        deadline_s = time.monotonic() + (seconds if code == -signal.SIGKILL else 2)
+        while left := {**self.processes(), **self._in_sessions()}:
+            assert time.monotonic() < deadline_s, f"left over: {left}\n{self.output()}"
+            time.sleep(0.02)
+        return code, self.output(), time.time() - self.struck_at
+
+    def _in_sessions(self) -> dict[str, int]:
+        """Return what is left of the tree's session, zombies too but for those that are for the system to reap."""
+        found = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                state, parent, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+                if int(session) in self.sessions and (state, parent) != ("Z", "1"):
+                    found[f"{state} {stat.parent.name} of session {session}"] = int(stat.parent.name)
+        return found
+
+    def output(self) -> str:
+        """Return what stands on the screen."""
+        return self.screen.read_text(encoding="utf-8", errors="replace")
