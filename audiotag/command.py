@@ -230,7 +230,8 @@ def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
     values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
     if in_groups:
         options = groups(schema)[name]
-        found = [] if own_options else [p for value in values for p in _option_problems(name, value, text, options)]
+        chosen = [one for value in values for one in _chosen(name, value)]
+        found = [] if own_options else [p for one in chosen for p in _option_problems(name, one, text, options)]
         return found or _package_problems(text)
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
@@ -280,6 +281,13 @@ def _one_name_for_several(arguments: list[str]) -> list[str]:
     ]
 
 
+SEVERAL = ("logger",)  # groups of which several options may be chosen together, as in logger=[csv,wandb]
+
+
+def _chosen(group: str, value: Any) -> list[Any]:
+    return value if group in SEVERAL and isinstance(value, list) and value else [value]
+
+
 def _option_problems(group: str, option: Any, text: str, options: list[str]) -> list[str]:
     if option in options or (option is None and group in OPTIONAL):
         return []
@@ -304,6 +312,8 @@ def print_help(schema: type) -> None:
     console.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
     for name, options in groups(schema).items():
         console.print(f"  {name}={'|'.join(options)}", soft_wrap=True, highlight=False)
+        if name in SEVERAL:
+            console.print(f"      several of them: {name}=\\[{','.join(options[:2])}]", highlight=False)
     console.print()
     console.print("[bold]Settings[/], and what they are where nothing is said")
     defaults = dict(leaves(_defaults(schema)))
@@ -324,11 +334,11 @@ def print_help(schema: type) -> None:
 NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "rounds", "devices", "parallel"}
 NOT_IN_NAME |= {"data.root", "data.truth"}
 NOT_IN_NAME |= {"hparams_search"}  # a trial is the run that its settings make by hand
-NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification")
+NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification", "logger")
 
 
 def _in_name(name: str) -> bool:
-    return name not in NOT_IN_NAME and name.split(".")[0] != "hardware"
+    return name not in NOT_IN_NAME and name.split(".")[0] not in ("hardware", "logger")
 
 
 def run_name(config: TrainConfig) -> str:

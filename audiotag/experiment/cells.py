@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from audiotag.data.store import Store
 from audiotag.errors import RunError
 from audiotag.experiment.hardware import choose_device, choose_precision, set_threads
 from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.experiment.trackers import Tracker
+from audiotag.experiment.tracking import cell_loggers
 from audiotag.files import replacing, write_csv
 from audiotag.models.sync_batch_norm import AnyDeviceSync
 from audiotag.models.tagger import Tagger
@@ -65,10 +67,11 @@ def fit_cell(
     # A forward pass is a third of a training step, and every rank votes on its share of the clips.
     voted = partial(advance, config.verification.excerpts / 3 * ranks.place().size)
     callbacks = build_callbacks(config, where, cell, metrics, voted)
-    trainer = build_trainer(config, where, phase, callbacks)
     last = where / "last.ckpt"
     resume = str(last) if ranks.of_first(last.is_file()) else None
-    trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
+    with cell_loggers(config, folder, cell) as loggers:
+        trainer = build_trainer(config, where, phase, callbacks, loggers)
+        trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
     if ranks.first():
         folder.finish(cell, _result(metrics.rows, clips, time.monotonic() - started_s))
 
@@ -137,7 +140,9 @@ def build_callbacks(
     return callbacks
 
 
-def build_trainer(config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback]) -> pl.Trainer:
+def build_trainer(
+    config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback], loggers: Sequence[Tracker] = ()
+) -> pl.Trainer:
     """Return the Trainer of a cell, on all devices that fit it together."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its notes on devices, at every fit
     device, place = choose_device(config.hardware).type, ranks.place()
@@ -154,7 +159,8 @@ def build_trainer(config: TrainConfig, where: Path, phase: Phase, callbacks: lis
         callbacks=callbacks,
         plugins=[WholeCheckpoints(), ranks.Environment(), *sync_on_cpu],
         default_root_dir=where,
-        logger=False,
+        logger=list(loggers) or False,
+        log_every_n_steps=1,  # nothing is logged by step; a larger number warns of short epochs
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -172,7 +178,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Metrics(Callback):
-    """Keeps one row of metrics per epoch in `metrics.csv` and, for resumption, in the checkpoint."""
+    """Keeps one row of metrics per epoch in `metrics.csv`, the loggers and, for resumption, in the checkpoint."""
 
     def __init__(self, path: Path, advance: Callable[[], None]) -> None:
         self.path, self.advance = path, advance
@@ -198,6 +204,9 @@ class Metrics(Callback):
         self.rows.append(row)
         if ranks.first():
             write_csv(self.path, pd.DataFrame(self.rows))
+        for logger in trainer.loggers:
+            if isinstance(logger, Tracker):
+                logger.row(row, trainer.current_epoch)
         self.advance()
 
 

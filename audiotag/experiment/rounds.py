@@ -22,6 +22,7 @@ from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.queue import cells_to_fit, cells_together
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.experiment.summary import print_summary, write_summary
+from audiotag.experiment.tracking import check_trackers, track_summary
 from audiotag.experiment.warnings_log import warnings_to
 from audiotag.files import csv_text, write_json, write_text
 
@@ -36,6 +37,7 @@ def run_experiment(config: TrainConfig) -> float | None:
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder = find_run(named(config), config.runs_dir)
+    check_trackers(config, folder)
     manifest, store = prepare(config, folder)
     ranks.agree(f"The data set of {folder.path}", csv_text(manifest.frame))
     with warnings_to(folder.path / "warnings.log"):
@@ -49,8 +51,11 @@ def _finish(config: TrainConfig, folder: RunFolder, manifest: Manifest, store: S
     with filelock.FileLock(folder.path / ".summary.lock"):
         ledger = write_ledger(folder)
         summary = write_summary(folder, manifest, store, ledger, time.monotonic() - started_s)
+    track_summary(config, folder, summary, ledger)
     if config.fold is None or len(summary["rounds"]) > folder.config.rounds:
-        print_summary(summary, folder)  # not by every job of a sweep over folds
+        print_summary(summary, folder)
+    else:  # a job of a sweep over folds
+        console.print(f"Complete rounds: {len(summary['rounds'])} of {config.rounds + 1}. Results: {folder.path}")
     best = summary["best_round"]
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)
 

@@ -30,6 +30,7 @@ FREE = (
     "parallel",
     "hparams_search",
     "hardware.",
+    "logger.",
     "data.root",
     "data.truth",
     "data.download",

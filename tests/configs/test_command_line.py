@@ -169,6 +169,9 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("data=[kaggle,csv]", "data is one of csv,"),
         ("verification=of_run", "verification is one of accept_all, as_coded"),
         ("features=3", "features is one of v1, v2"),
+        ("logger=[csv,wand]", "logger is one of csv, mlflow, tensorboard, wandb; did you mean wandb?"),
+        ("logger=csv,[csv,wand]", "did you mean wandb?"),
+        ("logger=[]", "logger is one of csv,"),
         ("+model=tiny", "write it without the +"),
         ("+seed=1", "write it without the +"),
         ("seed", "SETTING=VALUE"),
@@ -233,6 +236,7 @@ def test_the_order_of_arguments(typed, meant):
         ["-m", "run=x", "fold=0,1", "round=range(0,3)", "hardware.threads=1,2"],
         ["hparams_search=optuna", "training.pretrain.learning_rate=tag(log, interval(0.001, 0.1))"],
         ["hparams_search=null", "run=x"],
+        ["logger=[csv,wandb]", "-m", "logger=csv,[wandb,mlflow]"],
     ],
 )
 def test_what_is_right_passes(arguments):

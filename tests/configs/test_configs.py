@@ -84,6 +84,18 @@ def test_every_option_of_every_group(option):
         assert getattr(getattr(config, group), said) == name
     if group == "experiment":
         assert config.experiment == name
+    if group == "logger":
+        assert trackers(config) == {name} - {"csv"}
+
+
+def trackers(config: TrainConfig) -> set[str]:
+    return {name for name in ("wandb", "tensorboard", "mlflow") if getattr(config.logger, name).enabled}
+
+
+def test_trackers_are_chosen_together():
+    assert trackers(composed()) == set()
+    assert trackers(composed("logger=[csv,wandb]")) == trackers(composed("logger=[wandb,csv]")) == {"wandb"}
+    assert trackers(composed("logger=[mlflow,tensorboard,wandb]")) == {"mlflow", "tensorboard", "wandb"}
 
 
 @pytest.mark.parametrize("option", options("verify"))
@@ -433,6 +445,8 @@ def test_values_of_the_wrong_type(override, message):
         (["hardware.workers=-1"], "hardware.workers=-1 must be 0 or more"),
         (["hardware.threads=0"], "hardware.threads=0 must be 1 or more"),
         (["hardware.precision=bf16"], "hardware.precision=bf16 is none of auto,"),
+        (["logger.wandb.mode=onlin"], "(did you mean online?)"),
+        (["logger.artifacts=[manifest,wieghts]"], "logger.artifacts=wieghts is none of manifest, weights"),
         (["run=''"], "run= is no name"),
         (["run=.."], "run=.. is no name"),
     ],
@@ -467,6 +481,7 @@ def test_a_name_is_made_from_what_was_chosen():
     assert name_of() == name_of("hardware.threads=1", "cache_dir=elsewhere", "runs_dir=there")
     assert name_of() == name_of("round=1", "fold=2"), "a sweep over rounds and folds is one run"
     assert name_of() == name_of("rounds=7"), "more rounds continue a run"
+    assert name_of() == name_of("logger=[csv,wandb]", "logger.wandb.tags=[a]"), "where it is watched makes no other run"
     assert name_of("seed=3", "model.width=5") == name_of("model.width=5", "seed=3")
     choices = [
         [], ["seed=3"], ["experiment=smoke"], ["verification=as_coded"], ["training=paper"], ["augment=masking"],

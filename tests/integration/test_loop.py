@@ -225,5 +225,5 @@ def test_run_is_named_by_what_was_chosen_and_its_name_needs_no_quotes(smoke_run,
     )
     name = "smoke-synthetic-tiny-v1-as_coded_masking_data.classes-null_seed-7"
     assert (smoke_run.parent / name / "round00" / "fold0" / "status.json").is_file(), output
-    assert "No round is complete yet" in output
+    assert "Complete rounds: 0 of 1" in output
     assert "no stored posteriors of all folds" in program("verify.py", f"run={name}", expected=2)

@@ -30,6 +30,7 @@ from audiotag.data.datamodule import (
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Store, build_store
 from audiotag.errors import LeakError
+from audiotag.ranks import ALONE, Place
 from tests.clips import EXAMPLES, make_folder, settings
 
 FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
@@ -250,6 +251,51 @@ def test_without_mixup_the_excerpts_are_the_same():
     for one, other in zip(with_mixup, without, strict=True):
         assert (one["row"] == other["row"]).all()
         assert (one["offset"] == other["offset"]).all()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize(("n", "batch_size", "size"), [(23, 5, 2), (23, 5, 3), (9, 4, 4), (4, 4, 1), (16, 15, 8)])
+def test_ranks_share_each_batch_of_one_device(n, batch_size, size, alpha):
+    def drawn(place: Place) -> list[dict[str, Any]]:
+        sampler = ExcerptSampler(np.arange(n), np.arange(n) % 7, FEATURES, batch_size, alpha, KEYS, place)
+        return list(sampler)
+
+    alone = drawn(ALONE)
+    shares = [drawn(Place(rank, size)) for rank in range(size)]
+    assert {len(share) for share in shares} == {len(alone)}, "a rank that has fewer batches leaves the others waiting"
+    for i, batch in enumerate(alone):
+        parts = [share[i] for share in shares]
+        if size == 1:
+            assert equal(parts[0], batch)
+            continue
+        real = [part["weight"] > 0 for part in parts]
+        for name, values in batch.items():
+            found = np.concatenate([part[name][keep] for part, keep in zip(parts, real, strict=True)])
+            assert sorted(found) == sorted(values), name
+        # The mean over ranks of their weighted sums is the mean over the batch's clips.
+        loss = {int(row): float(row) ** 2 for row in batch["row"]}
+        sums = [sum(w * loss[int(r)] for r, w in zip(part["row"], part["weight"], strict=True)) for part in parts]
+        assert np.mean(sums) == pytest.approx(np.mean(list(loss.values())), rel=1e-6)
+        assert {part["total"] for part in parts} == {len(batch["row"])}
+
+
+def test_a_ranks_clips_keep_their_mixup_partners():
+    (alone,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, KEYS)
+    partner = dict(zip(alone["row"], alone["other_row"], strict=True))
+    for rank in range(3):
+        (part,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, KEYS, Place(rank, 3))
+        assert [partner[row] for row in part["row"]] == list(part["other_row"])
+        assert list(part["other_label"]) == list(part["other_row"])
+
+
+@pytest.mark.parametrize(("n", "batch_size", "size"), [(8, 3, 2), (8, 3, 4), (1, 25, 3), (12, 4, 3)])
+def test_ranks_share_out_whole_batches_of_whole_clips(n, batch_size, size):
+    alone = [tuple(draw["at"]) for draw in WholeClips(np.arange(n) + 50, np.arange(n), batch_size)]
+    shares = [list(WholeClips(np.arange(n) + 50, np.arange(n), batch_size, Place(r, size))) for r in range(size)]
+    assert len({len(share) for share in shares}) == 1
+    found = [draw for share in shares for draw in share]
+    assert {tuple(draw["at"]) for draw in found} == set(alone)
+    assert all(list(draw["row"]) == list(draw["at"] + 50) for draw in found)
 
 
 def test_whole_clips_come_once_in_order():

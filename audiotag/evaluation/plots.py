@@ -1,0 +1,75 @@
+"""Pictures of results, each returned as a Figure; nothing is shown or saved here, and no screen is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import confusion_matrix as count_confusions
+
+# Of Okabe and Ito (2008), told apart by colour-blind people too.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+
+
+def confusion_matrix(
+    labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str], title: str = ""
+) -> Figure:
+    """Draw how many clips of each label (row) were taken for which class (column); colours are shares of a row."""
+    counts = count_confusions(list(labels), list(predicted), labels=list(classes))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(4.0, 1.8 + 0.27 * len(classes))
+    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the label's clips", fraction=0.046)
+    axes.set_xticks(range(len(classes)), _plain(classes), rotation=90, fontsize=7)
+    axes.set_yticks(range(len(classes)), _plain(classes), fontsize=7)
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.set_title(title, fontsize=9)
+    for row, column in zip(*counts.nonzero(), strict=True):
+        shade = "black" if shares[row, column] > 0.5 else "white"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=shade)
+    return figure
+
+
+def curves_over_rounds(rounds: Sequence[dict[str, Any]]) -> Figure:
+    """Draw what `summary.json` says of each round: accuracy, loss, what was accepted, and how much of it was right."""
+    known = any(r["precision"] is not None or r["recall"] is not None for r in rounds)
+    figure = Figure(figsize=(11 if known else 8.5, 3.2), dpi=120, layout="constrained")
+    accuracy, loss, accepted, *right = figure.subplots(1, 4 if known else 3)
+    numbers = [r["round"] for r in rounds]
+    mean = np.array([r["valid_accuracy"] for r in rounds])
+    deviation = np.array([r["valid_accuracy_std"] for r in rounds])
+    accuracy.fill_between(numbers, mean - deviation, mean + deviation, color=BLUE, alpha=0.2, linewidth=0)
+    _line(accuracy, rounds, "valid_accuracy", BLUE, "mean ± deviation over folds")
+    _line(loss, rounds, "valid_loss", BLUE, "mean over folds")
+    _line(accepted, rounds, "considered", GREY, "considered")
+    _line(accepted, rounds, "accepted", GREEN, "accepted")
+    accepted.set_ylim(bottom=0)
+    for axes in right:
+        _line(axes, rounds, "precision", GREEN, "precision")
+        _line(axes, rounds, "recall", ORANGE, "recall", marker="s")
+        axes.set_ylim(0, 1.02)
+    titles = ("Validation accuracy", "Validation loss", "Unverified clips", "Accepted against truth")
+    for axes, title in zip((accuracy, loss, accepted, *right), titles, strict=False):
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("round")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def _line(axes: Axes, rounds: Sequence[dict[str, Any]], name: str, colour: str, label: str, marker: str = "o") -> None:
+    known = [(r["round"], r[name]) for r in rounds if r[name] is not None]
+    if known:
+        axes.plot(*zip(*known, strict=True), marker=marker, markersize=4, color=colour, label=label)
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    """Keep matplotlib from reading a dollar sign as the begin of a formula."""
+    return [name.replace("$", r"\$") for name in names]

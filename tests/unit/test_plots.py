@@ -1,0 +1,89 @@
+"""Pictures: what is drawn is what was counted, for any number of classes and rounds, without a screen."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from audiotag.evaluation.plots import confusion_matrix, curves_over_rounds
+
+CLASSES = ["Bark", "Cello", "Gong"]
+LABELS = ["Bark", "Bark", "Bark", "Cello", "Cello"]
+PREDICTED = ["Bark", "Bark", "Cello", "Cello", "Gong"]
+
+
+def png(figure: Figure) -> Image.Image:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
+
+
+def test_confusion_matrix_shows_counts_and_shares_of_the_label():
+    figure = confusion_matrix(LABELS, PREDICTED, CLASSES, "held out")
+    axes = figure.axes[0]
+    counts = {tuple(reversed(text.get_position())): int(text.get_text()) for text in axes.texts}
+    pairs = [(CLASSES.index(a), CLASSES.index(b)) for a, b in zip(LABELS, PREDICTED, strict=True)]
+    assert counts == {pair: pairs.count(pair) for pair in set(pairs)}
+    shares = np.asarray(axes.images[0].get_array())
+    for row, label in enumerate(CLASSES):
+        total = LABELS.count(label)
+        expected = [pairs.count((row, column)) / total if total else 0 for column in range(len(CLASSES))]
+        assert shares[row] == pytest.approx(expected)
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == CLASSES
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("predicted", "label", "held out")
+
+
+@pytest.mark.parametrize("classes", [2, 41])
+def test_names_of_classes_never_overlap_and_nothing_is_cut_off(classes):
+    names = [f"Acoustic_guitar_{i:02d}" for i in range(classes)]
+    figure = confusion_matrix(names, names, names, "Verified clips, held out, round 10")
+    figure.draw_without_rendering()
+    boxes = [tick.get_window_extent() for tick in figure.axes[0].get_yticklabels()]
+    assert all(below.y1 <= above.y0 for above, below in itertools.pairwise(boxes))
+    page = figure.bbox
+    for box in [*boxes, figure.axes[0].title.get_window_extent()]:
+        assert page.x0 <= box.x0 <= box.x1 <= page.x1
+
+
+def test_a_dollar_in_a_class_is_no_formula():
+    png(confusion_matrix(["a$b", "c$"], ["c$", "a$b"], ["a$b", "c$", r"$\frac{"]))
+
+
+def rounds(known: bool) -> list[dict[str, float | None]]:
+    return [
+        {
+            "round": r, "valid_accuracy": 0.8 + r / 50, "valid_accuracy_std": 0.01, "valid_loss": 1 / (r + 1),
+            "considered": 100, "accepted": 40 + r,
+            "precision": 0.9 if known and r else None, "recall": 0.3 if known else None,
+        }
+        for r in range(4)
+    ]  # fmt: skip
+
+
+def test_curves_draw_each_figure_over_the_rounds_where_it_is_known():
+    figure = curves_over_rounds(rounds(known=True))
+    drawn = {line.get_label(): list(zip(*line.get_data(), strict=True)) for axes in figure.axes for line in axes.lines}
+    names = {"accepted": "accepted", "considered": "considered", "precision": "precision", "recall": "recall"}
+    for label, name in names.items():
+        assert drawn[label] == [(r["round"], r[name]) for r in rounds(known=True) if r[name] is not None]
+    accuracy, loss = (figure.axes[i].lines[0].get_ydata() for i in range(2))
+    assert list(accuracy) == [r["valid_accuracy"] for r in rounds(known=True)]
+    assert list(loss) == [r["valid_loss"] for r in rounds(known=True)]
+    assert png(figure).width > png(curves_over_rounds(rounds(known=False))).width
+
+
+def test_one_round_can_be_drawn():
+    assert len(png(curves_over_rounds(rounds(known=False)[:1])).getcolors(1 << 20) or ()) > 10
+
+
+def test_no_screen_and_no_global_state_is_needed():
+    code = "import sys, audiotag.evaluation.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

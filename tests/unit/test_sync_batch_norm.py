@@ -1,0 +1,89 @@
+"""Batch normalisation over ranks against PyTorch's own over all clips, in one process and in two real gloo ranks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from audiotag.models.sync_batch_norm import AnyDeviceSync, SyncBatchNorm2d
+
+TOP = Path(__file__).resolve().parent.parent.parent
+RANK = """
+import sys, torch, torch.distributed as dist
+from torch import nn
+from audiotag.models.sync_batch_norm import AnyDeviceSync
+rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
+given = torch.load(f"{folder}/given.pt")
+norm = AnyDeviceSync().apply(nn.Sequential(given["norm"]))
+x = given["x"][given["of_rank"][rank]].requires_grad_()
+for _ in range(2):
+    y = norm(x)
+(y ** 3 * given["factor"][given["of_rank"][rank]]).sum().backward()
+for parameter in norm.parameters():
+    dist.all_reduce(parameter.grad)
+torch.save({"y": y, "x_grad": x.grad, "norm": norm.state_dict(), "grads": [p.grad for p in norm.parameters()]},
+           f"{folder}/rank{rank}.pt")
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_two_ranks_with_unequal_shares_equal_one_device(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(7, 3, 5, 4, generator=generator, dtype=torch.float64) * 3 + 100
+    factor = torch.randn(7, 3, 5, 4, generator=generator, dtype=torch.float64)
+    norm = nn.BatchNorm2d(3, eps=1e-4, momentum=0.1).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
+    of_rank = [[0, 2, 4, 6], [1, 3, 5]]
+    torch.save({"norm": norm, "x": x, "factor": factor, "of_rank": of_rank}, tmp_path / "given.pt")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(TOP),
+        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", RANK, str(rank), "2", str(tmp_path)], env=environment)
+        for rank in range(2)
+    ]
+    assert [rank.wait(120) for rank in ranks] == [0, 0]
+
+    x.requires_grad_()
+    for _ in range(2):
+        y = norm(x)
+    (y**3 * factor).sum().backward()
+    assert x.grad is not None
+    for rank, own in enumerate(of_rank):
+        found = torch.load(tmp_path / f"rank{rank}.pt")
+        torch.testing.assert_close(found["y"], y[own])
+        torch.testing.assert_close(found["x_grad"], x.grad[own])
+        for name, value in norm.state_dict().items():
+            torch.testing.assert_close(found["norm"][f"0.{name}"], value)
+        for grad, parameter in zip(found["grads"], norm.parameters(), strict=True):
+            torch.testing.assert_close(grad, parameter.grad)
+
+
+def test_it_is_exchanged_and_back_with_all_it_knows():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, eps=1e-4), nn.ReLU())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    AnyDeviceSync().apply(network)
+    assert type(network[1]) is SyncBatchNorm2d
+    assert network[1].eps == 1e-4
+    AnyDeviceSync().revert(network)
+    assert type(network[1]) is nn.BatchNorm2d
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_scoring_uses_what_was_learnt_and_no_other_rank():
+    norm = nn.BatchNorm2d(2)
+    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
+    network = AnyDeviceSync().apply(nn.Sequential(norm)).eval()
+    found = network(torch.ones(1, 2, 1, 1))  # no process group is there to ask
+    torch.testing.assert_close(found.flatten(), torch.tensor([0.0, -1 / 3]), atol=1e-5, rtol=0)
