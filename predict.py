@@ -19,4 +19,4 @@ def main(config: PredictConfig) -> None:
 
 if __name__ == "__main__":
     reported(lambda: check_command_line(PredictConfig))
-    main()
+    reported(main)

@@ -22,4 +22,4 @@ def main(config: TrainConfig) -> float | None:
 
 if __name__ == "__main__":
     reported(lambda: check_command_line(TrainConfig))
-    main()
+    reported(main)

@@ -19,4 +19,4 @@ def main(config: VerifyConfig) -> None:
 
 if __name__ == "__main__":
     reported(lambda: check_command_line(VerifyConfig))
-    main()
+    reported(main)

@@ -376,6 +376,8 @@ class TrainConfig:
     """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
     """Name of the ready-made experiment; for people only."""
+    hparams_search: str | None = None
+    """Name of the search for hyper-parameters that this run is a trial of; for people only."""
     data: Data = field(default_factory=Data)
     """Where the recordings and their labels come from."""
     features: Features = field(default_factory=Features)
@@ -416,6 +418,8 @@ class TrainConfig:
             found.append(f"devices={self.devices} is more than parallel=folds has work for: folds={self.folds}")
         if self.parallel == "batches" and self.devices > self.training.batch_size:
             found.append(f"devices={self.devices} cannot share training.batch_size={self.training.batch_size} clips")
+        if self.hparams_search is not None and (self.round is not None or self.fold is not None):
+            found.append(f"hparams_search={self.hparams_search} compares whole runs: leave out round= and fold=")
         if self.data.train_on_all and self.rounds > 0:
             found.append(
                 "data.train_on_all=true leaves no held-out clip to verify on: set rounds=0, or data.train_on_all=false"
@@ -532,6 +536,27 @@ class PredictConfig:
         if self.round not in ("best", "last") and not self.round.isdigit():
             found.append(f"round={self.round} is none of best, last or a round's number")
         found += self.hardware.problems()
+        if found:
+            raise ConfigError("The configuration cannot be run:", found)
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Gather the results of runs into one table."""
+
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    run: Any = None
+    """Names of the runs (paths work too): one, or a list [A,B]; null: every run in `runs_dir`."""
+    out: str | None = None
+    """File for the table (CSV); null: it is only printed."""
+
+    def __post_init__(self) -> None:
+        found = []
+        if isinstance(self.run, dict) or self.run in ([], ""):
+            found.append(f"run={self.run} names no run; several are given as run=[A,B]")
+        if self.out == "":
+            found.append("out= names no file")
         if found:
             raise ConfigError("The configuration cannot be run:", found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 class AudiotagError(Exception):
@@ -52,3 +53,14 @@ class WorkError(AudiotagError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.exit_code = code if code > 0 else 128 - code
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a job of a sweep returns in place of a result, so that the other jobs are run nevertheless."""
+
+    error: str
+    """The error's text."""
+
+    def __str__(self) -> str:
+        return self.error

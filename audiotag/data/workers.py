@@ -43,6 +43,9 @@ def in_order(
 
 def _pooled(work: Callable[[Item], Result], items: Sequence[Item], count: int) -> Iterator[Result]:
     context = multiprocessing.get_context("spawn")  # forking a process that has used threads may dead-lock
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        # A job of Hydra's joblib launcher: a spawned process is told that default, and does not know it.
+        multiprocessing.set_start_method("spawn", force=True)
     with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
         waiting = iter(items)
         pending: deque[Future[Result]] = deque(pool.submit(work, item) for item in islice(waiting, 4 * count))

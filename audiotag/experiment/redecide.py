@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from audiotag.config import TrainConfig, Verification, VerifyConfig
 from audiotag.console import console
 from audiotag.data.tables import read_labels
 from audiotag.errors import RunError
+from audiotag.experiment.decisions import FIGURES, SETTINGS, gather_decisions
 from audiotag.experiment.launch import launch
 from audiotag.experiment.ledgers import all_ledgers, run_truth
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.files import write_csv, write_json
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
-
-SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate"]
-FIGURES = ["round", "considered", "accepted", "precision", "recall"]
 
 
 def redecide(config: VerifyConfig) -> pd.DataFrame:
@@ -42,11 +39,10 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
         {"round": int(str(round_)), **_rounded(measure(rows, truth))}
         for round_, rows in ledger.groupby("round", sort=True)
     ]
-    where = folder.path / "verify" / _name(folder.config.verification, verification, config.rescore)
+    where = decision_folder(config)
     write_csv(where / "ledger.csv", ledger)
     write_json(where / "summary.json", {**settings, "rounds": rounds})
-    decisions = _gather(folder)
-    write_csv(folder.path / "verify" / "decisions.csv", decisions)
+    gather_decisions(where.parent)
     table = pd.DataFrame(rounds)
     _print(table, verification, where)
     return table
@@ -90,6 +86,13 @@ def missing_cells(folder: RunFolder, config: VerifyConfig) -> list[Cell]:
     return [cell for cell in cells if not all((again.cell(cell) / name).is_file() for name in names)]
 
 
+def decision_folder(config: VerifyConfig) -> Path:
+    """Return where a decision is kept: below the run's `verify/`, named by its rule and by what it changes."""
+    folder = find_run(config.run, config.runs_dir)
+    of_run = folder.config.verification
+    return folder.path / "verify" / _name(of_run, changed(of_run, config), config.rescore)
+
+
 def _rounds(folder: RunFolder, round_: int | None) -> list[int]:
     complete = folder.complete_rounds()
     if folder.config.data.train_on_all:
@@ -114,16 +117,6 @@ def _name(of_run: Verification, now: Verification, rescored: bool) -> str:
     if rescored:
         different.append(f"rescored={now.excerpts}")
     return ",".join([now.rule, *different])
-
-
-def _gather(folder: RunFolder) -> pd.DataFrame:
-    """Return one row per decision and round, of all decisions below `verify/`."""
-    rows: list[dict[str, Any]] = []
-    for file in sorted((folder.path / "verify").glob("*/summary.json")):
-        summary = json.loads(file.read_text(encoding="utf-8"))
-        settings = {name: summary[name] for name in SETTINGS}
-        rows += [{"decision": file.parent.name, **settings, **figures} for figures in summary["rounds"]]
-    return pd.DataFrame(rows, columns=["decision", *SETTINGS, *FIGURES])
 
 
 def _rounded(figures: dict[str, Any]) -> dict[str, Any]:

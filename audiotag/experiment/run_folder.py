@@ -28,6 +28,7 @@ FREE = (
     "rounds",
     "devices",
     "parallel",
+    "hparams_search",
     "hardware.",
     "logger.",
     "data.root",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from audiotag import command
 from audiotag.command import check_command_line, groups, print_help
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
@@ -181,11 +182,40 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("seed=x", "could not be converted to Integer"),
         ("training.pretrain.learning_rate=.nan", "could not be converted to Float"),
         ("model.width=null", "model.width=None"),
+        ("hparams_search=optune", "did you mean optuna?"),
     ],
 )
 def test_what_hydra_would_refuse_less_clearly_or_not_at_all(argument, message):
     (problem,) = refused(argument)
     assert message in problem
+
+
+@pytest.mark.parametrize(
+    "several", [["seed=1,2"], ["model=tiny,vgg_gap_spec2"], ["data.root=a,b"], ["hparams_search=optuna"]]
+)
+def test_one_name_is_not_given_to_several_runs(several):
+    (problem,) = refused("-m", "run=mine", *several)
+    assert problem.startswith(f"run=mine names one run, but {several[0]} makes several")
+
+
+@pytest.mark.parametrize("choice", command.SWEEP_PACKAGES)
+def test_a_package_that_is_missing_is_named(monkeypatch, choice):
+    monkeypatch.setitem(command.SWEEP_PACKAGES, choice, "hydra-no-such-plugin")
+    (problem,) = refused(choice)
+    assert problem == f"{choice} needs hydra-no-such-plugin, which is not installed: pip install -e '.[sweep]'"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["seed=1,2", "-m"], ["-m", "seed=1,2"]),
+        (["fold=0,1", "seed=1", "round=0,1"], ["round=0,1", "fold=0,1", "seed=1"]),
+        (["round=0,1", "seed=1", "fold=0,1"], ["round=0,1", "seed=1", "fold=0,1"]),
+        (["rounds=3", "fold=1", "--config-dir", "x"], ["rounds=3", "fold=1", "--config-dir", "x"]),
+    ],
+)
+def test_the_order_of_arguments(typed, meant):
+    assert command.in_order(typed) == meant
 
 
 @pytest.mark.parametrize(
@@ -202,6 +232,10 @@ def test_what_hydra_would_refuse_less_clearly_or_not_at_all(argument, message):
         ["hydra.verbose=true", "hydra/launcher=joblib"],
         ["data.classes=[Bark,'Meow or so']", "verification.cap=null"],
         ["run=s${seed}"],
+        ["-m", "run=s${seed}", "seed=1,2"],
+        ["-m", "run=x", "fold=0,1", "round=range(0,3)", "hardware.threads=1,2"],
+        ["hparams_search=optuna", "training.pretrain.learning_rate=tag(log, interval(0.001, 0.1))"],
+        ["hparams_search=null", "run=x"],
         ["logger=[csv,wandb]", "-m", "logger=csv,[wandb,mlflow]"],
     ],
 )

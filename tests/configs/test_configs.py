@@ -7,16 +7,21 @@ import copy
 import dataclasses
 import functools
 import inspect
+import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import submitit
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
+from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf, LocalQueueConf, SlurmQueueConf
 from omegaconf import OmegaConf
 
 from audiotag import config as schemas
@@ -103,7 +108,81 @@ def test_every_option_of_deciding_again(option):
 def test_every_file_is_composed_by_a_test():
     shipped = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     tried = {option.replace("=", "/") for program in PROGRAMS for option in options(program)}
+    tried |= {f"hydra/launcher/{launcher}" for launcher in LAUNCHERS}
     assert shipped == tried | PROGRAMS.keys()
+
+
+LAUNCHERS = {"joblib": JobLibLauncherConf, "submitit_local": LocalQueueConf, "submitit_slurm": SlurmQueueConf}
+
+
+def hydra_of(*overrides: str, program: str = "train") -> Any:
+    """Compose Hydra's own part of the configuration."""
+    register(PROGRAMS[program], f"{program}_schema")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(program, list(overrides), return_hydra_config=True).hydra
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_launcher_with_every_program(program, launcher, monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    hydra = hydra_of(f"hydra/launcher={launcher}", program=program)
+    keys = {field.name for field in dataclasses.fields(LAUNCHERS[launcher])}
+    assert keys <= set(hydra.launcher), "settings of the plugin cannot be reached"
+    assert set(hydra.launcher) - keys <= {"setup"}, "settings that the plugin does not know"
+    assert hydra.launcher._target_ == LAUNCHERS[launcher]._target_
+
+
+def test_a_launcher_of_its_own_values_and_the_plugins():
+    launcher = hydra_of("hydra/launcher=joblib").launcher
+    assert (launcher.n_jobs, launcher.batch_size, launcher.prefer) == (4, 1, JobLibLauncherConf.prefer)
+    assert hydra_of("hydra/launcher=joblib", "hydra.launcher.n_jobs=2").launcher.n_jobs == 2
+
+
+def test_submitit_takes_the_settings_for_slurm(tmp_path, monkeypatch):
+    """What sbatch would read, made by submitit itself; there is no cluster here."""
+    monkeypatch.setattr(shutil, "which", lambda *_: "/usr/bin/srun")  # it looks whether there is a cluster
+    settings = dict(hydra_of("hydra/launcher=submitit_slurm", "devices=2", "hydra.launcher.partition=gpu").launcher)
+    del settings["_target_"], settings["submitit_folder"]
+    executor = submitit.AutoExecutor(tmp_path, cluster="slurm", slurm_max_num_timeout=settings.pop("max_num_timeout"))
+    shared = {field.name for field in dataclasses.fields(BaseQueueConf)}
+    settings["name"] = "train"
+    executor.update_parameters(**{k if k in shared else f"slurm_{k}": v for k, v in settings.items()})
+    script = executor._executor._make_submission_file_text("true", "0")
+    for line in ("--requeue", "--partition=gpu", "--gpus-per-node=2", "--signal=USR2@60", "--time=720", "--mem=32GB"):
+        assert f"#SBATCH {line}\n" in script, script
+
+
+@pytest.mark.parametrize(("outside", "inside"), [(None, "unset"), ("2,3", "2,3"), ("", "")])
+def test_a_local_job_sees_the_gpus_that_its_user_lets_it_see(monkeypatch, outside, inside):
+    """The launcher's setup, by the shell that submitit hands it to, after submitit has hidden all GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if outside is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", outside)
+    setup = list(hydra_of("hydra/launcher=submitit_local").launcher.setup)
+    hidden = {"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": "0"}
+    command = " && ".join([*setup, 'echo "${CUDA_VISIBLE_DEVICES-unset}"'])
+    assert subprocess.check_output(command, shell=True, env=hidden, text=True) == f"{inside}\n"
+
+
+def test_a_search_varies_settings_that_exist():
+    hydra = hydra_of("hparams_search=optuna")
+    assert hydra.mode.name == "MULTIRUN"
+    varied = {name: OverridesParser.create().parse_override(f"{name}={v}") for name, v in hydra.sweeper.params.items()}
+    assert all(override.is_sweep_override() for override in varied.values())
+    assert set(varied) <= {name for name, _, _ in schema_keys(TrainConfig)}
+    for name, override in varied.items():
+        value = override.value()
+        for end in value.list if override.is_choice_sweep() else (value.start, value.end):
+            changed(f"{name}={end}")
+
+
+def test_a_search_compares_whole_runs():
+    assert "leave out round= and fold=" in problems("hparams_search=optuna", "fold=1")[0]
+
+
+def test_a_trial_is_the_run_that_its_settings_make_by_hand():
+    assert name_of("hparams_search=optuna", "seed=3") == name_of("seed=3")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

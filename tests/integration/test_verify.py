@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 
 
 def snapshot(run):
@@ -37,7 +39,11 @@ def test_run_own_rule_gives_the_run_own_ledger(smoke_run, program):
 
 
 def test_sweep_writes_one_decision_each_and_one_table(smoke_run, program):
-    program("verify.py", "-m", "run=smoke", "verification.threshold=0.1,0.3", "verification.cap=2")
+    output = program("verify.py", "-m", "run=smoke", "verification.threshold=0.1,0.3", "verification.cap=2")
+    shown = output[output.index("Decision") :]
+    assert len(re.findall(r"│ +[012] │ +\d+ of \d+ │", shown)) == 6, "a row per decision and round"
+    height, width, _ = imread(smoke_run / "verify" / "by_threshold.png").shape
+    assert 2 * height < width, "three panels side by side"
     table = pd.read_csv(smoke_run / "verify" / "decisions.csv")
     for threshold in (0.1, 0.3):
         rows = table[(table["threshold"] == threshold) & (table["cap"] == 2)]
@@ -46,6 +52,13 @@ def test_sweep_writes_one_decision_each_and_one_table(smoke_run, program):
         ledger = pd.read_csv(smoke_run / "verify" / name / "ledger.csv")
         assert list(rows["accepted"]) == list(ledger.groupby("round")["accepted"].sum())
         assert ledger[ledger["accepted"] == 1].groupby(["round", "label"]).size().max() <= 2
+
+
+def test_one_wrong_job_of_a_sweep(smoke_run, program):
+    output = program("verify.py", "-m", "run=smoke", "verification.threshold=0.15,7", expected=2)
+    assert "verification.threshold=7.0 must lie in 0 to 1" in output
+    assert "1 of 2 jobs failed" in output
+    assert "as_coded,threshold=0.15" in output[output.index("Decision") :], "the other is shown"
 
 
 def test_whole_rules_and_rounds(smoke_run, program):

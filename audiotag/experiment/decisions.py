@@ -1,0 +1,65 @@
+"""Decisions made by verify.py, side by side: a table, and a plot over what differs between them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from audiotag.console import console
+from audiotag.evaluation.decision_plot import plot_decisions
+from audiotag.files import write_csv
+
+SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate"]
+FIGURES = ["round", "considered", "accepted", "precision", "recall"]
+
+
+def read_decisions(folders: list[Path]) -> pd.DataFrame:
+    """Return one row per decision and round of the decisions in these folders."""
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        settings = {name: summary[name] for name in SETTINGS}
+        rows += [{"decision": folder.name, **settings, **figures} for figures in summary["rounds"]]
+    return pd.DataFrame(rows, columns=["decision", *SETTINGS, *FIGURES])
+
+
+def gather_decisions(verify: Path) -> None:
+    """Write `decisions.csv`: all decisions below a run's `verify/`."""
+    write_csv(verify / "decisions.csv", read_decisions([file.parent for file in sorted(verify.glob("*/summary.json"))]))
+
+
+def show_decisions(folders: list[Path]) -> None:
+    """Print one table of these decisions per run, and plot them beside its `decisions.csv`."""
+    for verify in dict.fromkeys(folder.parent for folder in folders):
+        decisions = read_decisions([folder for folder in folders if folder.parent == verify])
+        gather_decisions(verify)  # once more: jobs that ran side by side may have missed each other
+        _print(decisions, verify.parent.name)
+        console.print(f"Table: {verify / 'decisions.csv'}", soft_wrap=True)
+        if decisions["decision"].nunique() > 1:
+            plot = plot_decisions(decisions, verify, _best_round(verify.parent))
+            console.print(f"Plot: {plot}", soft_wrap=True)
+
+
+def _print(decisions: pd.DataFrame, run: str) -> None:
+    table = Table(title=escape(run), title_justify="left")
+    table.add_column("Decision", overflow="fold")
+    for name in ("Round", "Accepted", "Precision", "Recall"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for decision, rows in decisions.groupby("decision", sort=False):
+        for i, row in enumerate(rows.to_dict("records")):
+            rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
+            accepted = f"{row['accepted']} of {row['considered']}"
+            table.add_row(escape(str(decision)) if i == 0 else "", str(row["round"]), accepted, *rates)
+        table.add_section()
+    console.print(table)
+
+
+def _best_round(run: Path) -> int | None:
+    file = run / "summary.json"
+    best: int | None = json.loads(file.read_text(encoding="utf-8"))["best_round"] if file.is_file() else None
+    return best

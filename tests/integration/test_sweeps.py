@@ -1,0 +1,303 @@
+"""Sweeps through the real programs: every launcher, Optuna, what is shown at the end, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.clips import TOP
+
+# One epoch on 128 clips: seconds, most of them for starting Python and PyTorch.
+SMALL = ["experiment=smoke", "folds=2", "training.pretrain={epochs: 1, decay_from_epoch: 0}"]
+SMALL += ["training.finetune={epochs: 1, decay_from_epoch: 0}"]
+MARK = "AUDIOTAG_TEST_MARK"
+
+
+@pytest.fixture
+def sweep(work_folder: Path):
+    """Call a program and make sure that it ends as expected, without a traceback, and leaves no process behind."""
+    mark = uuid.uuid4().hex
+
+    def call(name: str, *arguments: str, expected: int = 0) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(TOP), MARK: mark}
+        command = [sys.executable, *name.split(), *arguments]
+        done = subprocess.run(command, cwd=work_folder, capture_output=True, text=True, env=environment, timeout=300)
+        output = done.stdout + done.stderr
+        assert done.returncode == expected, output
+        assert "Traceback" not in output
+        assert not left_behind(mark, within_s=10)
+        return output
+
+    return call
+
+
+TRAIN, VERIFY = str(TOP / "train.py"), str(TOP / "verify.py")
+
+
+def left_behind(mark: str, within_s: float) -> list[str]:
+    """Return the command lines of processes that inherited the mark, once they had time to end."""
+    deadline = time.monotonic() + within_s
+    while (found := marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def marked(mark: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            continue  # another user's, or it has just ended
+    return [command for command in found if command]  # a zombie has no command line
+
+
+def run_folders(runs: Path) -> list[Path]:
+    return sorted(path for path in runs.iterdir() if not path.name.startswith("."))
+
+
+def seeds(runs: Path) -> list[int]:
+    """Return the seeds of the complete runs."""
+    folders = [folder for folder in run_folders(runs) if json.loads((folder / "summary.json").read_text())["rounds"]]
+    return sorted(int(re.search(r"^seed: (\d+)$", (f / "config.yaml").read_text(), re.M)[1]) for f in folders)
+
+
+def test_all_folds_of_a_round_come_before_the_next_round(sweep, work_folder):
+    """Whatever the order on the command line; the jobs themselves are refused, which is quick."""
+    cells = ["fold=0,1", "seed=0", "round=range(0,2)"]
+    output = sweep(TRAIN, "-m", *cells, "rounds=-1", "runs_dir=runs_order", expected=2)
+    jobs = re.findall(r"#\d : (.*)", output)
+    assert [re.findall(r"(?:round|fold)=(\d)", job) for job in jobs] == [list(c) for c in ("00", "01", "10", "11")]
+
+
+@pytest.mark.slow
+def test_folds_and_rounds_as_jobs(sweep, work_folder):
+    sweep(TRAIN, "-m", *SMALL, "rounds=1", "fold=0,1", "round=range(0,2)", "run=cells", "runs_dir=runs_cells")
+    summary = json.loads((work_folder / "runs_cells" / "cells" / "summary.json").read_text())
+    assert [r["round"] for r in summary["rounds"]] == [0, 1]
+    assert [folder.name for folder in run_folders(work_folder / "runs_cells")] == ["cells"]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "settings"),
+    [("joblib", ["hydra.launcher.n_jobs=2"]), ("submitit_local", [])],
+)
+def test_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
+    runs = work_folder / f"runs_{launcher}"
+    output = sweep(
+        TRAIN, "-m", f"hydra/launcher={launcher}", *settings, *SMALL, "rounds=0", "seed=0,1", f"runs_dir={runs}"
+    )
+    assert seeds(runs) == [0, 1]
+    assert len(run_folders(runs)) == 2, "one folder per job"
+    table = output[output.rindex(" Run ") :]
+    assert len(re.findall(r"^ *\d +1 of 1 ", table, re.M)) == 2, "one table over the jobs' runs"
+    for folder in run_folders(runs):
+        assert re.search(rf"^ *\d {re.escape(folder.name)}$", output, re.M)
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_errors_of_jobs_reach_the_screen(sweep, work_folder, launcher):
+    runs = work_folder / f"runs_wrong_{launcher}"
+    arguments = ["-m", f"hydra/launcher={launcher}", "rounds=-1,-2", f"runs_dir={runs}"]
+    output = sweep(TRAIN, *arguments, expected=2)
+    for message in ("rounds=-1 must be 0 or more", "rounds=-2 must be 0 or more", "2 of 2 jobs failed"):
+        assert message in output
+    assert not run_folders(runs)
+
+
+def test_one_failed_job_leaves_the_others(sweep, work_folder):
+    """A diverged run: its job fails, the other is run and shown, and the exit code tells."""
+    rates = "training.pretrain.learning_rate=1e30,0.003"
+    output = sweep(TRAIN, "-m", *SMALL, "rounds=0", rates, "runs_dir=runs_diverged", expected=2)
+    assert "job 0 (" in output
+    assert "the loss is not finite" in output
+    assert "1 of 2 jobs failed" in output
+    assert len(re.findall(r" +[01] of 1 ", output[output.rindex(" Run ") :])) == 2, "the unfinished run is shown too"
+
+
+OPTUNA = ["hparams_search=optuna", *SMALL[:2], "rounds=0", "model.dropout=0.0", "training.pretrain.epochs=1"]
+OPTUNA += ["training.pretrain.decay_from_epoch=0"]
+
+
+def test_a_search(sweep, work_folder):
+    """Without -m: hparams_search= says it."""
+    runs = work_folder / "runs_optuna"
+    output = sweep(TRAIN, *OPTUNA, "hydra.sweeper.n_trials=2", f"runs_dir={runs}")
+    losses = [json.loads((f / "summary.json").read_text())["rounds"][0]["valid_loss"] for f in run_folders(runs)]
+    assert len(losses) == 2, "one folder per trial"
+    assert float(re.search(r"Best value: (\S+)", output)[1]) == min(losses)
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_where_it_was(sweep, tmp_path):
+    """The first trial is found complete the second time."""
+    sweep(TRAIN, *OPTUNA, "hydra.sweeper.n_trials=1", f"runs_dir={tmp_path}")
+    (first,) = run_folders(tmp_path)
+    weights = first / "round00" / "fold0" / "best.ckpt"
+    before = weights.stat().st_mtime_ns
+    sweep(TRAIN, *OPTUNA, "hydra.sweeper.n_trials=2", f"runs_dir={tmp_path}")
+    assert len(run_folders(tmp_path)) == 2
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_a_wrong_setting_ends_a_search(sweep, work_folder):
+    output = sweep(TRAIN, *OPTUNA, "data=kaggle", "runs_dir=runs_wrong_search", expected=1)
+    assert "data=kaggle needs data.root=DIR" in output
+    assert output.count("Launching 1 jobs") == 1
+
+
+@pytest.mark.slow
+def test_a_diverged_trial_is_a_failed_one(sweep, work_folder):
+    """The sampler of this seed asks for the impossible rate first."""
+    runs = work_folder / "runs_optuna_diverged"
+    search = ["training.pretrain.learning_rate=choice(0.003,1e30)", "hydra.sweeper.sampler.seed=3"]
+    output = sweep(TRAIN, *OPTUNA, *search, "hydra.sweeper.n_trials=2", f"runs_dir={runs}", expected=2)
+    assert "the loss is not finite" in output
+    assert "1 of 2 jobs failed" in output
+    assert len(run_folders(runs)) == 2, "the search goes on"
+    assert "'training.pretrain.learning_rate': 0.003" in output[output.index("Best parameters") :]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ["-m", "seed=0,1,2,3"],
+        ["-m", "seed=0,1,2,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+        ["-m", "seed=0,1,2,3", "hydra/launcher=submitit_local"],
+        ["hparams_search=optuna", "hydra.sweeper.n_trials=4"],
+        ["hparams_search=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra/launcher=joblib"],
+    ],
+)
+def test_four_jobs(sweep, tmp_path, choices):
+    sweep(TRAIN, *choices, *OPTUNA[1:], f"runs_dir={tmp_path}")
+    assert len(run_folders(tmp_path)) == 4
+    assert all((folder / "summary.json").is_file() for folder in run_folders(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_preempted_job_is_queued_again_and_resumes(work_folder, tmp_path):
+    """As on a cluster: submitit's own signal, in the middle of a cell."""
+    mark = uuid.uuid4().hex
+    command = [sys.executable, TRAIN, "-m", "hydra/launcher=submitit_local", "experiment=smoke", "folds=2", "rounds=0"]
+    command += ["training.pretrain.epochs=60", "run=preempted", f"runs_dir={tmp_path}"]
+    environment = {**os.environ, "PYTHONPATH": str(TOP), MARK: mark}
+    metrics = tmp_path / "preempted" / "round00" / "fold0" / "metrics.csv"
+    with (
+        open(tmp_path / "log", "w") as log,
+        subprocess.Popen(command, cwd=work_folder, stdout=log, stderr=log, env=environment) as program,
+    ):
+        deadline = time.monotonic() + 120
+        while not metrics.is_file() or len(pd.read_csv(metrics)) < 3:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        (task,) = (p for p in Path("/proc").glob("[0-9]*") if is_task(p, mark))
+        os.kill(int(task.name), signal.SIGUSR2)
+        assert program.wait(timeout=240) == 0, (tmp_path / "log").read_text()
+    assert not left_behind(mark, within_s=10)
+    (printed,) = (tmp_path / ".multirun" / "submitit").glob("*/*_log.out")
+    assert "Requeued job" in printed.read_text()
+    assert list(pd.read_csv(metrics)["epoch"]) == list(range(60))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_killed_sweep(work_folder, tmp_path, number):
+    mark = uuid.uuid4().hex
+    command = [sys.executable, TRAIN, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "experiment=smoke"]
+    command += ["folds=2", "rounds=0", "training.pretrain.epochs=1000", "seed=0,1", f"runs_dir={tmp_path}"]
+    environment = {**os.environ, "PYTHONPATH": str(TOP), MARK: mark}
+    with (
+        open(tmp_path / "log", "w") as log,
+        subprocess.Popen(command, cwd=work_folder, stdout=log, stderr=log, env=environment) as program,
+    ):
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("*/round00/fold0/metrics.csv"))) < 2:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        program.send_signal(number)
+        assert program.wait(timeout=60) != 0
+    assert not left_behind(mark, within_s=40)
+
+
+def is_task(process: Path, mark: str) -> bool:
+    try:
+        command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
+        return False
+    return b"submitit.core._submit" in command and f"{MARK}={mark}".encode() in environment
+
+
+# Gathering
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory, smoke_run) -> Path:
+    """A folder of runs: a finished one with test scores, one broken off in round 1, one of nothing but settings."""
+    runs = tmp_path_factory.mktemp("compared")
+    shutil.copytree(smoke_run, runs / "whole")
+    (runs / "whole" / "predict").mkdir(exist_ok=True)
+    scores = {"usage": None, "clips": 16, "accuracy": 0.25, "map@3": 0.375}
+    (runs / "whole" / "predict" / "scores.json").write_text(json.dumps(scores))
+    for name, kept in (("broken_off", "round0[01]/fold0/*"), ("begun", "none")):
+        for file in [smoke_run / "config.yaml", smoke_run / "manifest.csv", *smoke_run.glob(kept)]:
+            target = runs / name / file.relative_to(smoke_run)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+        config = runs / name / "config.yaml"
+        config.write_text(config.read_text().replace("\nseed: 0\n", "\nseed: 7\n").replace("width: 4", "width: 6"))
+    return runs
+
+
+def test_runs_are_gathered_into_one_table(sweep, compared):
+    output = sweep("-m audiotag.compare", f"runs_dir={compared}", f"out={compared / 'table.csv'}")
+    table = pd.read_csv(compared / "table.csv").set_index("run")
+    assert list(table.index) == ["begun", "broken_off", "whole"]
+    assert list(table.columns[:2]) == ["seed", "model.width"], "the settings that differ, and no others"
+    assert list(table["state"]) == ["unfinished", "unfinished", "complete"]
+    summary = json.loads((compared / "whole" / "summary.json").read_text())
+    (best,) = (r for r in summary["rounds"] if r["round"] == summary["best_round"])
+    whole = table.loc["whole"]
+    for name in ("valid_accuracy", "valid_accuracy_std", "valid_loss", "accepted", "considered", "precision", "recall"):
+        assert whole[name] == pytest.approx(best[name], abs=1e-6), name
+    assert (whole["complete"], whole["rounds"], whole["test_map@3"]) == (3, 3, 0.375)
+    cells = (compared / "whole" / f"round{summary['best_round']:02d}").glob("fold*/status.json")
+    map3 = [json.loads(cell.read_text())["valid_map3"] for cell in cells]
+    assert whole["valid_map@3"] == pytest.approx(sum(map3) / 4, abs=1e-6)
+    assert pd.isna(table.loc["broken_off", "valid_loss"])
+    assert output.count("(unfinished)") == 2
+    assert "seed=7 model.width=6" in output
+    assert f"{best['valid_accuracy']:.4f} ± {best['valid_accuracy_std']:.4f}" in output
+
+
+def test_what_cannot_be_gathered_is_said(sweep, compared, tmp_path):
+    assert "holds no run folder" in sweep("-m audiotag.compare", f"runs_dir={tmp_path}", expected=2)
+    output = sweep("-m audiotag.compare", f"runs_dir={compared}", "run=[whole,whale]", expected=2)
+    assert "is not a run folder" in output
+    assert "whole" in output
+    assert "did you mean runs_dir?" in sweep("-m audiotag.compare", "run_dir=x", expected=2)
+    assert "usage: python -m audiotag.compare" in sweep("-m audiotag.compare", "--help")
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(sweep, compared, tmp_path):
+    shutil.copytree(compared / "begun", tmp_path / "good")
+    shutil.copytree(compared / "begun", tmp_path / "odd")
+    with open(tmp_path / "odd" / "config.yaml", "a") as file:
+        file.write("colour: blue\n")
+    output = sweep("-m audiotag.compare", f"runs_dir={tmp_path}")
+    assert "left out: odd" in output
+    assert "colour is not a setting" in output
+    assert "good (unfinished)" in output
+    assert "colour is not a setting" in sweep("-m audiotag.compare", f"runs_dir={tmp_path}", "run=odd", expected=2)
