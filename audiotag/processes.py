@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 PR_SET_PDEATHSIG = 1
+
+_last_words: list[Callable[[], None]] = []
 
 
 def end_with(parent_id: int, number: int) -> None:
@@ -22,8 +27,24 @@ def end_with(parent_id: int, number: int) -> None:
         threading.Thread(target=_watch, args=(parent_id, number), daemon=True).start()
 
 
+@contextlib.contextmanager
+def last_words(say: Callable[[], None]) -> Iterator[None]:
+    """Have something done, in seconds, if the signal of `end_at_once_by` ends this process inside the block."""
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module as this process was run: -O, -W and the like are handed on."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # as multiprocessing does
+    return [sys.executable, *flags, *(() if "-P" in flags else ("-P",)), "-m", module, *arguments]
+
+
 def end_at_once_by(number: int) -> None:
-    """Let a signal end this process at once, inside a collective too; to be called before any thread is started.
+    """Let a signal end this process, inside a collective too, after its last words; before any thread is started.
 
     Blocked in every thread and waited for in one of its own, it never reaches the handler that Lightning installs, in
     which ranks would wait for each other.
@@ -32,7 +53,11 @@ def end_at_once_by(number: int) -> None:
 
     def wait() -> None:
         signal.sigwait({number})
-        os._exit(128 + number)
+        try:
+            for say in reversed(_last_words):
+                say()
+        finally:
+            os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -24,7 +24,7 @@ from hydra.types import RunMode
 
 import audiotag
 from audiotag.errors import AudiotagError, WorkError
-from audiotag.processes import describe
+from audiotag.processes import describe, python
 from audiotag.schema import to_dict
 
 RANK_VARIABLES = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "ROLE_RANK"}
@@ -65,7 +65,7 @@ def _refuse_sweep() -> None:
 def _in_own_session(work: dict[str, Any]) -> Any:
     reading, writing = os.pipe()
     with _signals_raise():
-        command = [sys.executable, "-P", "-m", "audiotag.experiment.supervise", str(os.getpid()), str(writing)]
+        command = python("audiotag.experiment.supervise", str(os.getpid()), str(writing))
         tree = subprocess.Popen(
             command, stdin=subprocess.PIPE, pass_fds=[writing], start_new_session=True, env=child_environment()
         )

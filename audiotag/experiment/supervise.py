@@ -20,12 +20,13 @@ from typing import Any
 
 from audiotag.errors import AudiotagError
 from audiotag.experiment.devices import claimed, gpus, locks_folder
-from audiotag.processes import describe, end_with
+from audiotag.processes import describe, end_with, python
 
 STORE_FD = "AUDIOTAG_STORE_FD"  # tells the first rank of the socket that is open already
 POLL_S = 0.05
 OTHERS_END_S = 1.0  # what ranks have to end by themselves after one failed: another's error may be the cause
-KILLED_WITHIN_S = 10.0  # a process in the middle of a disk's or driver's operation ends after it
+LAST_WORDS_S = 10.0  # what they have after SIGTERM, at which all but trackers of runs end at once
+KILLED_WITHIN_S = 8.0  # a process in the middle of a disk's or driver's operation ends after it
 
 
 @dataclass
@@ -126,7 +127,7 @@ def _start(work: dict[str, Any], names: list[str]) -> Iterator[Rank]:
 
 def _rank(number: int, work: dict[str, Any], environment: dict[str, str], inherited: list[int]) -> Rank:
     reading, writing = os.pipe()
-    command = [sys.executable, "-P", "-m", "audiotag.experiment.worker", str(os.getpid()), str(writing)]
+    command = python("audiotag.experiment.worker", str(os.getpid()), str(writing))
     process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[writing, *inherited], env=environment)
     os.close(writing)
     os.set_blocking(reading, False)
@@ -160,10 +161,12 @@ def _ended_within(ranks: list[Rank], seconds: float) -> bool:
 
 def _end(ranks: list[Rank]) -> None:
     """Leave none of the processes. Killing them is safe: every file is whole or absent at any time."""
-    for rank in ranks:
-        if not rank.ended():
-            rank.process.kill()
-    _ended_within(ranks, KILLED_WITHIN_S)
+    for number, seconds in ((signal.SIGTERM, LAST_WORDS_S), (signal.SIGKILL, KILLED_WITHIN_S)):
+        for rank in ranks:
+            if not rank.ended():
+                rank.process.send_signal(number)
+        if _ended_within(ranks, seconds):
+            return
 
 
 def _outcome(ranks: list[Rank], failed: Rank | None) -> tuple[dict[str, Any], int]:

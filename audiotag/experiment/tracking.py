@@ -34,6 +34,7 @@ from audiotag.experiment.trackers import (
 )
 from audiotag.experiment.wandb_tracker import open_wandb, say_where, wandb_session
 from audiotag.files import csv_text
+from audiotag.processes import last_words
 from audiotag.schema import to_dict
 
 
@@ -169,11 +170,16 @@ def _open_trackers(
             for service in services:
                 stack.enter_context(sessions.get(service, contextlib.nullcontext)())
                 trackers += _opened(service, opening[service])
+            stack.enter_context(last_words(lambda: _finish_all(trackers, failed=True)))
             yield trackers
             failed = False
         finally:
-            for tracker in trackers:
-                tracker.finish(failed)
+            _finish_all(trackers, failed)
+
+
+def _finish_all(trackers: list[Tracker], failed: bool) -> None:
+    for tracker in trackers:
+        tracker.finish(failed)
 
 
 def _opened(service: str, open_: Callable[[], Tracker | None]) -> list[Tracker]:

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from audiotag.experiment.trackers import given_up
 from audiotag.experiment.tracking import cell_loggers
 from audiotag.experiment.wandb_tracker import PROBE_S, wandb_mode
 from tests.clips import TOP
+from tests.job import Job
 from tests.wandb_files import OfflineRun, offline_runs
 
 SMALL = ("experiment=smoke", "folds=2")
@@ -333,6 +335,24 @@ def test_a_server_of_mlflow_that_is_not_there_costs_seconds(folder, capsys):
         assert loggers == []
     assert time.monotonic() - begun_s < 20
     assert "mlflow failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, tracked_run, number):
+    run = work_folder / "runs" / f"ended-{number}"
+    metrics = cell_folder(run, (0, 0)) / "metrics.csv"
+    long = ["training.pretrain.epochs=200", f"run={run.name}", "devices=2", "logger=[wandb,mlflow]"]
+    with Job([*SMALL, "rounds=0", *long], work_folder) as job:
+        job.wait_until(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) > 3)
+        job.send(number, "job")
+        code, output, _ = job.end()
+    assert code == 128 + number, output
+    (ended,) = offline_runs(run)["round 0, fold 0"]
+    assert ended.exit_codes == [1]
+    assert len(ended.rows) >= 3
+    kept = json.loads((run / "tracking.json").read_text())["mlflow"]
+    client = mlflow.MlflowClient(f"sqlite:///{run.parent / 'mlflow.db'}")
+    assert client.get_run(kept["round00/fold0"]).info.status == "FAILED"
 
 
 def test_of_several_ranks_one_tracks(program, work_folder, nobody):
