@@ -262,7 +262,10 @@ def test_an_error_of_the_user_is_told_once(tmp_path):
 def test_terminated_while_waiting_for_a_gpu(tmp_path):
     lock = tmp_path / f"audiotag-devices-{os.getuid()}" / "gpu-held.lock"
     lock.parent.mkdir()
-    with filelock.FileLock(lock), Job([*SMALL, "run=waiting"], tmp_path, "at=devices", TMPDIR=str(tmp_path)) as job:
+    with (
+        filelock.FileLock(lock),
+        Job([*SMALL, "devices=1", "run=waiting"], tmp_path, "at=devices", TMPDIR=str(tmp_path)) as job,
+    ):
         job.wait_until(lambda: "waiting for GPUs: held" in job.output())
         job.send(signal.SIGTERM, "job")
         code, output, seconds = job.end(5)
