@@ -85,6 +85,7 @@ def reported(function: Callable[[], None]) -> None:
         print_error(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left that a second one could interrupt
         _screen().print("interrupted: what is done is kept, and the same command goes on from there")
         sys.exit(128 + signal.SIGINT)
 

@@ -72,7 +72,10 @@ class Job:
         if "supervisor" in processes:
             self.sessions.add(os.getsid(processes["supervisor"]))
         self.struck_at = time.time()
-        os.kill(processes[role], number)
+        if role == "job":
+            self.process.send_signal(number)  # which may have ended of the signal before
+        else:
+            os.kill(processes[role], number)
 
     def end(self, seconds: float = END_WITHIN_S) -> tuple[int, str, float]:
         """Wait until it ends; return the exit code, what stands on the screen, and the seconds since the fault.

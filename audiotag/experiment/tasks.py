@@ -49,11 +49,13 @@ def _take_place_of_slurm() -> None:
     size = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
     if size == 1 or "RANK" in environment:
         return
-    slurm = SLURMEnvironment(auto_requeue=False)  # it knows how to read the list of machines
     local_size = size // int(environment.get("SLURM_STEP_NUM_NODES", "1"))
     environment |= {"RANK": environment["SLURM_PROCID"], "WORLD_SIZE": str(size)}
     environment |= {"LOCAL_RANK": environment["SLURM_LOCALID"], "LOCAL_WORLD_SIZE": str(local_size)}
-    environment |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+    # Lightning knows how to read the list of machines; the port is by its custom too, other for other jobs.
+    machines = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", "127.0.0.1"))
+    environment["MASTER_ADDR"] = SLURMEnvironment.resolve_root_node_address(machines)
+    environment["MASTER_PORT"] = str(15_000 + int(environment["SLURM_JOB_ID"]) % 10_000)
 
 
 def _see_own_gpu_only() -> None:

@@ -115,10 +115,35 @@ def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_
 
 
 def test_a_sweep_under_torchrun_is_refused(work_folder):
-    done = torchrun(work_folder, "-m", *SMALL, "run=no", "seed=0,1")
+    done = torchrun(work_folder, "-m", *SMALL, "runs_dir=no", "seed=0,1")
     assert done.returncode != 0
     assert "start the multirun without it" in done.stderr
-    assert not (work_folder / "runs" / "no").exists()
+    assert not list((work_folder / "no").glob("[!.]*"))
+
+
+def test_tasks_of_srun_are_the_ranks_of_one_job(two_ranks, work_folder):
+    """With the variables that srun gives its tasks; there is no SLURM to ask."""
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
+    step |= {"SLURM_NTASKS": "2", "SLURM_NODELIST": "127.0.0.1", "PYTHONPATH": str(TOP)}
+    command = [sys.executable, str(TOP / "train.py"), *SMALL, "run=srun", "devices=2"]
+    tasks = [
+        subprocess.Popen(
+            command, cwd=work_folder, env={**os.environ, **step, "SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for task in range(2)
+    ]  # fmt: skip
+    outputs = [task.communicate(timeout=300)[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], outputs
+    assert_same_result(two_ranks, work_folder / "runs" / "srun")
+    assert "Results:" in outputs[0]
+    assert "Results:" not in outputs[1]
+
+
+def test_processes_of_torchrun_may_take_a_fold_each(small_run, work_folder):
+    done = torchrun(work_folder, *SMALL, "run=apart", "parallel=folds", "devices=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_result(small_run, work_folder / "runs" / "apart")
 
 
 @pytest.mark.parametrize(

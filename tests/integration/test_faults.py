@@ -79,7 +79,7 @@ RANK_1_TERMINATED = Fault(
 SUPERVISOR_KILLED = killed("supervisor", "watches over this job failed: it was ended by SIGKILL", 137)
 JOB_KILLED = killed("job", "", -9)
 INTERRUPTED = Fault("SIGINT", f"interrupted: .*({GO_ON})", 130, to="job", signals=(signal.SIGINT,))
-INTERRUPTED_TWICE = Fault("SIGINT twice", "", 130, to="job", signals=(signal.SIGINT, signal.SIGINT))
+INTERRUPTED_TWICE = Fault("SIGINT twice", INTERRUPTED.says, 130, to="job", signals=(signal.SIGINT, signal.SIGINT))
 TERMINATED = Fault("SIGTERM", "", 143, to="job", signals=(signal.SIGTERM,))
 IN_FIT_RAISED, IN_CONSENSUS_RAISED, AT_EXIT_RAISED = raised("fit", 3), raised("consensus", 2), raised("exit", 1)
 
@@ -152,7 +152,7 @@ def suffer(fault: Fault, mode: str, disk: Path, record) -> None:
             job.wait_until(lambda: _changed(disk, fault.after, before))
             for number in fault.signals:
                 job.send(number, fault.to)
-                time.sleep(0.2 * (len(fault.signals) > 1))
+                time.sleep(0.05 * (len(fault.signals) > 1))
         code, output, seconds = job.end()
     (disk / "filler").unlink(missing_ok=True)
     record(fault.name, round(seconds, 2))
@@ -262,7 +262,10 @@ def test_an_error_of_the_user_is_told_once(tmp_path):
 def test_terminated_while_waiting_for_a_gpu(tmp_path):
     lock = tmp_path / f"audiotag-devices-{os.getuid()}" / "gpu-held.lock"
     lock.parent.mkdir()
-    with filelock.FileLock(lock), Job([*SMALL, "run=waiting"], tmp_path, "at=devices", TMPDIR=str(tmp_path)) as job:
+    with (
+        filelock.FileLock(lock),
+        Job([*SMALL, "devices=1", "run=waiting"], tmp_path, "at=devices", TMPDIR=str(tmp_path)) as job,
+    ):
         job.wait_until(lambda: "waiting for GPUs: held" in job.output())
         job.send(signal.SIGTERM, "job")
         code, output, seconds = job.end(5)

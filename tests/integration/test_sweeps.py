@@ -181,8 +181,8 @@ def test_a_diverged_trial_is_a_failed_one(sweep, work_folder):
         ["hparams_search=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra/launcher=joblib"],
     ],
 )
-def test_four_jobs(sweep, tmp_path, choices):
-    sweep(TRAIN, *choices, *OPTUNA[1:], f"runs_dir={tmp_path}")
+def test_four_jobs_of_two_ranks(sweep, tmp_path, choices):
+    sweep(TRAIN, *choices, *OPTUNA[1:], "devices=2", f"runs_dir={tmp_path}")
     assert len(run_folders(tmp_path)) == 4
     assert all((folder / "summary.json").is_file() for folder in run_folders(tmp_path))
 
