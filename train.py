@@ -4,8 +4,9 @@ import dataclasses
 
 import hydra
 
-from audiotag.command import check_command_line, job, register, reported, run_name
+from audiotag.command import check_command_line, job, register, reported
 from audiotag.config import TrainConfig
+from audiotag.naming import run_name
 
 register(TrainConfig, "train_schema")
 

@@ -22,7 +22,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from audiotag.command import CONF, check_command_line, register, reported
+from audiotag.arguments import CONF
+from audiotag.command import check_command_line, register, reported
 from audiotag.config import CompareConfig
 from audiotag.console import console
 from audiotag.errors import AudiotagError, ConfigError, RunError

@@ -17,9 +17,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from audiotag.command import print_error, reported, run_name
+from audiotag.command import print_error, reported
 from audiotag.config import TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError, Failed
+from audiotag.naming import run_name
 from audiotag.schema import validate
 
 # Heavier modules are imported where they are used: Hydra makes these objects before it does anything else.

@@ -16,7 +16,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from rich.table import Table
 
-from audiotag.command import CONF, check_command_line, register, reported
+from audiotag.arguments import CONF
+from audiotag.command import check_command_line, register, reported
 from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.folds import worst_deviation

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from audiotag import command
-from audiotag.command import check_command_line, groups, print_help
+from audiotag import arguments
+from audiotag.arguments import groups
+from audiotag.command import check_command_line, print_help
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
 from audiotag.schema import schema_keys
@@ -198,9 +199,9 @@ def test_one_name_is_not_given_to_several_runs(several):
     assert problem.startswith(f"run=mine names one run, but {several[0]} makes several")
 
 
-@pytest.mark.parametrize("choice", command.SWEEP_PACKAGES)
+@pytest.mark.parametrize("choice", arguments.SWEEP_PACKAGES)
 def test_a_package_that_is_missing_is_named(monkeypatch, choice):
-    monkeypatch.setitem(command.SWEEP_PACKAGES, choice, "hydra-no-such-plugin")
+    monkeypatch.setitem(arguments.SWEEP_PACKAGES, choice, "hydra-no-such-plugin")
     (problem,) = refused(choice)
     assert problem == f"{choice} needs hydra-no-such-plugin, which is not installed: pip install -e '.[sweep]'"
 
@@ -215,7 +216,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch, choice):
     ],
 )
 def test_the_order_of_arguments(typed, meant):
-    assert command.in_order(typed) == meant
+    assert arguments.in_order(typed) == meant
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf, LocalQue
 from omegaconf import OmegaConf
 
 from audiotag import config as schemas
-from audiotag.command import CONF, groups, register, run_name
+from audiotag.arguments import CONF, groups
+from audiotag.command import register
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
+from audiotag.naming import run_name
 from audiotag.schema import schema_keys, to_dict, validate
 
 PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
