@@ -14,8 +14,9 @@ setup: .venv/installed
 demo: setup ## the whole loop on the embedded data set
 	$(BIN)/python train.py
 
+# Two files of tests at a time: most of a test is a run on one thread.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
