@@ -1,11 +1,13 @@
 """Makes a process of a job fail at a chosen place. Python runs this file where its folder stands on PYTHONPATH.
 
 AUDIOTAG_TEST_FAULT says how, as NAME=VALUE,...: `at` a place, the `call`-th time that a process comes there, in the
-process with this `rank` only. It raises there, or fills the `disk` up to `spare` bytes; `mark` is touched when it does.
+process with this `rank` only. It raises there, fills the `disk` up to `spare` bytes, or reads another
+configuration than the other ranks; `mark` is touched when it raises or fills.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.abc
 import importlib.machinery
@@ -26,6 +28,7 @@ PLACES = {
     "checkpoint": "audiotag.files:replacing:last.ckpt",
     "ledger": "audiotag.files:replacing:ledger.csv",
     "devices": "audiotag.experiment.devices:gpus",
+    "configuration": "audiotag.experiment.tasks:run_as_rank",
 }
 
 
@@ -49,6 +52,8 @@ def failing(function: Callable[..., Any], file: str, fault: dict[str, str]) -> C
     def wrapped(*arguments: Any, **named: Any) -> Any:
         if fault["at"] == "devices":
             return ["held"]  # a GPU that is not there; the test holds its lock
+        if fault["at"] == "configuration":
+            return function(arguments[0], dataclasses.replace(arguments[1], seed=99))
         if (not file or arguments[0].name == file) and next(calls) == int(fault.get("call", "1")):
             strike(fault)
         return function(*arguments, **named)

@@ -259,6 +259,14 @@ def test_an_error_of_the_user_is_told_once(tmp_path):
     assert "Traceback" not in output
 
 
+def test_ranks_of_different_configurations_do_not_begin(tmp_path):
+    with Job([*SMALL, "run=differ"], tmp_path, "at=configuration,rank=1") as job:
+        code, output, _ = job.end(300)
+    assert code == 2, output
+    assert "The configuration differs between the processes of this job (rank 0 and 1)" in output
+    assert not (tmp_path / "runs").exists()
+
+
 def test_terminated_while_waiting_for_a_gpu(tmp_path):
     lock = tmp_path / f"audiotag-devices-{os.getuid()}" / "gpu-held.lock"
     lock.parent.mkdir()
