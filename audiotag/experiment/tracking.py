@@ -18,8 +18,6 @@ from matplotlib.figure import Figure
 from audiotag import ranks
 from audiotag.config import TrainConfig
 from audiotag.errors import AudiotagError
-from audiotag.evaluation.plots import confusion_matrix, curves_over_rounds
-from audiotag.experiment.held_out import held_out, per_class_table
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.experiment.trackers import (
     Kept,
@@ -120,6 +118,10 @@ class _Content:
 
 
 def _content(config: TrainConfig, folder: RunFolder, summary: dict[str, Any], ledger: pd.DataFrame) -> _Content:
+    # Here: scikit-learn is slow to import, and every process of every job would.
+    from audiotag.evaluation.plots import confusion_matrix, curves_over_rounds
+    from audiotag.experiment.held_out import held_out, per_class_table
+
     rounds, best = summary["rounds"], summary["best_round"]
     of_best = next(r for r in rounds if r["round"] == best)
     tables = {"ledger": ledger}
