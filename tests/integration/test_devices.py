@@ -18,7 +18,7 @@ from tests.integration.test_loop import assert_same_result, cells
 # precision, as Adam's first steps are signs of gradients, and PyTorch's batch norm in single precision flips some.
 STEPS = (
     "experiment=smoke", "folds=3", "rounds=0", "fold=0", "hardware.precision=64-true", "model.head_dropout=0",
-    "training.batch_size=120", "training.pretrain.epochs=20", "training.pretrain.decay_from_epoch=10",
+    "model.width=2", "training.batch_size=120", "training.pretrain.epochs=20", "training.pretrain.decay_from_epoch=10",
     "training.pretrain.mixup_alpha=0.2",
 )  # fmt: skip
 
