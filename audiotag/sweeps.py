@@ -7,9 +7,11 @@ to the jobs together with the place for it.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class Jobs(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Choose the place for the jobs' lines; other sweeps may be under way in the same folder."""
         self.folder = Path(config.hydra.sweep.dir).absolute() / f"jobs-{secrets.token_hex(4)}"
+        os.environ["AUDIOTAG_SWEEP_STARTED"] = str(time.time())  # for `audiotag.experiment.queue`; jobs inherit it
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the job's line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -15,6 +16,7 @@ from audiotag.errors import RunError
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import remove_leftovers
 
+SWEEP_STARTED = "AUDIOTAG_SWEEP_STARTED"  # in the environment of a sweep's jobs: when it began, in seconds
 POLL_S = 0.5
 SAY_AFTER_S = 5.0  # a round's end is never at the same moment for all
 ADVICE = (
@@ -82,14 +84,15 @@ class _Waiting:
 
     def __init__(self, folder: RunFolder, wait_s: float) -> None:
         self.folder, self.wait_s = folder, wait_s
-        self.since = time.time()
-        self.idle_since_s = time.monotonic()
+        # What failed in this sweep before this job began, no job of it will do again.
+        self.failures_since = float(os.environ.get(SWEEP_STARTED, time.time()))
+        self.since_s = self.idle_since_s = time.monotonic()
         self.said = ""
 
     def check(self, cell: Cell) -> None:
         """Say what is waited for; raises RunError where waiting is in vain."""
         needed = missing_before(self.folder, cell) or [cell]
-        if time.time() - self.since > SAY_AFTER_S:
+        if time.monotonic() - self.since_s > SAY_AFTER_S:
             self._say(f"waiting for {_named(needed)}, which other processes are to complete")
         earlier = [Cell(r, f) for r in range(needed[0].round + 1) for f in range(self.folder.config.folds)]
         in_work = [other for other in earlier if self._in_work(other)]
@@ -97,7 +100,7 @@ class _Waiting:
             self.idle_since_s = time.monotonic()
         for other in needed:
             failure = self.folder.failure(other)
-            if other not in in_work and failure.is_file() and failure.stat().st_mtime > self.since:
+            if other not in in_work and failure.is_file() and failure.stat().st_mtime > self.failures_since:
                 text = failure.read_text(encoding="utf-8").strip().splitlines()
                 raise RunError(f"{cell} needs {other}, which failed in another process: {text[-1]} ({failure})")
         if time.monotonic() - self.idle_since_s > self.wait_s:

@@ -123,6 +123,17 @@ def test_a_failure_elsewhere_ends_the_wait_at_once(tmp_path):
     assert time.monotonic() - started_s < 30
 
 
+def test_a_failure_in_the_same_sweep_ends_the_wait_of_later_jobs(tmp_path, monkeypatch):
+    folder = make_folder(tmp_path)
+    monkeypatch.setenv("AUDIOTAG_SWEEP_STARTED", str(time.time()))
+    folder.cell(Cell(0, 1)).mkdir(parents=True)
+    folder.failure(Cell(0, 1)).write_text("RunError: of the job before\n")
+    started_s = time.monotonic()
+    with pytest.raises(RunError, match="of the job before"):
+        next(cells_to_fit(folder, [Cell(1, 0)], 60, lambda: None))
+    assert time.monotonic() - started_s < 30
+
+
 def test_an_old_failure_does_not(tmp_path, held):
     folder = make_folder(tmp_path)
     folder.finish(Cell(0, 0), {})
