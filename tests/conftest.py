@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
+
+# A shell that starts the tests in its background has them ignore SIGINT, and so would the programs that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOP = Path(__file__).resolve().parent.parent
 SMALL = ("experiment=smoke", "folds=2", "rounds=1")
