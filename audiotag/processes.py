@@ -1,4 +1,4 @@
-"""How processes end: with the one that started them, and in words."""
+"""How processes begin and end: what they are told, with whom they end, and how that is said in words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 
 PR_SET_PDEATHSIG = 1
+# Names of environment variables by which one process tells those that it starts:
+STORE_FD = "AUDIOTAG_STORE_FD"  # the socket, open already, at which a job's ranks meet
+SWEEP_STARTED = "AUDIOTAG_SWEEP_STARTED"  # when the sweep began that this job is one of, in seconds
 
 _last_words: list[Callable[[], None]] = []
 

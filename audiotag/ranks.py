@@ -17,11 +17,11 @@ from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from audiotag.errors import AudiotagError
+from audiotag.processes import STORE_FD
 
 Value = TypeVar("Value")
 # Ranks wait for the first while it waits for other processes' cells; that may take days.
 PATIENCE = datetime.timedelta(days=30)
-STORE_FD = "AUDIOTAG_STORE_FD"  # of the socket that the launcher has opened for the first rank
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from audiotag.command import print_error, reported
 from audiotag.config import TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError, Failed
 from audiotag.naming import run_name
+from audiotag.processes import SWEEP_STARTED
 from audiotag.schema import validate
 
 # Heavier modules are imported where they are used: Hydra makes these objects before it does anything else.
@@ -37,7 +38,7 @@ class Jobs(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Choose the place for the jobs' lines; other sweeps may be under way in the same folder."""
         self.folder = Path(config.hydra.sweep.dir).absolute() / f"jobs-{secrets.token_hex(4)}"
-        os.environ["AUDIOTAG_SWEEP_STARTED"] = str(time.time())  # for `audiotag.experiment.queue`; jobs inherit it
+        os.environ[SWEEP_STARTED] = str(time.time())
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the job's line."""

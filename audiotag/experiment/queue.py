@@ -15,8 +15,8 @@ from audiotag.console import console
 from audiotag.errors import RunError
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import remove_leftovers
+from audiotag.processes import SWEEP_STARTED
 
-SWEEP_STARTED = "AUDIOTAG_SWEEP_STARTED"  # in the environment of a sweep's jobs: when it began, in seconds
 POLL_S = 0.5
 SAY_AFTER_S = 5.0  # a round's end is never at the same moment for all
 ADVICE = (

@@ -20,9 +20,8 @@ from typing import Any
 
 from audiotag.errors import AudiotagError
 from audiotag.experiment.devices import claimed, gpus, locks_folder
-from audiotag.processes import describe, end_with, python
+from audiotag.processes import STORE_FD, describe, end_with, python
 
-STORE_FD = "AUDIOTAG_STORE_FD"  # tells the first rank of the socket that is open already
 POLL_S = 0.05
 OTHERS_END_S = 1.0  # what ranks have to end by themselves after one failed: another's error may be the cause
 LAST_WORDS_S = 10.0  # what they have after SIGTERM, at which all but trackers of runs end at once
@@ -140,8 +139,11 @@ def _rank(number: int, work: dict[str, Any], environment: dict[str, str], inheri
 
 def _first_failed(ranks: list[Rank]) -> Rank | None:
     """Wait until all have ended well, or one has not; return the one that failed first, the cause of the others."""
-    while not any(failed := [rank for rank in ranks if rank.ended() and rank.process.returncode]):
-        if all(rank.ended() for rank in ranks):
+    while True:
+        ended = [rank for rank in ranks if rank.ended()]  # asked once a turn: one may fail between two questions
+        if any(rank.process.returncode for rank in ended):
+            break
+        if len(ended) == len(ranks):
             return None
         time.sleep(POLL_S)
     _ended_within(ranks, OTHERS_END_S)

@@ -16,6 +16,7 @@ from audiotag.config import TrainConfig
 from audiotag.errors import RunError
 from audiotag.experiment.queue import cells_to_fit
 from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.processes import SWEEP_STARTED
 
 
 def make_folder(path: Path, folds: int = 2, rounds: int = 1) -> RunFolder:
@@ -125,7 +126,7 @@ def test_a_failure_elsewhere_ends_the_wait_at_once(tmp_path):
 
 def test_a_failure_in_the_same_sweep_ends_the_wait_of_later_jobs(tmp_path, monkeypatch):
     folder = make_folder(tmp_path)
-    monkeypatch.setenv("AUDIOTAG_SWEEP_STARTED", str(time.time()))
+    monkeypatch.setenv(SWEEP_STARTED, str(time.time()))
     folder.cell(Cell(0, 1)).mkdir(parents=True)
     folder.failure(Cell(0, 1)).write_text("RunError: of the job before\n")
     started_s = time.monotonic()

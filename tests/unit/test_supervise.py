@@ -60,6 +60,22 @@ def test_a_report_may_be_longer_than_a_pipe_holds_and_one_cut_short_is_none():
     assert cut.told() == {}
 
 
+class EndsBetweenTwoLooks(Rank):
+    """Alive when looked at; by the next look it has failed."""
+
+    def ended(self) -> bool:
+        if super().ended():
+            return True
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        return False
+
+
+def test_one_that_fails_between_two_looks_has_failed():
+    rank = started(0, FAILS, "0.5")
+    between = EndsBetweenTwoLooks(0, rank.process, rank.pipe)
+    assert _first_failed([between]) is between
+
+
 def test_all_well():
     assert _first_failed([started(number, SAYS + "say('{}\\n')") for number in range(2)]) is None
 
