@@ -19,7 +19,7 @@ from audiotag.evaluation.metrics import (
     score_posteriors,
     score_ranked,
 )
-from audiotag.evaluation.scores import print_scores, write_scores
+from audiotag.evaluation.scores import ScoreFiles, print_scores, write_scores
 
 CLASSES = ["Bark", "Cello", "Gong", "Meow"]
 
@@ -144,7 +144,7 @@ def test_posteriors_that_do_not_fit_are_refused(posteriors: np.ndarray) -> None:
 def test_scores_are_written_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = score_ranked([["Bark", "Gong"], ["Gong"], ["Bark", "Gong"]], ["Bark", "Gong", "Gong"], CLASSES)
     worse = score_ranked([["Gong"], ["Gong"], ["Bark"]], ["Bark", "Gong", "Gong"], CLASSES)
-    write_scores(tmp_path, scores, "public", {1: worse, 0: scores}, {"run": "x"})
+    write_scores(ScoreFiles(tmp_path), scores, "public", {1: worse, 0: scores}, {"run": "x"})
     written = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert list(written)[:4] == ["usage", "clips", "accuracy", "map@3"]
     assert written["usage"] == "public"
