@@ -121,7 +121,7 @@ def read_labels(path: Path, clip: str, label: str) -> pd.Series:
 
     Clips without a label are left out.
     """
-    table, malformed = _read_csv(path)
+    table, malformed = read_csv(path)
     _require(path, table, {"data.columns.clip": clip, "data.columns.label": label})
     doubled = table[clip].duplicated()
     problems = [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
@@ -136,7 +136,7 @@ def _labels_of(frame: pd.DataFrame) -> list[str]:
     return sorted(train["label"].unique())
 
 
-def _read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
+def read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
     """Return a table without its blank rows, stripped, by line number, and what is wrong with rows, "" if nothing.
 
     The line of a row is the one it begins in, quoted line breaks and blank lines counted. Raises DataError.
@@ -194,7 +194,7 @@ def _read_source(
     source: TableSource, columns: Columns, group: str | None, root: Path
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return a table's rows (columns `ROWS`), and what is wrong with their form."""
-    table, malformed = _read_csv(source.table)
+    table, malformed = read_csv(source.table)
     wanted: dict[str, str | None] = {"data.columns.clip": columns.clip, "data.columns.label": columns.label}
     if source.split == "train":
         wanted |= {"data.columns.verified": columns.verified, "data.columns.split": columns.split, "data.group": group}

@@ -48,14 +48,22 @@ def ranking(posteriors: NDArray[np.floating], top: int) -> NDArray[np.intp]:
     return np.argsort(-posteriors, axis=1, kind="stable")[:, :top]
 
 
-def score_posteriors(posteriors: NDArray[np.floating], labels: Sequence[str], classes: Sequence[str]) -> Scores:
-    """Score posteriors (N, C), columns in the order of `classes`, against N labels; raises as `score_ranked` does."""
+def ranked_labels(posteriors: NDArray[np.floating], classes: Sequence[str]) -> list[list[str]]:
+    """Return each clip's labels that MAP@3 looks at, best first, of posteriors (N, C), columns as `classes`.
+
+    Raises AudiotagError where the posteriors do not fit the classes or are not finite.
+    """
     if posteriors.ndim != 2 or posteriors.shape[1] != len(classes):
         raise AudiotagError(f"posteriors of shape {posteriors.shape} do not fit {len(classes)} classes")
     if not np.isfinite(posteriors).all():
         raise AudiotagError("posteriors that are not finite cannot be ranked")
-    names = np.array(classes, dtype=object)
-    return score_ranked(names[ranking(posteriors, MAP_DEPTH)].tolist(), labels, classes)
+    ranked: list[list[str]] = np.array(classes, dtype=object)[ranking(posteriors, MAP_DEPTH)].tolist()
+    return ranked
+
+
+def score_posteriors(posteriors: NDArray[np.floating], labels: Sequence[str], classes: Sequence[str]) -> Scores:
+    """Score posteriors (N, C), columns in the order of `classes`, against N labels; raises as `score_ranked` does."""
+    return score_ranked(ranked_labels(posteriors, classes), labels, classes)
 
 
 def score_ranked(ranked: Sequence[Sequence[str]], labels: Sequence[str], classes: Sequence[str]) -> Scores:

@@ -1,4 +1,4 @@
-"""Scores as files and on the screen: `scores.json`, per-class and confusion tables and pictures, a table of the classes.
+"""Scores as files and on the screen: `scores.json`, tables and pictures of the classes.
 
 All of it is computed from ranked labels, whoever made them.
 """
@@ -16,16 +16,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from audiotag.console import console
-from audiotag.evaluation.bootstrap import Intervals
+from audiotag.evaluation.bootstrap import Intervals, bootstrap_intervals
 from audiotag.evaluation.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
-from audiotag.evaluation.metrics import RATES, Scores
+from audiotag.evaluation.metrics import RATES, Scores, first_labels, score_ranked
 from audiotag.evaluation.plots import confusion_matrix
 from audiotag.files import replacing, write_csv, write_json
 
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """Names of the files of one scoring: `scores.json`, `per_class.csv` and so on, or, with a stem, STEM.json, STEM_..."""
+    """Files of one scoring: `scores.json`, `per_class.csv` and so on, or, with a stem, STEM.json, STEM_per_class.csv."""
 
     folder: Path
     stem: str = ""
@@ -38,6 +38,29 @@ class ScoreFiles:
     def beside(self, name: str) -> Path:
         """Return the place of another file."""
         return self.folder / (f"{self.stem}_{name}" if self.stem else name)
+
+
+def report_scores(
+    files: ScoreFiles,
+    ranked: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    classes: Sequence[str],
+    usage: str | None,
+    resamples: int,
+    title: str,
+    folds: dict[int, Scores],
+    about: dict[str, Any],
+) -> Scores:
+    """Score N clips' labels, best first, against the right ones; write all files of it, print it, and return it.
+
+    `usage`, `folds` and `about` are as in `write_scores`; `resamples` of the bootstrap, 0 for no intervals.
+    """
+    scores = score_ranked(ranked, labels, classes)
+    intervals = bootstrap_intervals(ranked, labels, resamples)
+    write_scores(files, scores, usage, folds, about, intervals)
+    draw_classes(files, scores, labels, first_labels(ranked), classes, title)
+    print_scores(scores, folds, title, intervals)
+    return scores
 
 
 def write_scores(

@@ -24,8 +24,9 @@ from audiotag.errors import AudiotagError, ConfigError, DataError, LeakError, Ru
 from audiotag.experiment.hardware import choose_precision
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference import spectrograms
+from audiotag.inference.labelling import label
 from audiotag.inference.networks import Networks, load_networks
-from audiotag.inference.predict import label, predict
+from audiotag.inference.predict import predict
 from audiotag.inference.recordings import Recording, check_no_leak, split_recordings
 from audiotag.inference.windows import Hearing, cut, place
 from audiotag.models.vgg_gap import VggGap
@@ -238,8 +239,8 @@ from pathlib import Path
 from audiotag.config import Hardware
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference import spectrograms
+from audiotag.inference.labelling import label
 from audiotag.inference.networks import load_networks
-from audiotag.inference.predict import label
 from audiotag.inference.recordings import Recording
 from audiotag.inference.windows import Hearing
 folder = RunFolder(Path(sys.argv[1]))
