@@ -534,6 +534,9 @@ class ScoredData:
             found.append(f"data={self.name} needs data.root=DIR, the folder with the test table")
         if self.name == "csv" and not self.test_table and not (self.table and self.columns.split):
             found.append("data=csv needs data.test_table=FILE, or data.table=FILE with data.columns.split=COLUMN")
+        if self.name != "csv":
+            given = {"data.table": self.table, "data.test_table": self.test_table}
+            found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             found.append(f"data.classes={self.classes} must be two or more different labels")
         return found

@@ -25,7 +25,7 @@ from audiotag.files import replacing, write_csv, write_json
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """Files of one scoring: `scores.json`, `per_class.csv` and so on, or, with a stem, STEM.json, STEM_per_class.csv."""
+    """Files of one scoring: `scores.json`, `per_class.csv`, ... or, with a stem, STEM.json, STEM_per_class.csv, ..."""
 
     folder: Path
     stem: str = ""

@@ -73,7 +73,7 @@ def score_submission(config: PredictConfig) -> Path:
         files, submission.ranked, right.tolist(), answers.classes, config.usage, config.bootstrap, title, {}, about
     )
     if submission.unknown:
-        console.print("[yellow]labels that are no classes[/], scored as wrong:")
+        console.print(f"[yellow]labels that are no classes[/], scored as wrong: {len(submission.unknown)}")
         for line in _some(submission.unknown):
             console.print(f"  - {escape(line)}", soft_wrap=True)
     console.print(f"Scored: {len(right)} of {len(answers.clips)} test clips, {config.usage or 'all that have a label'}")

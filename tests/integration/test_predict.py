@@ -18,7 +18,7 @@ import pytest
 import soundfile
 import torch
 
-from audiotag.config import Features, Hardware, PredictConfig
+from audiotag.config import Ensemble, Features, Hardware, PredictConfig, ScoredData
 from audiotag.data import store
 from audiotag.errors import AudiotagError, ConfigError, DataError, LeakError, RunError
 from audiotag.experiment.hardware import choose_precision
@@ -541,6 +541,16 @@ def test_networks_trained_on_everything_cannot_be_validated(copied: Path) -> Non
         ({"split": "tset"}, "did you mean test"),
         ({"split": "test", "round": "-1"}, "round=-1 is none of"),
         ({"split": "test", "top": 0}, "top=0 must be 1 or more"),
+        ({"split": "test", "round": ["best", "x"]}, "round=x is none of"),
+        ({"split": "test", "round": []}, r"round=\[\] is none of"),
+        ({"split": "test", "bootstrap": -1}, "bootstrap=-1 must be 0 or more"),
+        ({"split": "test", "data": ScoredData("kaggle", "d")}, "data= belongs to submission="),
+        ({"source": "a", "format": "submission"}, "set split=test"),
+        ({"split": "test", "format": "submission", "top": 2}, "leave top= away"),
+        ({"split": "test", "ensemble": Ensemble(mean="harmonic")}, "ensemble.mean=harmonic is none of arithmetic"),
+        ({"split": "valid", "ensemble": Ensemble(weights="learned")}, "the very clips that split=valid scores"),
+        ({"split": "test", "fold": 0, "ensemble": Ensemble(weights="learned")}, "leave fold= away"),
+        ({"submission": "a.csv", "data": ScoredData("kaggle", "d")}, "run= has nothing to do with submission="),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:
