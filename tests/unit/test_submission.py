@@ -41,7 +41,7 @@ SHUFFLED = {
     "f.wav": "Bark Gong Meow", "e.wav": "Gong Bark Cello", "a.wav": "Meow Bark Gong", "y.wav": "Gong",
     "c.wav": "Meow Bark Gong", "b.wav": "Bark Meow Gong", "x.wav": "Cello Gong", "d.wav": "Cello Bark Meow",
 }  # fmt: skip
-# One label, right: 1. Twice the same, then the right one: it stands third, 1/3. A label that is no class, then the right
+# One label, right: 1. Twice the same, then the right one, as third: 1/3. A label that is no class, then the right
 # one: 1/2. The right one fourth: 0. Twice the right one: 1, once. One label, wrong: 0.
 EDGES = {
     "a.wav": "Bark", "b.wav": "Bark Bark Gong", "c.wav": "Miau Meow", "d.wav": "Bark Cello Meow Gong",
