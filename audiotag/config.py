@@ -90,6 +90,9 @@ class Data:
     """Column whose values never cross folds, such as the speaker or the recording session."""
     truth: str | None = None
     """Table of right labels (clip, label), used only to measure precision and recall of what was accepted."""
+    corrections: str | None = None
+    """A run's `review.csv` in which a person has decided (keep, relabel X, drop); relative to the working folder, else
+    to `data.root`."""
     on_bad_clip: str = "error"
     """What to do with rows and files that cannot be used: error (all are listed) or skip (the summary lists them)."""
     train_on_all: bool = False

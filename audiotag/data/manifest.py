@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pandas as pd
 from audiotag.config import Data, TrainConfig
 from audiotag.console import console, progress
 from audiotag.data import csv_table, kaggle
+from audiotag.data.corrections import COLUMNS as CORRECTIONS
+from audiotag.data.corrections import apply_corrections, dropped_problems, read_corrections, say_applied
 from audiotag.data.folds import assign_folds
 from audiotag.data.scan import MISSING, Scan, scan_files
 from audiotag.data.tables import Problem, Rows, TableSource, gathered, read_labels, read_tables
@@ -27,7 +30,8 @@ class Manifest:
     """Clips (columns `COLUMNS`, all text but duration_s), the class list, and what was left out.
 
     `path` is relative to `root` where the file lies below it. `truth` holds right labels by clip id; it is used to
-    measure what verification accepted, and for nothing else.
+    measure what verification accepted, and for nothing else. `corrections` (columns `CORRECTIONS`) is what a
+    person has decided, applied already.
     """
 
     frame: pd.DataFrame
@@ -35,6 +39,7 @@ class Manifest:
     root: Path
     skipped: list[Problem] = field(default_factory=list)
     truth: pd.Series | None = None
+    corrections: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CORRECTIONS))
 
     @functools.cached_property
     def train(self) -> pd.DataFrame:
@@ -91,23 +96,23 @@ def build_manifest(config: TrainConfig) -> Manifest:
 
     Raises DataError with every problem found, file and line, or leaves those rows out (`data.on_bad_clip=skip`).
     """
-    rows, classes, root = read_rows(config)
-    skip = config.data.on_bad_clip == "skip"
-    problems: list[str] = []  # those that leaving out rows does not solve
-    truth = gathered(problems, lambda: _truth(config, root, rows))
-    scans = _scan(rows, root, config)
-    problems += _leave_out(rows, root, scans, skip)
-    frame = gathered(problems, lambda: plan_folds(rows, classes, config))
-    refuse(rows, problems, skip)
-    assert frame is not None
+    checked = check_data(config, _scan)
+    rows, root = checked.rows, checked.root
+    refuse(rows, checked.problems, config.data.on_bad_clip == "skip")
+    assert checked.frame is not None
+    assert checked.corrections is not None
     if rows.left_out:
         console.print(f"{len(rows.left_out)} test rows with neither label nor file are left out", soft_wrap=True)
-    found_scans = [scans[root / path] for path in frame["path"]]
+    say_applied(checked.corrections)
+    frame = checked.frame
+    found_scans = [checked.scans[root / path] for path in frame["path"]]
     frame = frame.assign(
         duration_s=[scan.duration_s for scan in found_scans], content_hash=[scan.content_hash for scan in found_scans]
     )
     frame = frame[COLUMNS].sort_values(["split", "clip_id"], ascending=[False, True])
-    manifest = Manifest(frame.reset_index(drop=True), classes, root, rows.problems, truth)
+    skipped = rows.problems + dropped_problems(checked.corrections)
+    applied = checked.corrections[CORRECTIONS]
+    manifest = Manifest(frame.reset_index(drop=True), checked.classes, root, skipped, checked.truth, applied)
     twins = manifest.train["content_hash"].duplicated(keep=False).sum()
     if twins:
         note = "a fold trains on none whose twin it holds out"
@@ -115,6 +120,43 @@ def build_manifest(config: TrainConfig) -> Manifest:
             f"[yellow]same audio:[/] {twins} training clips are byte for byte another one; {note}", soft_wrap=True
         )
     return manifest
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Everything that is said of a data set before training.
+
+    `rows` hold what is wrong with single rows and files, `problems` what leaving those out does not solve. `frame` are
+    the usable rows, folds and corrections in them, `corrections` what a person decided; None where there are problems.
+    """
+
+    rows: Rows
+    classes: list[str]
+    root: Path
+    scans: dict[Path, Scan]
+    problems: list[str]
+    frame: pd.DataFrame | None
+    truth: pd.Series | None
+    corrections: pd.DataFrame | None
+
+
+def check_data(config: TrainConfig, scan: Callable[[Rows, Path, TrainConfig], dict[Path, Scan]]) -> Checked:
+    """Read tables and audio files, the latter by `scan`, and gather what is wrong with them.
+
+    Raises DataError only where the tables cannot be read at all.
+    """
+    rows, classes, root = read_rows(config)
+    problems: list[str] = []  # those that leaving out rows does not solve
+    truth = gathered(problems, lambda: _truth(config, root, rows))
+    decided = gathered(problems, lambda: read_corrections(config, rows.readable, classes, root))
+    scans = scan(rows, root, config)
+    problems += _leave_out(rows, root, scans, config.data.on_bad_clip == "skip")
+    frame, applied = None, None
+    planned = gathered(problems, lambda: plan_folds(rows, classes, config))
+    if planned is not None:
+        corrected = gathered(problems, lambda: apply_corrections(planned, decided, config, classes))
+        frame, applied = (None, None) if corrected is None else corrected
+    return Checked(rows, classes, root, scans, problems, frame, truth, applied)
 
 
 def refuse(rows: Rows, problems: list[str], skip: bool) -> None:

@@ -13,6 +13,7 @@ import filelock
 from audiotag import ranks
 from audiotag.config import TrainConfig
 from audiotag.console import console, progress
+from audiotag.data.csv_table import find
 from audiotag.data.manifest import Manifest, build_manifest, data_root, save_manifest, save_truth
 from audiotag.data.store import Store, build_store
 from audiotag.errors import DiskFullError, RunError
@@ -24,7 +25,7 @@ from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.experiment.summary import print_summary, write_summary
 from audiotag.experiment.tracking import check_trackers, track_summary
 from audiotag.experiment.warnings_log import warnings_to
-from audiotag.files import csv_text, write_json, write_text
+from audiotag.files import csv_text, write_csv, write_json, write_text
 
 
 def run_experiment(config: TrainConfig) -> float | None:
@@ -80,7 +81,7 @@ def prepare(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
 def _prepared(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
     if folder.config_file.is_file():
         folder.save(config)  # refuses other settings before any audio is read
-    manifest = build_manifest(config)
+    manifest = build_manifest(corrections_found(config, folder))
     _keep_manifest(folder, manifest)
     folder.save(config)
     store = build_store(manifest, config.features, Path(config.cache_dir).absolute(), config.hardware.workers)
@@ -94,12 +95,41 @@ def _prepared(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
 
 
 def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
-    """Write the manifest and class list, or refuse data that changed since the run began; raises RunError."""
+    """Write manifest, corrections and class list, or refuse data that changed since the run began; raises RunError."""
     if folder.manifest_file.is_file() and folder.config_file.is_file():
+        _refuse_other_corrections(folder, manifest)
         refuse_changed_data(folder, manifest)
     save_manifest(manifest, folder.manifest_file)
+    if manifest.corrections.empty:
+        folder.corrections_file.unlink(missing_ok=True)
+    else:
+        write_csv(folder.corrections_file, manifest.corrections)
     save_truth(manifest, folder.path / "truth.csv")
     write_json(folder.path / "classes.json", manifest.classes)
+
+
+def corrections_found(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """Return the configuration; where the file of corrections is gone, with those that the run has kept."""
+    name = config.data.corrections
+    if name is None or find(name, data_root(config)).is_file() or not folder.corrections_file.is_file():
+        return config
+    console.print(f"data.corrections={name} is not there any more: {folder.corrections_file} is used", soft_wrap=True)
+    return with_own_corrections(config, folder)
+
+
+def with_own_corrections(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """Return the configuration with the corrections that the run has kept, if any."""
+    kept = str(folder.corrections_file) if folder.corrections_file.is_file() else None
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, corrections=kept))
+
+
+def _refuse_other_corrections(folder: RunFolder, manifest: Manifest) -> None:
+    before, now = (set(csv_text(table).splitlines()) for table in (folder.corrections, manifest.corrections))
+    if before != now:
+        raise RunError(
+            f"{folder.path}: data.corrections is not what this run began with ({len(before ^ now)} decisions differ "
+            "from corrections.csv): give the run another name with run=NAME, or delete the folder"
+        )
 
 
 def refuse_changed_data(folder: RunFolder, manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from audiotag.config import TrainConfig
+from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.errors import ConfigError, RunError
 from audiotag.files import write_json, write_text
 from audiotag.schema import leaves, to_dict, validate
@@ -33,6 +34,7 @@ FREE = (
     "logger.",
     "data.root",
     "data.truth",
+    "data.corrections",  # their content is what counts: `corrections.csv`
     "data.download",
 )
 
@@ -57,6 +59,7 @@ class RunFolder:
         self.manifest_file = path / "manifest.csv"
         self.ledger_file = path / "ledger.csv"
         self.summary_file = path / "summary.json"
+        self.corrections_file = path / "corrections.csv"
 
     @functools.cached_property
     def config(self) -> TrainConfig:
@@ -75,6 +78,13 @@ class RunFolder:
         manifest = pd.read_csv(self.manifest_file, dtype=str, keep_default_na=False)
         train = manifest[manifest["split"] == "train"].set_index("clip_id")
         return train.assign(fold=train["fold"].astype(int))
+
+    @functools.cached_property
+    def corrections(self) -> pd.DataFrame:
+        """What a person has decided about training clips (columns of `data.corrections`, all text)."""
+        if not self.corrections_file.is_file():
+            return pd.DataFrame(columns=CORRECTIONS)
+        return pd.read_csv(self.corrections_file, dtype=str, keep_default_na=False)
 
     @functools.cached_property
     def classes(self) -> list[str]:
