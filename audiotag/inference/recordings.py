@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,6 +43,12 @@ class Found:
     passed_over: list[Path] = field(default_factory=list)
 
 
+def is_recording(path: Path) -> bool:
+    """Say whether a file in a folder is taken for a recording, by its name."""
+    return path.suffix[1:].lower() in suffixes() and not path.name.startswith(".")
+
+
+@functools.cache
 def suffixes() -> set[str]:
     """Return the endings of file names, lower case, by which recordings are known in a folder."""
     return ({name.lower() for name in soundfile.available_formats()} - NOT_SEARCHED) | OTHER_SUFFIXES
@@ -74,12 +81,10 @@ def find_recordings(source: Any, folds: Sequence[int]) -> Found:
 
 def _search(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the recordings and the other files below a folder, hidden ones among the others, links followed."""
-    known = suffixes()
     recordings: list[Path] = []
     others: list[Path] = []
     for path in sorted(_files(folder, set())):
-        is_recording = path.suffix[1:].lower() in known and not path.name.startswith(".")
-        (recordings if is_recording else others).append(path)
+        (recordings if is_recording(path) else others).append(path)
     return recordings, others
 
 

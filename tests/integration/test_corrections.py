@@ -54,7 +54,7 @@ def test_review_goes_back_in(small_run, work_folder, monkeypatch):
     assert again.read_bytes() == (run / "ledger.csv").read_bytes()
     review.loc[dropped["clip_id"], "decision"] = "keep"
     review.to_csv("review.csv")
-    with pytest.raises(RunError, match="data.corrections is not what this run began with"):
+    with pytest.raises(RunError, match=r"data\.corrections is not what this run began with"):
         run_experiment(config)
     (work_folder / "review.csv").unlink()
     run_experiment(config)  # nothing is missing, and the run has kept the decisions

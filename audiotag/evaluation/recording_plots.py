@@ -1,0 +1,56 @@
+"""Pictures of recordings: how long they are, what they look like, and what networks hear in them along time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from audiotag.evaluation.plots import BLUE, GREEN, ORANGE
+
+QUANTILES = {"shortest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "longest": 1.0}
+PARTS = {"train, verified": BLUE, "train, unverified": ORANGE, "test": GREEN, "recordings": BLUE}
+
+
+def parts(clips: pd.DataFrame) -> pd.Series:
+    """Name the part of the data set that each clip belongs to; recordings of no data set have no column `split`."""
+    if "split" not in clips:
+        return pd.Series("recordings", index=clips.index)
+    train = "train, " + clips["verified"].map({"1": "verified", "0": "unverified"})
+    return train.where(clips["split"] == "train", "test")
+
+
+def length_table(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return clips and quantiles of their lengths in seconds, a row per part (columns part, clips, `QUANTILES`, sum)."""
+    rows = []
+    for part in PARTS:
+        seconds = clips["duration_s"][parts(clips) == part].astype(float)
+        if len(seconds):
+            quantiles = {name: float(seconds.quantile(q)) for name, q in QUANTILES.items()}
+            rows.append({"part": part, "clips": len(seconds), **quantiles, "sum": float(seconds.sum())})
+    return pd.DataFrame(rows, columns=["part", "clips", *QUANTILES, "sum"])
+
+
+def length_histogram(clips: pd.DataFrame) -> Figure:
+    """Draw how many clips there are of which length, the parts on top of each other; a logarithmic axis of seconds."""
+    seconds = clips["duration_s"].astype(float)
+    figure = Figure(figsize=(7, 3.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    lowest, highest = max(seconds.min(), 1e-3), max(seconds.max(), 2e-3)
+    edges = np.geomspace(lowest * 0.999, max(highest, 1.05 * lowest) * 1.001, 31)
+    there = [part for part in PARTS if (parts(clips) == part).any()]
+    axes.hist(
+        [seconds[parts(clips) == part].clip(lower=lowest) for part in there],
+        edges.tolist(),
+        stacked=True,
+        color=[PARTS[part] for part in there],
+        label=[f"{part}: {(parts(clips) == part).sum()}" for part in there],
+    )
+    axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(ScalarFormatter())
+    axes.set(xlabel="length, s", ylabel="clips", title="Lengths of the recordings")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
