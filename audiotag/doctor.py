@@ -11,6 +11,7 @@ would accept the data set, 1 where it would refuse it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from audiotag.data.scan import Scan, remember
 from audiotag.data.tables import Rows
 from audiotag.data.twins import find_twins
 from audiotag.errors import ConfigError, DataError
-from audiotag.evaluation.recording_plots import length_histogram, length_table
+from audiotag.evaluation.lengths import length_histogram, show_lengths
 from audiotag.files import replacing, write_csv
 from audiotag.inference.recordings import is_recording
 
@@ -65,21 +66,21 @@ def diagnose(config: TrainConfig) -> Diagnosis:
     try:
         checked = check_data(config, scan)
     except DataError as error:
-        findings = found.as_table(found.refused(error.problems or [str(error)], "table"))
-        return Diagnosis(findings, pd.DataFrame(columns=[*CLIP, "duration_s", *MEASURED]))
+        unreadable = found.refused(error.problems or [str(error)], "table")
+        return Diagnosis(found.as_table(unreadable), pd.DataFrame(columns=[*CLIP, "duration_s", *MEASURED]))
     clips = _clips(checked)
     skip = config.data.on_bad_clip == "skip"
-    findings = [*found.row_findings(checked, skip), *found.refused(checked.problems, "class or fold")]
-    findings += found.file_findings(clips, examined, checked.root)
+    told = [*found.row_findings(checked, skip), *found.refused(checked.problems, "class or fold")]
+    told += found.file_findings(clips, examined, checked.root)
     files = [examined[checked.root / path] for path in clips["path"]]
-    findings += found.twin_findings(clips, find_twins(files, config.hardware.workers))
-    findings += found.group_findings(clips)
+    told += found.twin_findings(clips, find_twins(files, config.hardware.workers))
+    told += found.group_findings(clips)
     named = {checked.root / path for path in checked.rows.frame["path"]}
     folders = dict.fromkeys(source.audio_dir for source in sources(config.data, checked.root))
-    findings += found.unnamed_findings(folders, named, checked.root, is_recording)
+    told += found.unnamed_findings(folders, named, checked.root, is_recording)
     measured = pd.DataFrame([[getattr(file, name) for name in MEASURED] for file in files], columns=MEASURED)
     measured.insert(0, "duration_s", [file.scan.duration_s for file in files])
-    return Diagnosis(found.as_table(findings), pd.concat([clips, measured], axis=1))
+    return Diagnosis(found.as_table(told), pd.concat([clips, measured], axis=1))
 
 
 def _clips(checked: Checked) -> pd.DataFrame:
@@ -116,7 +117,7 @@ def show(diagnosis: Diagnosis, out: Path | None) -> None:
     console.print(f"{verdict}: {told}", soft_wrap=True)
 
 
-def _told(row: dict[str, str]) -> str:
+def _told(row: Mapping[Hashable, str]) -> str:
     return row["what"] if not row["path"] or row["what"].startswith(row["path"]) else f"{row['path']}: {row['what']}"
 
 
@@ -130,13 +131,7 @@ def _show_clips(clips: pd.DataFrame) -> None:
     for (coding, rate_hz, channels), rows in clips.groupby(["coding", "rate_hz", "channels"]):
         formats.add_row(str(coding), str(rate_hz), str(channels), str(len(rows)))
     console.print(formats)
-    lengths = Table("Length, s", *(f"{name}" for name in length_table(clips).columns[1:]))
-    for row in length_table(clips).itertuples(index=False):
-        lengths.add_row(str(row[0]), *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row[1:]))
-    console.print(lengths)
-    ordered = clips.sort_values("duration_s")
-    for name, row in (("Shortest", ordered.iloc[0]), ("Longest", ordered.iloc[-1])):
-        console.print(f"{name}: {row['duration_s']:.3f} s, {escape(row['path'])}", soft_wrap=True)
+    show_lengths(clips)
 
 
 def write(diagnosis: Diagnosis, out: Path) -> None:

@@ -64,8 +64,8 @@ def row_findings(checked: Checked, skip: bool) -> Iterator[Finding]:
             of_file = scan is not None and why == scan.problem
             kind = "table row" if not of_file else "missing file" if why == MISSING else "unusable file"
             short = why.removeprefix(f"{checked.root / row['path']}: ")
-            what = f"{row['where']}: {short}"
-            yield Finding(WARNING if skip else ERROR, "left out" if skip else kind, row["clip_id"], row["path"], what)
+            severity, kind = (WARNING, "left out") if skip else (ERROR, kind)
+            yield Finding(severity, kind, str(row["clip_id"]), str(row["path"]), f"{row['where']}: {short}")
     if rows.left_out:
         what = f"{len(rows.left_out)} test rows without a label, whose files are not there either, are left out"
         yield Finding(NOTE, "left out", "", "", what)

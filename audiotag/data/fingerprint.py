@@ -28,7 +28,9 @@ PATCHES = 4
 NEIGHBOURS = 5  # recordings nearest to each patch that are looked at
 NEAR = 0.75  # least cosine of two patches whose recordings are looked at
 LEAST_OVERLAP = 0.5  # of the shorter recording
-SAME = 0.85  # least similarity of twins: MP3 and Ogg copies have 0.95 and more, of real recordings; others up to 0.83
+# Least similarity of twins. Of real recordings, MP3 and Ogg copies have 0.95 and more; different strokes of one drum
+# 0.86, spoken digits of one person 0.75.
+SAME = 0.9
 HOPELESS = 0.45  # at whole samples: no shift by part of one makes a twin of it
 
 
