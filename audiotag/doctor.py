@@ -24,6 +24,7 @@ from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data import findings as found
 from audiotag.data.examine import Examined, examine_files
+from audiotag.data.formats import is_recording
 from audiotag.data.manifest import Checked, check_data, sources
 from audiotag.data.plan import configure
 from audiotag.data.scan import Scan, remember
@@ -32,7 +33,6 @@ from audiotag.data.twins import find_twins
 from audiotag.errors import ConfigError, DataError
 from audiotag.evaluation.lengths import length_histogram, show_lengths
 from audiotag.files import replacing, write_csv
-from audiotag.inference.recordings import is_recording
 
 SHOWN = 5  # findings of a kind that are printed
 COLOURS = {found.ERROR: "red", found.WARNING: "yellow", found.NOTE: "cyan"}

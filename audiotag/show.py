@@ -65,8 +65,8 @@ class Listener:
             window = Windows(np.array([start]), np.ones(1), length)
             by_fold = self.networks.posteriors(cut([frames], len(frames), window), window, 1, self.folds)
             heard.append(by_fold.mean(axis=0))
-        begins_s = begin_s + starts * hop_s
-        ends_s = begins_s + min(length, len(frames)) * hop_s
+        begins_s = np.asarray(begin_s + starts * hop_s, np.float64)
+        ends_s = np.asarray(begins_s + min(length, len(frames)) * hop_s, np.float64)
         title = f"{self.folder.path.name}, round {self.round}: windows of {length * hop_s:.2f} s"
         return Heard(np.stack(heard), begins_s, ends_s, self.folder.classes, title)
 

@@ -14,7 +14,6 @@ from audiotag.data.manifest import Checked
 from audiotag.data.scan import MISSING
 from audiotag.data.twins import Twins
 from audiotag.features.audio import SAMPLE_RATE_HZ
-from audiotag.features.spectrogram import N_FFT
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
@@ -82,6 +81,8 @@ def file_findings(clips: pd.DataFrame, files: dict[Path, Examined], root: Path) 
 
 
 def _oddities(file: Examined) -> Iterator[tuple[str, str, str]]:
+    from audiotag.features.spectrogram import N_FFT  # here: it brings PyTorch, which the workers do not need
+
     if file.truncated:
         yield WARNING, "truncated", file.truncated
     if file.peak == 0:

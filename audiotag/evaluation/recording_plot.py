@@ -91,8 +91,12 @@ def _draw_spectrogram(axes: Axes, picture: Picture):  # type: ignore[no-untyped-
     extent = (begin, begin + frames * picture.hop_s, -0.5, bands - 0.5)
     image = axes.imshow(columns, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
     center = picture.center_hz
-    ticks = [hz for hz in TICKS_HZ if center[0] <= hz <= center[-1]]
-    axes.set_yticks(np.interp(ticks, center, np.arange(bands)), [f"{hz:,}" for hz in ticks])
+    places = dict(zip(TICKS_HZ, np.interp(TICKS_HZ, center, np.arange(bands)), strict=True))
+    ticks: list[int] = []
+    for hz in TICKS_HZ:  # the lowest bands are narrow: their names would lie on each other
+        if center[0] <= hz <= center[-1] and (not ticks or places[hz] - places[ticks[-1]] > bands / 20):
+            ticks.append(hz)
+    axes.set_yticks([places[hz] for hz in ticks], [f"{hz:,}" for hz in ticks])
     axes.set_ylabel("frequency, Hz")
     return image
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import soundfile
 
+from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
 from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
 from audiotag.experiment.run_folder import Cell, RunFolder
 
-# Formats of libsndfile that are no recordings or have no header; who wants such a file names it.
-NOT_SEARCHED = {"raw", "mat4", "mat5", "wavex"}
-OTHER_SUFFIXES = {"aif", "aifc", "snd", "oga", "opus", "wave", "sph", "iff", "8svx", "fap", "sf"}
 USAGES = {"public": ("public",), "private": ("private",), "private_public": ("private", "public")}
 
 
@@ -41,17 +37,6 @@ class Found:
 
     recordings: list[Recording]
     passed_over: list[Path] = field(default_factory=list)
-
-
-def is_recording(path: Path) -> bool:
-    """Say whether a file in a folder is taken for a recording, by its name."""
-    return path.suffix[1:].lower() in suffixes() and not path.name.startswith(".")
-
-
-@functools.cache
-def suffixes() -> set[str]:
-    """Return the endings of file names, lower case, by which recordings are known in a folder."""
-    return ({name.lower() for name in soundfile.available_formats()} - NOT_SEARCHED) | OTHER_SUFFIXES
 
 
 def find_recordings(source: Any, folds: Sequence[int]) -> Found:
