@@ -18,7 +18,7 @@ from audiotag.evaluation.recording_plot import Heard, draw_recording
 from audiotag.features.audio import trim
 from audiotag.inference.recordings import Recording
 
-RATE = 22_050
+RATE = 24_000
 
 
 @pytest.fixture(scope="module")
