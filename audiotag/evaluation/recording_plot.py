@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audiotag.evaluation.plots import BLUE, GREY
 
 COLUMNS = 2000  # of the picture: longer recordings are drawn by their extremes
-TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
 @dataclass(frozen=True, eq=False)
