@@ -13,7 +13,7 @@ from audiotag.experiment.run_folder import RunFolder
 def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(work_folder)
     run = RunFolder(small_run)
-    clip = next(work_folder.glob("cache/synthetic-*/audio_test/*.wav"))
+    clip = next(work_folder.glob("cache/synthetic-*/audio_test/*.*"))
     show.main([str(clip), "run=small", "--out", str(tmp_path)])
     heard = pd.read_csv(tmp_path / f"{clip.name}.csv")
     assert list(heard.columns) == ["begin_s", "end_s", *run.classes]
