@@ -27,7 +27,7 @@ from audiotag.command import check_command_line, register, reported
 from audiotag.config import CompareConfig
 from audiotag.console import console
 from audiotag.errors import AudiotagError, ConfigError, RunError
-from audiotag.experiment.run_folder import FREE, Cell, RunFolder, find_run
+from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free
 from audiotag.files import write_csv
 from audiotag.schema import leaves, to_dict, validate
 
@@ -41,7 +41,7 @@ def compare(folders: list[RunFolder]) -> pd.DataFrame:
 
     Raises AudiotagError where a run's configuration cannot be read.
     """
-    settings = [{k: v for k, v in leaves(to_dict(folder.config)) if not k.startswith(FREE)} for folder in folders]
+    settings = [{k: v for k, v in leaves(to_dict(folder.config)) if not is_free(k)} for folder in folders]
     different = [name for name in settings[0] if len({str(values.get(name)) for values in settings}) > 1]
     rows = [
         {"run": folder.path.name, **{name: values.get(name) for name in different}, **_results(folder)}

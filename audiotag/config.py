@@ -15,6 +15,11 @@ from typing import Any
 from audiotag.errors import ConfigError
 
 ARTIFACTS = ("manifest", "weights")  # `logger.artifacts`: the clips, and the best round's networks
+# `verification.confident_learning`: cleanlab's names for ways to choose what to flag.
+CONFIDENT_LEARNING = (
+    *("prune_by_noise_rate", "prune_by_class", "both", "confident_learning"),
+    *("low_normalized_margin", "low_self_confidence", "predicted_neq_given"),
+)
 MIN_FRAMES = 191  # of an excerpt, to survive the network's pools; `models.vgg_gap` counts them
 
 
@@ -32,6 +37,10 @@ def _at_least(name: str, value: float | None, least: float) -> list[str]:
 
 def _share(name: str, value: float | None) -> list[str]:
     return [f"{name}={value} must lie in 0 to 1"] if value is not None and not 0 <= value <= 1 else []
+
+
+def _way_to_flag(name: str | None) -> list[str]:
+    return [] if name is None else _one_of("verification.confident_learning", name, CONFIDENT_LEARNING)
 
 
 @dataclass(frozen=True)
@@ -248,10 +257,12 @@ class Verification:
     """Most clips accepted per class over all folds, highest consensus first; null: no cap."""
     calibrate: bool = False
     """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+    confident_learning: str | None = None
+    """Refuse labels that cleanlab flags, chosen by this `filter_by` of its find_label_issues; null: not asked."""
 
     def problems(self) -> list[str]:
         found = _at_least("verification.excerpts", self.excerpts, 1) + _share("verification.threshold", self.threshold)
-        return found + _at_least("verification.cap", self.cap, 0)
+        return found + _at_least("verification.cap", self.cap, 0) + _way_to_flag(self.confident_learning)
 
 
 @dataclass(frozen=True)
@@ -376,6 +387,8 @@ class TrainConfig:
     """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
     """Name of the ready-made experiment; for people only."""
+    start: str | None = None
+    """Name (or path) of a run whose round 0 is taken over, not trained again: it differs in the verification only."""
     hparams_search: str | None = None
     """Name of the search for hyper-parameters that this run is a trial of; for people only."""
     data: Data = field(default_factory=Data)
@@ -400,8 +413,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         found = _at_least("rounds", self.rounds, 0) + _at_least("folds", self.folds, 2)
         found += _at_least("devices", self.devices, 1) + _one_of("parallel", self.parallel, ("batches", "folds"))
-        if self.run in ("", ".", ".."):
-            found.append(f"run={self.run} is no name for a run folder")
+        for name, value in (("run", self.run), ("start", self.start)):
+            if value in ("", ".", ".."):
+                found.append(f"{name}={value} is no name for a run folder")
         if self.round is not None and not 0 <= self.round <= self.rounds:
             found.append(f"round={self.round} must lie in 0 to rounds={self.rounds}")
         if self.fold is not None and not 0 <= self.fold < self.folds:
@@ -453,6 +467,8 @@ class VerificationChange:
     """Most clips accepted per class over all folds, highest consensus first."""
     calibrate: bool | None = None
     """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+    confident_learning: str | None = None
+    """Refuse labels that cleanlab flags, chosen by this `filter_by` of its find_label_issues."""
 
 
 @dataclass(frozen=True)
@@ -484,6 +500,7 @@ class VerifyConfig:
         found = _needs_run(self.run) + _share("verification.threshold", self.verification.threshold)
         found += _at_least("verification.cap", self.verification.cap, 0) + _at_least("devices", self.devices, 1)
         found += _at_least("verification.excerpts", self.verification.excerpts, 1) + self.hardware.problems()
+        found += _way_to_flag(self.verification.confident_learning)
         if found:
             raise ConfigError("The configuration cannot be run:", found)
 
