@@ -80,6 +80,42 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Known wrong labels, put among the unverified ones, to measure how well they are found."""
+
+    kind: str = "none"
+    """none, symmetric (any other class), confusion (certain other classes), or open_set (clips of no known class)."""
+    share: float = 0.3
+    """Share of the unverified clips of each class whose label is wrong; other noise is taken out, by `data.truth`."""
+    seed: int | None = None
+    """Seed of the noise and of which clips are unverified; null: the run's."""
+    unverified: float = 0.0
+    """Share of each class's verified clips that become unverified first, as all-verified data sets need it."""
+    confuse: list[list[str]] | None = None
+    """For confusion: pairs [[dog,wolf],[cat,fox]], right label and given; null: each class becomes the next one."""
+    matrix: str | None = None
+    """For confusion, instead: CSV of how often (in proportion) a class, a row, is given another label, a column."""
+    left_out: list[str] | None = None
+    """For open_set: classes that the networks never hear of; their clips are given labels of the others."""
+
+    def problems(self) -> list[str]:
+        found = _one_of("data.noise.kind", self.kind, ("none", "symmetric", "confusion", "open_set"))
+        found += _share("data.noise.share", self.share) + _share("data.noise.unverified", self.unverified)
+        for kind, names in (("confusion", ("confuse", "matrix")), ("open_set", ("left_out",))):
+            given = [name for name in names if getattr(self, name) is not None and self.kind != kind]
+            found += [f"data.noise.{name} belongs to data.noise.kind={kind}" for name in given]
+        if self.kind == "open_set" and not self.left_out:
+            found.append("data.noise.kind=open_set needs data.noise.left_out=[CLASS,...], the classes left out")
+        if self.kind == "open_set" and self.share == 1:
+            found.append("data.noise.share=1 leaves no clip of a known class in kind=open_set")
+        if self.confuse is not None and self.matrix is not None:
+            found.append("give either data.noise.confuse or data.noise.matrix")
+        if self.confuse == [] or any(len(pair) != 2 or pair[0] == pair[1] for pair in self.confuse or ()):
+            found.append(f"data.noise.confuse={self.confuse} must be pairs of two different labels")
+        return found
+
+
+@dataclass(frozen=True)
 class Data:
     """Where the recordings and their labels come from."""
 
@@ -107,6 +143,8 @@ class Data:
     """Also report validation on held-out unverified clips (original option); selection stays on verified clips."""
     download: bool = False
     """Download the data set into `data.root` where it is not there yet (fsdkaggle2018)."""
+    noise: Noise = field(default_factory=Noise)
+    """Wrong labels put in on purpose."""
     synthetic: Synthetic = field(default_factory=Synthetic)
     """Settings of the embedded data set."""
 
@@ -124,6 +162,7 @@ class Data:
             found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             found.append(f"data.classes={self.classes} must be two or more different labels")
+        found += self.noise.problems()
         if self.name == "synthetic":
             found += _one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))
             found += _share("data.synthetic.wrong_share", self.synthetic.wrong_share)

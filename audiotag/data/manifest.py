@@ -13,6 +13,7 @@ from audiotag.config import Data, TrainConfig
 from audiotag.console import console, progress
 from audiotag.data import csv_table, kaggle
 from audiotag.data.folds import assign_folds
+from audiotag.data.noise import Labels, with_noise
 from audiotag.data.scan import MISSING, Scan, scan_files
 from audiotag.data.tables import Problem, Rows, TableSource, gathered, read_labels, read_tables
 from audiotag.errors import DataError
@@ -27,7 +28,8 @@ class Manifest:
     """Clips (columns `COLUMNS`, all text but duration_s), the class list, and what was left out.
 
     `path` is relative to `root` where the file lies below it. `truth` holds right labels by clip id; it is used to
-    measure what verification accepted, and for nothing else.
+    measure what verification accepted, and for nothing else. `injected` are the labels that `data.noise` made wrong
+    (clip_id, label, right_label).
     """
 
     frame: pd.DataFrame
@@ -35,6 +37,7 @@ class Manifest:
     root: Path
     skipped: list[Problem] = field(default_factory=list)
     truth: pd.Series | None = None
+    injected: pd.DataFrame | None = None
 
     @functools.cached_property
     def train(self) -> pd.DataFrame:
@@ -94,9 +97,12 @@ def build_manifest(config: TrainConfig) -> Manifest:
     rows, classes, root = read_rows(config)
     skip = config.data.on_bad_clip == "skip"
     problems: list[str] = []  # those that leaving out rows does not solve
-    truth = gathered(problems, lambda: _truth(config, root, rows))
+    truth = gathered(problems, lambda: read_known(config, root, rows))
     scans = _scan(rows, root, config)
     problems += _leave_out(rows, root, scans, skip)
+    labels = Labels(rows, classes, truth)
+    labels = gathered(problems, lambda: with_noise(labels, config.data.noise, config.seed, root)) or labels
+    rows, classes = labels.rows, labels.classes
     frame = gathered(problems, lambda: plan_folds(rows, classes, config))
     refuse(rows, problems, skip)
     assert frame is not None
@@ -107,7 +113,7 @@ def build_manifest(config: TrainConfig) -> Manifest:
         duration_s=[scan.duration_s for scan in found_scans], content_hash=[scan.content_hash for scan in found_scans]
     )
     frame = frame[COLUMNS].sort_values(["split", "clip_id"], ascending=[False, True])
-    manifest = Manifest(frame.reset_index(drop=True), classes, root, rows.problems, truth)
+    manifest = Manifest(frame.reset_index(drop=True), classes, root, rows.problems, labels.truth, labels.injected)
     twins = manifest.train["content_hash"].duplicated(keep=False).sum()
     if twins:
         note = "a fold trains on none whose twin it holds out"
@@ -176,7 +182,8 @@ def _leave_out(rows: Rows, root: Path, scans: dict[Path, Scan], skip: bool) -> l
     ]
 
 
-def _truth(config: TrainConfig, root: Path, rows: Rows) -> pd.Series | None:
+def read_known(config: TrainConfig, root: Path, rows: Rows) -> pd.Series | None:
+    """Return the right labels that come with the data set, by clip id; raises DataError where they are of others."""
     data = config.data
     if data.name == "synthetic" and data.truth is None:
         return read_labels(root / "truth.csv", "fname", "label")
@@ -204,8 +211,10 @@ def save_manifest(manifest: Manifest, path: Path) -> None:
     write_csv(path, manifest.frame)
 
 
-def save_truth(manifest: Manifest, path: Path) -> None:
-    """Write the right labels of the manifest's clips, where they are known, as `clip_id,label`."""
+def save_truth(manifest: Manifest, folder: Path) -> None:
+    """Write `truth.csv`, the right labels of clips where they are known, and `noise.csv`, what was made wrong."""
     if manifest.truth is not None:
         known = manifest.frame["clip_id"][manifest.frame["clip_id"].isin(manifest.truth.index)]
-        write_csv(path, pd.DataFrame({"clip_id": known, "label": manifest.truth[known].to_numpy()}))
+        write_csv(folder / "truth.csv", pd.DataFrame({"clip_id": known, "label": manifest.truth[known].to_numpy()}))
+    if manifest.injected is not None:
+        write_csv(folder / "noise.csv", manifest.injected)

@@ -245,12 +245,13 @@ def _blame_values(rows: Rows, classes: list[str]) -> None:
     unlabelled = frame["label"].isin(NO_LABEL)
     rows.blame(train & unlabelled, "a training clip without a label")
     unknown = ~unlabelled & ~frame["label"].isin(classes)
-    rows.blame(unknown, frame["label"][unknown].map(lambda label: _unknown_label(label, classes)))
+    rows.blame(unknown, frame["label"][unknown].map(lambda label: unknown_label(label, classes)))
     odd = train & ~frame["verified"].str.lower().isin(YES | NO)
     rows.blame(odd, "verified must be 1 or 0, not " + frame["verified"])
 
 
-def _unknown_label(label: str, classes: list[str]) -> str:
+def unknown_label(label: str, classes: list[str]) -> str:
+    """Say that a label is none of the classes, and which of them is nearest."""
     near = difflib.get_close_matches(label, classes, n=1)
     return f"unknown label {label}" + (f" (did you mean {near[0]}?)" if near else ", none of the classes")
 

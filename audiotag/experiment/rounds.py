@@ -104,7 +104,7 @@ def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
     if folder.manifest_file.is_file() and folder.config_file.is_file():
         refuse_changed_data(folder, manifest)
     save_manifest(manifest, folder.manifest_file)
-    save_truth(manifest, folder.path / "truth.csv")
+    save_truth(manifest, folder.path)
     write_json(folder.path / "classes.json", manifest.classes)
 
 
