@@ -11,6 +11,7 @@ nothing but their seed become one row: means, and standard deviations over the r
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -180,7 +181,9 @@ def _spread(table: pd.DataFrame, name: str) -> list[str]:
 
 
 def averaged(table: pd.DataFrame, over: str) -> pd.DataFrame:
-    """Return a row per group of complete runs that differ in the setting `over` only: `runs`, settings, `EFFECT`.
+    """Return a row per group of complete runs that differ in the setting `over` only.
+
+    Columns: `runs`, their number of `rounds`, settings, `EFFECT`.
 
     Beside each figure stands its standard deviation (of a sample; null for one run). A figure that a run of the group
     lacks is null. Raises RunError where no run is complete.
@@ -188,9 +191,8 @@ def averaged(table: pd.DataFrame, over: str) -> pd.DataFrame:
     complete = table[table["state"] == "complete"]
     if complete.empty:
         raise RunError("None of the runs is complete: there is nothing to average")
-    kept = [str(name) for name in table.columns if name not in ("run", over, *COLUMNS)]
-    # As text: lists are settings too.
-    keys = complete[kept].astype(str).agg("\x1f".join, axis=1) if kept else pd.Series("", index=complete.index)
+    kept = ["rounds", *(str(name) for name in table.columns if name not in ("run", over, *COLUMNS))]
+    keys = complete[kept].map(str).agg("\x1f".join, axis=1)  # as text: lists are settings too
     rows = []
     for _, group in complete.groupby(keys, sort=False):
         figures = group[EFFECT].astype(float)
@@ -214,7 +216,9 @@ def show_averaged(groups: pd.DataFrame, over: str, unfinished: int) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "null" if math.isnan(value) else f"{value:.4g}"  # pandas keeps null among numbers as NaN
+    return "null" if value is None else str(value)
 
 
 def _cells(table: pd.DataFrame) -> dict[str, list[str]]:

@@ -17,11 +17,10 @@ def runs() -> pd.DataFrame:
     for rule, seed, state, last in (("a", 0, "complete", 0.5), ("b", 0, "complete", 0.9), ("a", 1, "complete", 0.7)):
         figures = {"labels_accepted": 10 * seed + 10, "last_accuracy": last, "round0_accuracy": 0.25}
         tested = {"last_test_accuracy": 0.5} if seed == 0 else {}
-        rows.append(
-            {"run": f"{rule}{seed}", "verification.rule": rule, "seed": seed, "state": state, **figures, **tested}
-        )
-    rows.append({"run": "a2", "verification.rule": "a", "seed": 2, "state": "unfinished", "last_accuracy": 0.0})
-    return pd.DataFrame(rows, columns=["run", "verification.rule", "seed", *COLUMNS])
+        about = {"run": f"{rule}{seed}", "verification.rule": rule, "seed": seed, "state": state, "rounds": 2}
+        rows.append({**about, "verification.cap": None if rule == "a" else 40, **figures, **tested})
+    rows.append({"run": "a2", "verification.rule": "a", "seed": 2, "state": "unfinished", "rounds": 2})
+    return pd.DataFrame(rows, columns=["run", "verification.rule", "verification.cap", "seed", *COLUMNS])
 
 
 def test_means_and_deviations_over_seeds(capsys):
@@ -43,12 +42,19 @@ def test_means_and_deviations_over_seeds(capsys):
 
 
 def test_runs_that_differ_in_more_are_not_averaged(capsys):
-    assert len(averaged(runs(), "verification.rule")) == 2, "a row for each seed"
+    assert len(averaged(runs().drop(columns="verification.cap"), "verification.rule")) == 2, "a row for each seed"
     show_effect(runs(), ["1", "2", "3", "4"])
     output = capsys.readouterr().out
     assert "Rule" in output
     assert "MAP@3" in output.splitlines()[-1]
     assert "Precision" not in output, "nothing is known of it"
+
+
+def test_a_run_of_round_0_alone_is_no_run_of_the_rule():
+    base = runs().iloc[:1].assign(run="base", rounds=1, last_accuracy=0.1)
+    groups = averaged(pd.concat([base, runs()], ignore_index=True), "seed")
+    found = list(zip(groups["rounds"], groups["verification.rule"], groups["runs"], strict=True))
+    assert found == [(1, "a", 1), (2, "a", 2), (2, "b", 1)]
 
 
 def test_nothing_to_average():
