@@ -101,7 +101,7 @@ def build_manifest(config: TrainConfig) -> Manifest:
     scans = _scan(rows, root, config)
     problems += _leave_out(rows, root, scans, skip)
     labels = Labels(rows, classes, truth)
-    labels = gathered(problems, lambda: with_noise(labels, config.data.noise, config.seed, root)) or labels
+    labels = gathered(problems, lambda: with_noise(labels, config.data, config.seed, root)) or labels
     rows, classes = labels.rows, labels.classes
     frame = gathered(problems, lambda: plan_folds(rows, classes, config))
     refuse(rows, problems, skip)

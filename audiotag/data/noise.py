@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audiotag.config import Noise
+from audiotag.config import Data, Noise
 from audiotag.console import console
 from audiotag.data.csv_table import find
 from audiotag.data.tables import Rows, unknown_label
@@ -32,25 +32,25 @@ class Labels:
     injected: pd.DataFrame | None = None
 
 
-def with_noise(labels: Labels, noise: Noise, seed: int, root: Path) -> Labels:
+def with_noise(labels: Labels, data: Data, seed: int, root: Path) -> Labels:
     """Return the labels with the noise that was asked for, and right labels for all unverified clips.
 
     Unverified clips are given their right labels first, so that no other noise is left. Those whose right label is not
     known are blamed. Raises DataError where the noise is of other classes, or there are too few clips for it.
     """
+    noise = data.noise
     if noise.kind == "none":
         return labels
     seed = seed if noise.seed is None else noise.seed
     _check_classes(noise, labels.classes)
     known = [name for name in labels.classes if name not in (noise.left_out or ())]
-    _blame_unknown(labels)
+    _blame_unknown(labels, skip=data.on_bad_clip == "skip")
     usable = labels.rows.usable
     right = _unchecked(_right(usable[usable["split"] == "train"], labels.truth), noise, seed)
     if not (right["verified"] == "0").any():
-        raise DataError(
-            f"data.noise.kind={noise.kind}: there is no label to make wrong:",
-            ["every training label is verified"],
-            "Set data.noise.unverified to the share of each class that is to be unverified, such as 0.6.",
+        raise _refused(
+            "every training label is verified, so there is none to make wrong: set data.noise.unverified to the share "
+            "of each class that is to be unverified, such as 0.6"
         )
     if noise.kind == "open_set":
         noisy = open_set(right, known, noise.share, seed)
@@ -89,10 +89,9 @@ def open_set(clips: pd.DataFrame, known: list[str], share: float, seed: int) -> 
     wrong = {label: round(share / (1 - share) * int(n)) for label, n in counts.items()}
     needed, pool = sum(wrong.values()), clips[~inside].sort_values("clip_id")
     if needed > len(pool):
-        raise DataError(
-            "data.noise.kind=open_set: there are too few clips of left-out classes:",
-            [f"{needed} are needed for data.noise.share={share}, there are {len(pool)}"],
-            "Leave out more classes (data.noise.left_out), or set data.noise.share lower.",
+        raise _refused(
+            f"data.noise.share={share} needs {needed} clips of left-out classes, there are {len(pool)}: leave out more "
+            "classes (data.noise.left_out), or set it lower"
         )
     rng = generator(seed, "noise", "open_set")
     chosen = rng.permutation(pool.index.to_numpy())[:needed]
@@ -128,15 +127,19 @@ def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
     """Read a confusion matrix: a row per right class, named in the first column, and a column per given one."""
     path = find(name, root)
     if not path.is_file():
-        raise DataError("The confusion matrix is missing:", [f"data.noise.matrix={name}: not here, nor in {root}"])
+        raise _refused(f"data.noise.matrix={name}: not here, nor in {root}")
     table = pd.read_csv(path, index_col=0)
     problems = [f"{path}: {label}: {unknown_label(label, classes)}" for label in _strange(table, classes)]
     numbers = table.apply(pd.to_numeric, errors="coerce").fillna(-1)
     if not table.index.is_unique or (numbers < 0).to_numpy().any():
         problems.append(f"{path}: must hold numbers of 0 or more, and each class in one row")
     if problems:
-        raise DataError("The confusion matrix cannot be used:", problems)
+        raise _refused(*problems)
     return numbers.reindex(index=classes, columns=classes, fill_value=0.0)
+
+
+def _refused(*problems: str) -> DataError:
+    return DataError("The noise cannot be put in:", problems)
 
 
 def _strange(table: pd.DataFrame, classes: list[str]) -> list[str]:
@@ -148,13 +151,18 @@ def _check_classes(noise: Noise, classes: list[str]) -> None:
     named += [("left_out", label) for label in noise.left_out or ()]
     problems = [f"data.noise.{s}: {unknown_label(label, classes)}" for s, label in named if label not in classes]
     if problems:
-        raise DataError("The noise is of classes that do not exist:", list(dict.fromkeys(problems)))
+        raise _refused(*dict.fromkeys(problems))
 
 
-def _blame_unknown(labels: Labels) -> None:
-    """Blame unverified clips whose right label nobody knows, or is none of the classes."""
+def _blame_unknown(labels: Labels, skip: bool) -> None:
+    """Blame unverified clips whose right label nobody knows, or is none of the classes; raises DataError for all."""
     usable = labels.rows.usable
     unverified = usable[usable["verified"] == "0"]
+    if labels.truth is None and len(unverified) and not skip:
+        raise _refused(
+            f"data.noise: the right labels of {len(unverified)} unverified clips are not known: name a table of them "
+            "with data.truth=FILE, or set data.on_bad_clip=skip to do without these clips"
+        )
     truth = pd.Series(dtype=object) if labels.truth is None else labels.truth
     right = unverified["clip_id"].map(truth)
     unknown = right.isna()

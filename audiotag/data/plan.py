@@ -40,7 +40,7 @@ def plan(config: TrainConfig) -> pd.DataFrame:
     rows, classes, root = read_rows(config)
     problems: list[str] = []
     labels = Labels(rows, classes, gathered(problems, lambda: read_known(config, root, rows)))
-    labels = gathered(problems, lambda: with_noise(labels, config.data.noise, config.seed, root)) or labels
+    labels = gathered(problems, lambda: with_noise(labels, config.data, config.seed, root)) or labels
     rows, classes = labels.rows, labels.classes
     frame = gathered(problems, lambda: plan_folds(rows, classes, config))
     refuse(rows, problems, config.data.on_bad_clip == "skip")

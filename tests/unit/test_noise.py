@@ -34,8 +34,8 @@ def data_set(verified: int = 5, unverified: int = 10, test: int = 2, classes: li
     return Labels(Rows(frame), list(classes), pd.Series(truth))
 
 
-def noisy(noise: Noise, labels: Labels | None = None, seed: int = 0, root: Path = HERE) -> Labels:
-    return with_noise(data_set() if labels is None else labels, noise, seed, root)
+def noisy(noise: Noise, labels: Labels | None = None, seed: int = 0, root: Path = HERE, **data: str) -> Labels:
+    return with_noise(data_set() if labels is None else labels, Data(noise=noise, **data), seed, root)
 
 
 def pairs(labels: Labels) -> Counter[tuple[str, str]]:
@@ -80,7 +80,7 @@ def test_open_set_by_hand():
 
 
 def test_more_open_set_noise_than_there_are_clips():
-    with pytest.raises(DataError, match=r"20 are needed .* there are 15"):
+    with pytest.raises(DataError, match="needs 20 clips of left-out classes, there are 15"):
         noisy(Noise(kind="open_set", share=0.5, left_out=["c"]))
 
 
@@ -114,7 +114,7 @@ def test_what_holds_for_every_kind(noise):
 
 def test_a_part_of_all_verified_clips_becomes_unverified():
     labels = data_set(verified=10, unverified=0)
-    with pytest.raises(DataError, match=r"Set data\.noise\.unverified"):
+    with pytest.raises(DataError, match=r"set data\.noise\.unverified"):
         noisy(Noise(kind="symmetric"), labels)
     found = noisy(Noise(kind="symmetric", share=0.5, unverified=0.6), Labels(labels.rows, CLASSES, None))
     frame = found.rows.usable
@@ -134,6 +134,16 @@ def test_clips_whose_right_label_is_not_known_are_blamed():
     assert any("1train0a.wav: right label: unknown label A" in text for text in why)
     assert any("2train0b.wav: its right label is not known" in text and "data.truth=FILE" in text for text in why)
     assert sum(pairs(found).values()) == 28, "with data.on_bad_clip=skip, the rest is used"
+
+
+def test_no_right_label_at_all():
+    unknown = Labels(data_set().rows, CLASSES, None)
+    noise = Noise(kind="symmetric", share=0.5, unverified=0.4)
+    with pytest.raises(DataError, match="the right labels of 30 unverified clips are not known"):
+        noisy(noise, unknown)
+    found = noisy(noise, unknown, on_bad_clip="skip")
+    assert len(found.rows.problems) == 30
+    assert sum(pairs(found).values()) == 6, "two of five verified clips a class"
 
 
 def test_noise_of_unknown_classes(tmp_path):
