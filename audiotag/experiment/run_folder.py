@@ -29,6 +29,7 @@ FREE = (
     "rounds",
     "devices",
     "parallel",
+    "start",
     "hparams_search",
     "hardware.",
     "logger.",
@@ -37,6 +38,11 @@ FREE = (
     "data.corrections",  # their content is what counts: `corrections.csv`
     "data.download",
 )
+
+
+def is_free(name: str) -> bool:
+    """Say whether a setting, or its section, is among `FREE`."""
+    return name in FREE or name.startswith(tuple(section for section in FREE if section.endswith(".")))
 
 
 @dataclass(frozen=True, order=True)
@@ -95,8 +101,9 @@ class RunFolder:
         """Keep the configuration, or refuse it where the folder was made with another; raises RunError."""
         if self.config_file.is_file():
             self._refuse_other(config)
-        # Which part of the run a job works on is not the run's; jobs side by side would write it in turn.
-        whole = dataclasses.replace(config, round=None, fold=None)
+        # Which part of the run a job works on is not the run's; jobs side by side would write it in turn. Where round 0
+        # came from, its cells say.
+        whole = dataclasses.replace(config, round=None, fold=None, start=None)
         text = OmegaConf.to_yaml(OmegaConf.create(to_dict(whole)))
         if not self.config_file.is_file() or self.config_file.read_text(encoding="utf-8") != text:
             write_text(self.config_file, text)
@@ -104,7 +111,7 @@ class RunFolder:
 
     def _refuse_other(self, config: TrainConfig) -> None:
         before, now = (dict(leaves(to_dict(c))) for c in (self.config, config))
-        changed = [name for name in now if now[name] != before.get(name) and not name.startswith(FREE)]
+        changed = [name for name in now if now[name] != before.get(name) and not is_free(name)]
         if changed:
             raise ConfigError(
                 f"{self.path} was made with other settings:",

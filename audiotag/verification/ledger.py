@@ -14,6 +14,7 @@ import pandas as pd
 from audiotag.config import Verification
 from audiotag.data.corrections import DONE, DROP, decision_parts
 from audiotag.errors import RunError
+from audiotag.verification.confident_learning import label_issues
 from audiotag.verification.rule import decide, fit_temperature, sharpen
 
 POSTERIORS, VERIFIED_POSTERIORS = "posteriors.parquet", "verified_posteriors.parquet"  # of a cell's folder
@@ -47,7 +48,9 @@ def decide_round(
     ledger, posteriors = ledger.loc[order].reset_index(drop=True), np.concatenate(scores)[order]
 
     labels = _codes(train.loc[ledger["clip_id"], "label"], classes)
-    accepted, reasons = decide(posteriors, labels, verification.threshold, verification.cap, verification.agreement)
+    rule = verification
+    flags = label_issues(posteriors, labels, rule.confident_learning) if rule.confident_learning else None
+    accepted, reasons = decide(posteriors, labels, rule.threshold, rule.cap, rule.agreement, flags)
     return ledger.assign(
         round=round_,
         label=np.array(classes, dtype=object)[labels],
