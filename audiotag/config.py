@@ -15,6 +15,11 @@ from typing import Any
 from audiotag.errors import ConfigError
 
 ARTIFACTS = ("manifest", "weights")  # `logger.artifacts`: the clips, and the best round's networks
+# `verification.confident_learning`: cleanlab's names for ways to choose what to flag.
+CONFIDENT_LEARNING = (
+    *("prune_by_noise_rate", "prune_by_class", "both", "confident_learning"),
+    *("low_normalized_margin", "low_self_confidence", "predicted_neq_given"),
+)
 FORMATS = ("predictions", "submission")
 USAGES = ("public", "private", "private_public")  # parts of the challenge's test set
 MIN_FRAMES = 191  # of an excerpt, to survive the network's pools; `models.vgg_gap` counts them
@@ -34,6 +39,10 @@ def _at_least(name: str, value: float | None, least: float) -> list[str]:
 
 def _share(name: str, value: float | None) -> list[str]:
     return [f"{name}={value} must lie in 0 to 1"] if value is not None and not 0 <= value <= 1 else []
+
+
+def _way_to_flag(name: str | None) -> list[str]:
+    return [] if name is None else _one_of("verification.confident_learning", name, CONFIDENT_LEARNING)
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,42 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Known wrong labels, put among the unverified ones, to measure how well they are found."""
+
+    kind: str = "none"
+    """none, symmetric (any other class), confusion (certain other classes), or open_set (clips of no known class)."""
+    share: float = 0.3
+    """Share of the unverified clips of each class whose label is wrong; other noise is taken out, by `data.truth`."""
+    seed: int | None = None
+    """Seed of the noise and of which clips are unverified; null: the run's."""
+    unverified: float = 0.0
+    """Share of each class's verified clips that become unverified first, as all-verified data sets need it."""
+    confuse: list[list[str]] | None = None
+    """For confusion: pairs [[dog,wolf],[cat,fox]], right label and given; null: each class becomes the next one."""
+    matrix: str | None = None
+    """For confusion, instead: CSV of how often (in proportion) a class, a row, is given another label, a column."""
+    left_out: list[str] | None = None
+    """For open_set: classes that the networks never hear of; their clips are given labels of the others."""
+
+    def problems(self) -> list[str]:
+        found = _one_of("data.noise.kind", self.kind, ("none", "symmetric", "confusion", "open_set"))
+        found += _share("data.noise.share", self.share) + _share("data.noise.unverified", self.unverified)
+        for kind, names in (("confusion", ("confuse", "matrix")), ("open_set", ("left_out",))):
+            given = [name for name in names if getattr(self, name) is not None and self.kind != kind]
+            found += [f"data.noise.{name} belongs to data.noise.kind={kind}" for name in given]
+        if self.kind == "open_set" and not self.left_out:
+            found.append("data.noise.kind=open_set needs data.noise.left_out=[CLASS,...], the classes left out")
+        if self.kind == "open_set" and self.share == 1:
+            found.append("data.noise.share=1 leaves no clip of a known class in kind=open_set")
+        if self.confuse is not None and self.matrix is not None:
+            found.append("give either data.noise.confuse or data.noise.matrix")
+        if self.confuse == [] or any(len(pair) != 2 or pair[0] == pair[1] for pair in self.confuse or ()):
+            found.append(f"data.noise.confuse={self.confuse} must be pairs of two different labels")
+        return found
+
+
+@dataclass(frozen=True)
 class Data:
     """Where the recordings and their labels come from."""
 
@@ -92,6 +137,9 @@ class Data:
     """Column whose values never cross folds, such as the speaker or the recording session."""
     truth: str | None = None
     """Table of right labels (clip, label), used only to measure precision and recall of what was accepted."""
+    corrections: str | None = None
+    """A run's `review.csv` in which a person has decided (keep, relabel X, drop); relative to the working folder, else
+    to `data.root`."""
     on_bad_clip: str = "error"
     """What to do with rows and files that cannot be used: error (all are listed) or skip (the summary lists them)."""
     train_on_all: bool = False
@@ -100,6 +148,8 @@ class Data:
     """Also report validation on held-out unverified clips (original option); selection stays on verified clips."""
     download: bool = False
     """Download the data set into `data.root` where it is not there yet (fsdkaggle2018)."""
+    noise: Noise = field(default_factory=Noise)
+    """Wrong labels put in on purpose."""
     synthetic: Synthetic = field(default_factory=Synthetic)
     """Settings of the embedded data set."""
 
@@ -117,6 +167,7 @@ class Data:
             found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             found.append(f"data.classes={self.classes} must be two or more different labels")
+        found += self.noise.problems()
         if self.name == "synthetic":
             found += _one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))
             found += _share("data.synthetic.wrong_share", self.synthetic.wrong_share)
@@ -250,10 +301,12 @@ class Verification:
     """Most clips accepted per class over all folds, highest consensus first; null: no cap."""
     calibrate: bool = False
     """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+    confident_learning: str | None = None
+    """Refuse labels that cleanlab flags, chosen by this `filter_by` of its find_label_issues; null: not asked."""
 
     def problems(self) -> list[str]:
         found = _at_least("verification.excerpts", self.excerpts, 1) + _share("verification.threshold", self.threshold)
-        return found + _at_least("verification.cap", self.cap, 0)
+        return found + _at_least("verification.cap", self.cap, 0) + _way_to_flag(self.confident_learning)
 
 
 @dataclass(frozen=True)
@@ -378,6 +431,8 @@ class TrainConfig:
     """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
     """Name of the ready-made experiment; for people only."""
+    start: str | None = None
+    """Name (or path) of a run whose round 0 is taken over, not trained again: it differs in the verification only."""
     hparams_search: str | None = None
     """Name of the search for hyper-parameters that this run is a trial of; for people only."""
     data: Data = field(default_factory=Data)
@@ -402,8 +457,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         found = _at_least("rounds", self.rounds, 0) + _at_least("folds", self.folds, 2)
         found += _at_least("devices", self.devices, 1) + _one_of("parallel", self.parallel, ("batches", "folds"))
-        if self.run in ("", ".", ".."):
-            found.append(f"run={self.run} is no name for a run folder")
+        for name, value in (("run", self.run), ("start", self.start)):
+            if value in ("", ".", ".."):
+                found.append(f"{name}={value} is no name for a run folder")
         if self.round is not None and not 0 <= self.round <= self.rounds:
             found.append(f"round={self.round} must lie in 0 to rounds={self.rounds}")
         if self.fold is not None and not 0 <= self.fold < self.folds:
@@ -455,6 +511,8 @@ class VerificationChange:
     """Most clips accepted per class over all folds, highest consensus first."""
     calibrate: bool | None = None
     """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+    confident_learning: str | None = None
+    """Refuse labels that cleanlab flags, chosen by this `filter_by` of its find_label_issues."""
 
 
 @dataclass(frozen=True)
@@ -486,6 +544,7 @@ class VerifyConfig:
         found = _needs_run(self.run) + _share("verification.threshold", self.verification.threshold)
         found += _at_least("verification.cap", self.verification.cap, 0) + _at_least("devices", self.devices, 1)
         found += _at_least("verification.excerpts", self.verification.excerpts, 1) + self.hardware.problems()
+        found += _way_to_flag(self.verification.confident_learning)
         if found:
             raise ConfigError("The configuration cannot be run:", found)
 
@@ -652,11 +711,15 @@ class CompareConfig:
     """Folder that holds the run folders."""
     run: Any = None
     """Names of the runs (paths work too): one, or a list [A,B]; null: every run in `runs_dir`."""
+    over: str | None = None
+    """Setting to average over, such as seed: runs that differ in nothing else become one row; null: a row per run."""
     out: str | None = None
     """File for the table (CSV); null: it is only printed."""
 
     def __post_init__(self) -> None:
         found = []
+        if self.over == "":
+            found.append("over= names no setting; over=seed averages over seeds")
         if isinstance(self.run, dict) or self.run in ([], ""):
             found.append(f"run={self.run} names no run; several are given as run=[A,B]")
         if self.out == "":

@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import soundfile
 
 from audiotag.data.answers import scored
+from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
 from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
 from audiotag.experiment.run_folder import Cell, RunFolder
-
-# Formats of libsndfile that are no recordings or have no header; who wants such a file names it.
-NOT_SEARCHED = {"raw", "mat4", "mat5", "wavex"}
-OTHER_SUFFIXES = {"aif", "aifc", "snd", "oga", "opus", "wave", "sph", "iff", "8svx", "fap", "sf"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,6 @@ class Found:
 
     recordings: list[Recording]
     passed_over: list[Path] = field(default_factory=list)
-
-
-def suffixes() -> set[str]:
-    """Return the endings of file names, lower case, by which recordings are known in a folder."""
-    return ({name.lower() for name in soundfile.available_formats()} - NOT_SEARCHED) | OTHER_SUFFIXES
 
 
 def find_recordings(source: Any, folds: Sequence[int]) -> Found:
@@ -74,12 +65,10 @@ def find_recordings(source: Any, folds: Sequence[int]) -> Found:
 
 def _search(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the recordings and the other files below a folder, hidden ones among the others, links followed."""
-    known = suffixes()
     recordings: list[Path] = []
     others: list[Path] = []
     for path in sorted(_files(folder, set())):
-        is_recording = path.suffix[1:].lower() in known and not path.name.startswith(".")
-        (recordings if is_recording else others).append(path)
+        (recordings if is_recording(path) else others).append(path)
     return recordings, others
 
 

@@ -261,6 +261,12 @@ def test_rules_differ_in_what_their_names_say():
         "as_coded": {"threshold": None},
         "calibrated": {"calibrate": True},
         "accept_all": {"agreement": False, "threshold": None, "cap": None},
+        "cleanlab": {
+            "agreement": False,
+            "threshold": None,
+            "cap": None,
+            "confident_learning": "prune_by_noise_rate",
+        },
     }
 
 
