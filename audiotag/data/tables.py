@@ -134,7 +134,7 @@ def read_table(path: Path, wanted: dict[str, str | None]) -> tuple[pd.DataFrame,
 
     `wanted` are the columns it must have, each by the setting that names it. Raises DataError.
     """
-    table, malformed = _read_csv(path)
+    table, malformed = read_csv(path)
     _require(path, table, wanted)
     return table, [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
 
@@ -144,7 +144,7 @@ def _labels_of(frame: pd.DataFrame) -> list[str]:
     return sorted(train["label"].unique())
 
 
-def _read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
+def read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
     """Return a table without its blank rows, stripped, by line number, and what is wrong with rows, "" if nothing.
 
     The line of a row is the one it begins in, quoted line breaks and blank lines counted. Raises DataError.
@@ -203,7 +203,7 @@ def _read_source(
     source: TableSource, columns: Columns, group: str | None, root: Path
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return a table's rows (columns `ROWS`), and what is wrong with their form."""
-    table, malformed = _read_csv(source.table)
+    table, malformed = read_csv(source.table)
     wanted: dict[str, str | None] = {"data.columns.clip": columns.clip, "data.columns.label": columns.label}
     if source.split == "train":
         wanted |= {"data.columns.verified": columns.verified, "data.columns.split": columns.split, "data.group": group}
