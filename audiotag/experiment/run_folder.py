@@ -28,6 +28,7 @@ FREE = (
     "rounds",
     "devices",
     "parallel",
+    "report",
     "hparams_search",
     "hardware.",
     "logger.",
