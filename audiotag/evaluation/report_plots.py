@@ -123,7 +123,7 @@ def consensus_histograms(counts: pd.DataFrame, classes: Sequence[str], threshold
 def _panels(classes: Sequence[str], vertical: str, horizontal: str) -> tuple[Figure, list[Axes]]:
     """Return a figure with a small panel per class, named above it, and room for a legend at the top."""
     down = -(-len(classes) // ACROSS)
-    head, foot = 0.55, 0.42  # inches
+    head, foot = 0.66, 0.42  # inches
     height = head + foot + down * PANEL_INCHES
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=200)
     figure.subplots_adjust(0.105, foot / height, 0.985, 1 - head / height, wspace=0.28, hspace=0.42)
