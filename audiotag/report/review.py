@@ -37,14 +37,10 @@ def write_review(folder: Path, ranked: pd.DataFrame) -> Path:
     Returns the file that holds these rows. One that differs from them only in its decisions is left as it is.
     """
     names = itertools.chain([FILE, "review-new.csv"], (f"review-new-{i}.csv" for i in itertools.count(2)))
-    for name in names:
-        path = folder / name
-        if not _by_person(path):
-            write_csv(path, ranked)
-            return path
-        if _same_rows(path, ranked):
-            return path
-    raise AssertionError("the names never end")
+    path = next(folder / name for name in names if not _by_person(folder / name) or _same_rows(folder / name, ranked))
+    if not _by_person(path):
+        write_csv(path, ranked)
+    return path
 
 
 def _by_person(path: Path) -> bool:
@@ -61,7 +57,7 @@ def _same_rows(path: Path, ranked: pd.DataFrame) -> bool:
         return False
     written = ranked.map(lambda value: f"{value:.6f}" if isinstance(value, float) else str(value))
     shared = COLUMNS[:-1]
-    return bool(table[shared].equals(written[shared].astype(table[shared].dtypes.to_dict())))
+    return bool(table[shared].to_numpy().tolist() == written[shared].to_numpy().tolist())
 
 
 def _read(path: Path) -> pd.DataFrame | None:

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from audiotag.errors import RunError, WorkError
+from audiotag.errors import ConfigError, RunError, WorkError
 from audiotag.experiment.run_folder import RunFolder
+from audiotag.report.__main__ import main
 from audiotag.report.finished import report_finished
 from audiotag.report.reproduce import command
 from audiotag.report.write import write_report
@@ -82,7 +83,7 @@ def test_every_figure_has_its_numbers(page, smoke_run):
     pictures = {file.stem for file in (smoke_run / "report").glob("*.png")}
     assert pictures - {f"disagreement-{i:02d}" for i in range(1, 11)} <= set(HELD_IN_PAGE)
     rounds = json.loads((smoke_run / "summary.json").read_text())["rounds"]
-    assert pd.read_csv(smoke_run / "report" / "rounds.csv").to_dict("records") == pytest.approx(rounds)
+    pd.testing.assert_frame_equal(pd.read_csv(smoke_run / "report" / "rounds.csv"), pd.DataFrame(rounds))
 
 
 def test_review_ranks_every_contradicted_label_of_the_best_round(page, smoke_run):
@@ -121,14 +122,19 @@ def test_browser_shows_it_without_overflow_plays_it_and_asks_nobody(smoke_run):
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert tab.evaluate(OVERHANGING) == []
             assert tab.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
-            tab.evaluate("document.querySelector('audio').play()")
-            tab.wait_for_function("document.querySelector('audio').currentTime > 0.05", timeout=5000)
+            assert tab.evaluate(PLAYED_S) > 0
             assert [url for url in requests if not url.startswith("data:")] == [uri]
             assert said == []
             tab.close()
         browser.close()
 
 
+PLAYED_S = """() => new Promise((done, fail) => {
+    const sound = document.querySelector('audio')
+    sound.ontimeupdate = () => sound.currentTime > 0 && done(sound.currentTime)
+    sound.play().catch(fail)
+    setTimeout(() => fail('nothing was played'), 10000)
+})"""
 # Elements that stick out of the window, but for what scrolls within a box of its own.
 OVERHANGING = """() => [...document.querySelectorAll('body *')]
     .filter(one => !one.closest('.table, .picture') && one.getBoundingClientRect().right > innerWidth + 0.5)
@@ -185,6 +191,12 @@ def test_command_makes_the_same_settings(smoke_run):
     assert set(shlex.split(command(changed))) >= {"seed=3", "verification.cap=7", r"data.classes=['a\'b','c$']"}
 
 
+def test_wrong_settings_are_refused_together():
+    with pytest.raises(ConfigError) as error:
+        main(["root=/nowhere/at/all"])
+    assert error.value.problems == ["run=NAME is missing: the run folder to read", "root=/nowhere/at/all is no folder"]
+
+
 def test_nothing_to_report_yet(copied):
     for file in copied.glob("round*/fold*/metrics.csv"):
         file.unlink()
@@ -200,7 +212,7 @@ CLASSES = sorted([*ODD, *(f"Acoustic_guitar_{i:02d}" for i in range(36))])
 
 @pytest.fixture
 def odd_run(smoke_run, tmp_path) -> Path:
-    """A run folder of 41 classes: round 0 complete, round 1 without its last fold; every clip is contradicted but one."""
+    """A run folder of 41 classes: round 0 complete, round 1 without its last fold; 40 are contradicted."""
     run = tmp_path / "odd <run>"
     rows = [(f"{label}-{i}", f"audio/{i}.wav", label, str(i % 2), str(i // 2)) for label in CLASSES for i in range(4)]
     manifest = pd.DataFrame(rows, columns=["clip_id", "path", "label", "verified", "fold"])
@@ -246,7 +258,8 @@ def test_run_that_held_nothing_out_is_reported_without_what_it_lacks(odd_run):
     config = OmegaConf.load(odd_run / "config.yaml")
     config.rounds, config.data.train_on_all = 0, True
     OmegaConf.save(config, odd_run / "config.yaml")
-    page = Page(write_report(RunFolder(odd_run)))
+    main([f"run='{odd_run}'"])
+    page = Page(odd_run / "report.html")
     assert page.text.count("Nothing was held out (data.train_on_all=true)") == 5
     assert "these figures flatter" in page.text
     assert not (odd_run / "review.csv").exists()
