@@ -15,9 +15,14 @@ register(TrainConfig, "train_schema")
 @job(TrainConfig)
 def main(config: TrainConfig) -> float | None:
     """Run the loop, or its part that is missing; return the mean validation loss of the best round."""
-    from audiotag.experiment.launch import launch
+    from audiotag.experiment.launch import launch, leads
 
-    loss: float | None = launch("train", dataclasses.replace(config, run=run_name(config)))
+    config = dataclasses.replace(config, run=run_name(config))
+    loss: float | None = launch("train", config)
+    if config.report and leads():
+        from audiotag.report.finished import report_finished
+
+        report_finished(config)
     return loss
 
 

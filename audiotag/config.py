@@ -435,6 +435,8 @@ class TrainConfig:
     """Name (or path) of a run whose round 0 is taken over, not trained again: it differs in the verification only."""
     hparams_search: str | None = None
     """Name of the search for hyper-parameters that this run is a trial of; for people only."""
+    report: bool = True
+    """When the run is complete, write its report.html and review.csv."""
     data: Data = field(default_factory=Data)
     """Where the recordings and their labels come from."""
     features: Features = field(default_factory=Features)

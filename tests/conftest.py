@@ -47,6 +47,6 @@ def small_run(work_folder: Path, program) -> Path:
 
 @pytest.fixture(scope="session")
 def smoke_run(work_folder: Path, program) -> Path:
-    """The folder of a finished, unbroken run of experiment=smoke."""
-    program("train.py", "experiment=smoke", "run=smoke")
+    """The folder of a finished, unbroken run of experiment=smoke, with its report."""
+    program("train.py", "experiment=smoke", "run=smoke", "report=true")
     return work_folder / "runs" / "smoke"

@@ -36,11 +36,20 @@ def confusion_matrix(
     return figure
 
 
-def curves_over_rounds(rounds: Sequence[dict[str, Any]]) -> Figure:
-    """Draw what `summary.json` says of each round: accuracy, loss, what was accepted, and how much of it was right."""
+def curves_over_rounds(rounds: Sequence[dict[str, Any]], across: int = 4) -> Figure:
+    """Draw what `summary.json` says of each round: accuracy, loss, what was accepted, and how much of it was right.
+
+    At most `across` panels stand side by side.
+    """
     known = any(r["precision"] is not None or r["recall"] is not None for r in rounds)
-    figure = Figure(figsize=(11 if known else 8.5, 3.2), dpi=120, layout="constrained")
-    accuracy, loss, accepted, *right = figure.subplots(1, 4 if known else 3)
+    panels = 4 if known else 3
+    across = min(across, panels)
+    down = -(-panels // across)
+    figure = Figure(figsize=(2.75 * across, 3.2 * down), dpi=120, layout="constrained")
+    accuracy, loss, accepted, *right = figure.subplots(down, across, squeeze=False).flat
+    for axes in right[panels - 3 :]:
+        axes.remove()
+    right = right[: panels - 3]
     numbers = [r["round"] for r in rounds]
     mean = np.array([r["valid_accuracy"] for r in rounds])
     deviation = np.array([r["valid_accuracy_std"] for r in rounds])

@@ -46,6 +46,15 @@ def launch(task: str, config: Any) -> Any:
     return _in_own_session({"task": task, "config": to_dict(config)})
 
 
+def leads() -> bool:
+    """Say whether this job, after its launch, does what is to be done once: of ranks only the leading one."""
+    if not _is_rank(os.environ):
+        return True
+    from audiotag import ranks  # here, as above
+
+    return ranks.leads()
+
+
 def _is_rank(environment: Mapping[str, str]) -> bool:
     """Say whether torchrun, or srun with several tasks, has started this job as one process of several."""
     # RANK and WORLD_SIZE alone may be left over from whatever started this job.

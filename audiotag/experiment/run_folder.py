@@ -30,6 +30,7 @@ FREE = (
     "devices",
     "parallel",
     "start",
+    "report",
     "hparams_search",
     "hardware.",
     "logger.",

@@ -21,7 +21,7 @@ def write_summary(
     folder: RunFolder, manifest: Manifest, store: Store, ledger: pd.DataFrame, wall_s: float
 ) -> dict[str, Any]:
     """Write `summary.json` for the complete rounds; `wall_s` of earlier processes of this run is added."""
-    rounds = _rounds(folder, ledger, manifest.truth)
+    rounds = round_figures(folder, ledger, manifest.truth)
     earlier_s = (
         json.loads(folder.summary_file.read_text(encoding="utf-8"))["wall_s"] if folder.summary_file.is_file() else 0
     )
@@ -44,7 +44,8 @@ def best_round(rounds: list[dict[str, Any]]) -> int | None:
     return min(rounds, key=lambda r: r["valid_loss"])["round"] if rounds else None
 
 
-def _rounds(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | None) -> list[dict[str, Any]]:
+def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | None) -> list[dict[str, Any]]:
+    """Return the figures of each complete round."""
     rounds = []
     for round_ in folder.complete_rounds():
         cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]

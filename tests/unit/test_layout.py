@@ -9,7 +9,7 @@ import pytest
 
 from tests.clips import TOP
 
-ROOMS = ["features", "data", "models", "verification", "evaluation", "experiment", "inference"]
+ROOMS = ["features", "data", "models", "verification", "evaluation", "experiment", "inference", "report"]
 PACKAGE = TOP / "audiotag"
 PROGRAMS = {"data/plan.py"}  # run by `python -m`: they may use the command line's modules
 

@@ -1,0 +1,63 @@
+"""The report of a run: one page with curves, decisions and the labels that are worth an ear.
+
+usage: python -m audiotag.report run=NAME [runs_dir=runs] [root=DIR]
+
+Writes `report.html`, `report/` and `review.csv` into the folder of any run that has passed an epoch, finished or not.
+`root` is the folder of the data set, if it moved since the run was made. train.py does the same when a run is finished.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from audiotag.arguments import CONF
+from audiotag.command import check_command_line, register, reported
+from audiotag.errors import ConfigError
+from audiotag.schema import validate
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Write the report of a run."""
+
+    run: str = ""
+    """Name of the run, the folder `runs/NAME` (a path works too)."""
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    root: str | None = None
+    """Folder of the data set, if it moved since the run was made."""
+
+    def __post_init__(self) -> None:
+        found = [] if self.run else ["run=NAME is missing: the run folder to read"]
+        if self.root is not None and not Path(self.root).is_dir():
+            found.append(f"root={self.root} is no folder")
+        if found:
+            raise ConfigError("The configuration cannot be run:", found)
+
+
+def configure(arguments: list[str]) -> ReportConfig:
+    """Return the settings of the command line; raises ConfigError."""
+    check_command_line(ReportConfig, arguments)
+    register(ReportConfig, "report_schema")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return validate(compose("report_schema", arguments), ReportConfig)
+
+
+def main(arguments: list[str]) -> None:
+    """Write the report."""
+    if {"--help", "-h"} & set(arguments):
+        print((__doc__ or "").strip())
+        return
+    config = configure(arguments)
+    from audiotag.experiment.run_folder import find_run  # here: what is wrong with the command is told at once
+    from audiotag.report.write import write_report
+
+    write_report(find_run(config.run, config.runs_dir), None if config.root is None else Path(config.root))
+
+
+if __name__ == "__main__":
+    reported(lambda: main(sys.argv[1:]))

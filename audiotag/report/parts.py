@@ -1,0 +1,235 @@
+"""The chapters of a report: what each figure says, its numbers, and how to read it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from audiotag.evaluation.plots import confusion_matrix, curves_over_rounds
+from audiotag.evaluation.report_plots import (
+    accepted_per_round,
+    consensus_histograms,
+    learning_curves,
+    reliability_diagram,
+)
+from audiotag.evaluation.report_tables import (
+    RELIABILITY_BINS,
+    confusions,
+    consensus_counts,
+    epoch_means,
+    reasons_per_class,
+)
+from audiotag.experiment.held_out import per_class_table
+from audiotag.report.facts import Facts, measure_calibration
+from audiotag.report.page import Part, Table, picture
+from audiotag.verification.ledger import measure
+from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL
+
+MOST_CONFUSIONS = 15
+UNHELD = "Nothing was held out (data.train_on_all=true), so nothing can be said of it."
+NO_ROUND = "No round is complete yet."
+
+
+def curves(facts: Facts) -> Part:
+    """Loss and accuracy over epochs and over rounds."""
+    means = epoch_means(facts.metrics)
+    lowest = means.iloc[int(means["valid_loss"].argmin())]
+    loss, accuracy = (means[name] for name in ("valid_loss", "valid_accuracy"))
+    alt = (
+        f"Line chart over {len(means)} epochs in {means['round'].nunique()} rounds. Validation loss goes from "
+        f"{loss.iloc[0]:.3f} to {loss.iloc[-1]:.3f}; its lowest mean, {lowest['valid_loss']:.3f}, is in round "
+        f"{lowest['round']:.0f}, epoch {lowest['epoch']:.0f}. Validation accuracy goes from {accuracy.iloc[0]:.3f} to "
+        f"{accuracy.iloc[-1]:.3f}."
+    )
+    text = [
+        "Each fold has a network of its own. Lines are means over the folds, bands one standard deviation to either "
+        "side; validation is on verified clips that the network did not train on."
+    ]
+    if facts.config.data.train_on_all:
+        text = ["Lines are means over the folds. The validation clips were trained on too: these figures flatter."]
+    text.append(
+        "A validation loss that rises while the training loss falls means that training went on for too long, which "
+        "does no harm: every network is kept as it was at its lowest validation loss. In round 0 the training loss is "
+        "of mixed clips and wrong labels too, and may lie above the validation loss."
+    )
+    pictures = [picture("epochs", learning_curves(means), alt)]
+    tables = [Table("epochs", "Numbers of the curves: mean and deviation over folds, per epoch", means)]
+    if facts.rounds:
+        rounds = pd.DataFrame(facts.rounds)
+        text.append(
+            "Over the rounds the figures are of the networks as they were kept. The best round is the one with the "
+            f"lowest mean validation loss: round {facts.best}."
+        )
+        pictures.append(picture("rounds", curves_over_rounds(facts.rounds, across=2), _alt_of_rounds(facts)))
+        tables.append(Table("rounds", "Numbers per round", rounds))
+    return Part("curves", "Learning curves", text, pictures, tables)
+
+
+def _alt_of_rounds(facts: Facts) -> str:
+    each = "; ".join(
+        f"round {r['round']}: accuracy {r['valid_accuracy']:.3f} ± {r['valid_accuracy_std']:.3f}, loss "
+        f"{r['valid_loss']:.3f}, accepted {r['accepted']} of {r['considered']}"
+        for r in facts.rounds
+    )
+    return f"Charts of validation accuracy, validation loss and accepted labels over rounds. {each}."
+
+
+def acceptance(facts: Facts) -> Part:
+    """Accepted labels per class and round, with the cap."""
+    title = "Accepted labels"
+    if facts.ledger.empty:
+        return Part("accepted", title, [_nothing_decided(facts)])
+    cap = facts.config.verification.cap
+    counts = reasons_per_class(facts.ledger, facts.classes)
+    last = counts[counts["round"] == facts.best]
+    full = list(last["label"][last[FULL] > 0])
+    most, least = (last.loc[last[ACCEPTED].agg(which)] for which in ("idxmax", "idxmin"))
+    text = [
+        f"Every round decides anew over all unverified clips, by the rule {facts.config.verification.rule}: "
+        f"{_rule(facts)}. What it accepts, the next round trains on."
+    ]
+    if cap is None:
+        text.append("This rule has no cap.")
+    elif cap > counts["unverified"].max():
+        text.append(f"The cap of {cap} is not drawn: no class has so many unverified clips.")
+    else:
+        names = f" It stopped {_listed(full)} in round {facts.best}." if full else " It stopped no class."
+        text.append(f"The dashed line is the cap of {cap} labels per class over all folds.{names}")
+    alt = (
+        f"A small chart for each of {len(facts.classes)} classes: accepted and unverified clips over "
+        f"{counts['round'].nunique()} rounds. In round {facts.best} most were accepted of {most['label']} "
+        f"({most[ACCEPTED]} of {most['unverified']}), fewest of {least['label']} ({least[ACCEPTED]} of "
+        f"{least['unverified']})."
+    )
+    pictures = [picture("accepted", accepted_per_round(counts, cap), alt)]
+    return Part("accepted", title, text, pictures, [Table("accepted", "Clips per class, round and reason", counts)])
+
+
+def _rule(facts: Facts) -> str:
+    rule = facts.config.verification
+    said = ["the predicted label must be the given one"] if rule.agreement else []
+    if rule.threshold is not None:
+        kind = "calibrated consensus" if rule.calibrate else "consensus"
+        said.append(f"the {kind} of the given label must exceed {rule.threshold:g}")
+    if rule.cap is not None:
+        said.append(f"and of each class the {rule.cap} surest are taken")
+    return ", ".join(said) or "every label is accepted"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
+
+
+def _nothing_decided(facts: Facts) -> str:
+    if facts.config.data.train_on_all:
+        return UNHELD
+    return NO_ROUND if facts.best is None else "All training clips are verified: there was nothing to decide on."
+
+
+def consensus(facts: Facts) -> Part:
+    """Distribution of the consensus per class, by what became of the clips."""
+    title = "Consensus"
+    if facts.decided.empty:
+        return Part("consensus", title, [_nothing_decided(facts)])
+    threshold = facts.config.verification.threshold
+    counts = consensus_counts(facts.decided, facts.classes)
+    totals = facts.decided["reason"].value_counts()
+    rule = facts.config.verification
+    text = [
+        f"The posterior of the given label, the mean of {rule.excerpts} excerpts, as the rule of round {facts.best} "
+        f"compared it{' (calibrated)' if rule.calibrate else ''}. Each panel has a scale of its own.",
+        f"What piles up on the right was recognised with certainty. “{DIFFERS}” on the left are labels that the "
+        f"networks contradict; “{BELOW}” close to the line are those that another threshold would take "
+        "(python verify.py run=NAME -m verification.threshold=0.8,0.9,0.95 tries it in seconds).",
+    ]
+    alt = (
+        f"A small histogram for each of {len(facts.classes)} classes of the posterior of the given label in round "
+        f"{facts.best}, stacked by decision: "
+        + ", ".join(f"{count} {reason}" for reason, count in totals.items())
+        + (f"; the threshold is {threshold:g}." if threshold is not None else "; the rule has no threshold.")
+    )
+    pictures = [picture("consensus", consensus_histograms(counts, facts.classes, threshold), alt)]
+    table = Table("consensus", "Clips per class and decision, by the lower border of the posterior", counts)
+    return Part("consensus", title, text, pictures, [table])
+
+
+def calibration(facts: Facts) -> Part:
+    """Reliability of held-out posteriors."""
+    title = "Reliability"
+    if facts.held_out is None:
+        return Part("reliability", title, [NO_ROUND if facts.best is None else UNHELD])
+    measured = measure_calibration(facts)
+    errors = {name: curve.error for name, curve in measured.curves.items()}
+    named = "; ".join(f"{name}: {error:.4f}" for name, error in errors.items())
+    text = [
+        f"How often the prediction of a verified, held-out clip is right, by how sure the networks of round "
+        f"{facts.best} are of it. Above the dotted line they are better than they say, below it they are too sure.",
+        f"Expected calibration error: {named}. It is the mean over clips of |accuracy - confidence| of their bin, with "
+        f"{RELIABILITY_BINS} bins of equal width of the highest posterior (Guo et al. 2017).",
+    ]
+    if measured.temperatures:
+        of_folds = ", ".join(f"{temperature:.3f}" for temperature in measured.temperatures)
+        text.append(
+            f"“calibrated” is at the temperature fitted for each fold ({of_folds}) on these same clips, which makes it "
+            "look a little better than it is on others."
+        )
+    clips = len(facts.held_out.labels)
+    alt = f"Reliability diagram of {clips} verified held-out clips. Expected calibration error: {named}."
+    bins = {name: curve.bins for name, curve in measured.curves.items()}
+    pictures = [picture("reliability", reliability_diagram(bins), alt)]
+    table = pd.concat([rows.assign(posterior=name) for name, rows in bins.items()], ignore_index=True)
+    table = table[["posterior", *table.columns[:-1]]]
+    return Part("reliability", title, text, pictures, [Table("reliability", "Numbers of the bins", table)])
+
+
+def confusion(facts: Facts) -> Part:
+    """What is taken for what."""
+    title = "Confusions"
+    heard = facts.held_out
+    if heard is None:
+        return Part("confusions", title, [NO_ROUND if facts.best is None else UNHELD])
+    pairs = confusions(heard.labels, heard.predicted)
+    wrong = int(pairs["count"].sum())
+    text = [
+        f"Verified clips, each predicted by the network of round {facts.best} that held it out: {wrong} of "
+        f"{len(heard.labels)} are taken for another class."
+    ]
+    worst = "" if pairs.empty else (
+        f" Most frequent: {pairs['label'][0]} taken for {pairs['taken_for'][0]}, {pairs['count'][0]} clips."
+    )  # fmt: skip
+    alt = f"Confusion matrix of {len(heard.labels)} verified held-out clips: {wrong} off the diagonal.{worst}"
+    pictures = [picture("confusions", confusion_matrix(heard.labels, heard.predicted, facts.classes), alt)]
+    shown = f" (the first {MOST_CONFUSIONS} of {len(pairs)})" if len(pairs) > MOST_CONFUSIONS else ""
+    tables = [
+        Table("confused_most", f"What is confused most{shown}", pairs[:MOST_CONFUSIONS], alone=True),
+        Table("confusions", "Numbers of the matrix", _matrix(heard.labels, heard.predicted, facts.classes)),
+    ]
+    return Part("confusions", title, text, pictures, tables)
+
+
+def _matrix(labels: list[str], predicted: list[str], classes: list[str]) -> pd.DataFrame:
+    """Return the counts behind a confusion matrix, a row per label."""
+    counts = pd.crosstab(pd.Series(labels, dtype=object), pd.Series(predicted, dtype=object))
+    counts = counts.reindex(index=classes, columns=classes, fill_value=0)
+    counts.insert(0, "label \\ predicted", classes, allow_duplicates=True)
+    return counts
+
+
+def per_class(facts: Facts) -> Part:
+    """Scores and acceptance of each class."""
+    title = "Classes"
+    if facts.held_out is None:
+        return Part("classes", title, [NO_ROUND if facts.best is None else UNHELD])
+    table = per_class_table(facts.held_out.scores, facts.decided)
+    text = [
+        f"Accuracy, precision, recall and F1 are of the verified clips that the networks of round {facts.best} held "
+        "out; considered and accepted count unverified labels."
+    ]
+    if facts.truth is not None and not facts.decided.empty:
+        by_class = {str(label): measure(rows, facts.truth) for label, rows in facts.decided.groupby("label")}
+        for name in ("precision", "recall"):
+            table[f"{name}_of_accepted"] = [by_class.get(label, {}).get(name) for label in table["label"]]
+        text.append(
+            "Right labels of unverified clips were given (data.truth): precision of accepted is the share of accepted "
+            "labels that are right, recall the share of right labels that were accepted. Nothing else used them."
+        )
+    return Part("classes", title, text, tables=[Table("classes", "Every class", table, alone=True)])

@@ -1,0 +1,73 @@
+"""The command that makes a run like this one: its choices, and every setting in which it differs from them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from audiotag.arguments import CONF
+from audiotag.command import register
+from audiotag.config import TrainConfig
+from audiotag.experiment.run_folder import FREE
+from audiotag.schema import leaves, to_dict, validate
+
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
+NEEDED = ("data.truth", "rounds")  # free to change, but part of how the run came about
+
+
+def command(config: TrainConfig) -> str:
+    """Return a line for the shell that trains with the same settings, on the same data."""
+    groups = _groups(config)
+    named = dict(leaves(to_dict(_composed(groups, config))))
+    own = dict(leaves(to_dict(config)))
+    needed = _needed(config)
+    differing = {
+        name: value
+        for name, value in own.items()
+        if value != named.get(name) and (name in NEEDED or not name.startswith(FREE))
+    }
+    settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing}.items()]
+    return shlex.join(["python", "train.py", *groups, *settings])
+
+
+def _groups(config: TrainConfig) -> list[str]:
+    chosen = {
+        "experiment": config.experiment,
+        "data": config.data.name,
+        "features": config.features.front_end,
+        "model": config.model.name,
+        "verification": config.verification.rule,
+    }
+    return [f"{group}={name}" for group, name in chosen.items() if name and (CONF / group / f"{name}.yaml").is_file()]
+
+
+def _composed(groups: list[str], config: TrainConfig) -> TrainConfig:
+    """Compose the choices by themselves, with what they cannot do without."""
+    register(TrainConfig, "train_schema")
+    needed = [f"{name}={_hydra(value)}" for name, value in _needed(config).items()]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return validate(compose("train", [*groups, *needed]), TrainConfig)
+
+
+def _needed(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings without which data sets other than the embedded one are refused."""
+    if config.data.name == "synthetic":
+        return {}
+    return {"data.root": config.data.root} | ({"data.table": config.data.table} if config.data.name == "csv" else {})
+
+
+def _hydra(value: Any) -> str:
+    """Write a value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    text = str(value)
+    if not isinstance(value, str) or PLAIN.fullmatch(text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
