@@ -28,6 +28,16 @@ LINKED = re.compile(
     r"<link\b(?=[^>]*rel=\"?(?:stylesheet|preconnect|preload|icon))[^>]*href=\"?(?:https?:)?//[^\s\">]+"
 )
 
+TYPES = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "bool": "true or false",
+    "list[str]": "list of texts",
+    "Any": "text or list",
+    "None": "null",
+}
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages of the API into the navigation, behind all others."""
@@ -60,19 +70,16 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def programs() -> dict[str, type]:
     """Return the schema of every program's settings, by the command that starts it."""
-    schemas = []
+    schemas: list[type] = []
     for module in pkgutil.iter_modules(audiotag.__path__, "audiotag."):
-        members = vars(importlib.import_module(module.name)).values()
-        schemas += [m for m in members if dataclasses.is_dataclass(m) and getattr(m, "__module__", "") == module.name]
-    named = {schema.__name__.removesuffix("Config").lower(): schema for schema in schemas if _is_program(schema)}
+        classes = [m for m in vars(importlib.import_module(module.name)).values() if inspect.isclass(m)]
+        own = [m for m in classes if m.__module__ == module.name and m.__name__.endswith("Config")]
+        schemas += filter(dataclasses.is_dataclass, own)
+    named = {schema.__name__.removesuffix("Config").lower(): schema for schema in schemas}
     return {
         f"python {name}.py" if (TOP / f"{name}.py").is_file() else f"python -m audiotag.{name}": schema
         for name, schema in named.items()
     }
-
-
-def _is_program(schema: object) -> bool:
-    return isinstance(schema, type) and schema.__name__.endswith("Config")
 
 
 def settings_page() -> str:
@@ -93,7 +100,7 @@ def settings_page() -> str:
                 lines += [f"### {section} {{ #{_anchor(command, section)} }}", ""]
             for path, type_, doc in members:
                 default = "null" if defaults[path] is None else str(defaults[path])
-                lines += [f"`{path}={default}` {{ #{_anchor(command, path)} }} {type_}", f":   {doc}", ""]
+                lines += [f"`{path}={default}`{{ #{_anchor(command, path)} }} {type_}", f":   {doc}", ""]
     return "\n".join(lines)
 
 
@@ -101,7 +108,8 @@ def _sections(schema: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[
     """Yield (section, its own settings as (path, type, meaning)), those without a section first."""
     docs = field_docs(schema)
     entries = dataclasses.fields(schema)
-    inner = {entry.name: entry.default_factory for entry in entries if dataclasses.is_dataclass(entry.default_factory)}
+    factories = {entry.name: entry.default_factory for entry in entries}
+    inner = {name: f for name, f in factories.items() if isinstance(f, type) and dataclasses.is_dataclass(f)}
     own = [(f"{prefix}{e.name}", _type(str(e.type)), docs[e.name]) for e in entries if e.name not in inner]
     if own:
         yield prefix.removesuffix("."), own
@@ -117,7 +125,7 @@ def _defaults(schema: type) -> dict[str, object]:
 
 
 def _type(annotation: str) -> str:
-    return annotation.replace("None", "null").replace(" | ", " or ")
+    return " or ".join(TYPES[name] for name in annotation.split(" | "))
 
 
 def _anchor(command: str, path: str) -> str:
@@ -126,7 +134,7 @@ def _anchor(command: str, path: str) -> str:
 
 def options_page() -> str:
     """Return the page of all options of all groups, each with the file that sets it."""
-    used = {}
+    used: dict[str, list[str]] = {}
     for command, schema in programs().items():
         for group in groups(schema):
             used.setdefault(group, []).append(command.split()[-1])
