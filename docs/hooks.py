@@ -41,6 +41,7 @@ TYPES = {
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages of the API into the navigation, behind all others."""
+    assert config.nav is not None, "mkdocs.yml has one"
     config.nav.append({"API": [{title: f"api/{name}.md"} for name, title in rooms().items()]})
     return config
 
@@ -109,7 +110,7 @@ def _sections(schema: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[
     docs = field_docs(schema)
     entries = dataclasses.fields(schema)
     factories = {entry.name: entry.default_factory for entry in entries}
-    inner = {name: f for name, f in factories.items() if isinstance(f, type) and dataclasses.is_dataclass(f)}
+    inner: dict[str, type] = {n: f for n, f in factories.items() if inspect.isclass(f) and dataclasses.is_dataclass(f)}
     own = [(f"{prefix}{e.name}", _type(str(e.type)), docs[e.name]) for e in entries if e.name not in inner]
     if own:
         yield prefix.removesuffix("."), own
