@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 
 from tests.clips import TOP
+from tests.job import MARK, left_behind, marked
 
 # One epoch on 128 clips: seconds, most of them for starting Python and PyTorch.
 SMALL = ["experiment=smoke", "folds=2", "training.pretrain={epochs: 1, decay_from_epoch: 0}"]
 SMALL += ["training.finetune={epochs: 1, decay_from_epoch: 0}"]
-MARK = "AUDIOTAG_TEST_MARK"
 
 
 @pytest.fixture
@@ -43,25 +43,6 @@ def sweep(work_folder: Path):
 
 
 TRAIN, VERIFY = str(TOP / "train.py"), str(TOP / "verify.py")
-
-
-def left_behind(mark: str, within_s: float) -> list[str]:
-    """Return the command lines of processes that inherited the mark, once they had time to end."""
-    deadline = time.monotonic() + within_s
-    while (found := marked(mark)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return found
-
-
-def marked(mark: str) -> list[str]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
-        except (PermissionError, FileNotFoundError, ProcessLookupError):
-            continue  # another user's, or it has just ended
-    return [command for command in found if command]  # a zombie has no command line
 
 
 def run_folders(runs: Path) -> list[Path]:
@@ -203,8 +184,8 @@ def test_a_preempted_job_is_queued_again_and_resumes(work_folder, tmp_path):
         while not metrics.is_file() or len(pd.read_csv(metrics)) < 3:
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
             time.sleep(0.2)
-        (task,) = (p for p in Path("/proc").glob("[0-9]*") if is_task(p, mark))
-        os.kill(int(task.name), signal.SIGUSR2)
+        (task,) = (process for process in marked(mark) if "submitit.core._submit" in process.words)
+        os.kill(task.number, signal.SIGUSR2)
         assert program.wait(timeout=240) == 0, (tmp_path / "log").read_text()
     assert not left_behind(mark, within_s=10)
     (printed,) = (tmp_path / ".multirun" / "submitit").glob("*/*_log.out")
@@ -230,14 +211,6 @@ def test_nothing_outlives_a_killed_sweep(work_folder, tmp_path, number):
         program.send_signal(number)
         assert program.wait(timeout=60) != 0
     assert not left_behind(mark, within_s=40)
-
-
-def is_task(process: Path, mark: str) -> bool:
-    try:
-        command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-    except (PermissionError, FileNotFoundError, ProcessLookupError):
-        return False
-    return b"submitit.core._submit" in command and f"{MARK}={mark}".encode() in environment
 
 
 # Gathering
