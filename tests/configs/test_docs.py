@@ -8,9 +8,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from mkdocs.exceptions import BuildError
 
 from audiotag.arguments import argument_problems, groups
 from audiotag.config import CompareConfig, PredictConfig, TrainConfig, VerifyConfig
@@ -118,3 +119,24 @@ def test_links_outside_the_site_lead_somewhere(page):
             target = page.parent / path if path else page
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.html", '<script src="https://elsewhere.org/a.js"></script>'),
+        ("a.html", '<p><img alt="" src=//elsewhere.org/a.png>'),
+        ("a.html", '<link rel="stylesheet" href="https://elsewhere.org/a.css">'),
+        ("a.html", '<link href="https://elsewhere.org" rel="preconnect">'),
+        ("api/a.css", "@import 'https://elsewhere.org/a.css';"),
+        ("api/a.css", "p { background: url(//elsewhere.org/a.png) }"),
+    ],
+)
+def test_a_site_that_loads_from_elsewhere_is_not_built(hooks, tmp_path, name, text):
+    site = SimpleNamespace(site_dir=str(tmp_path))
+    (tmp_path / "api").mkdir()
+    (tmp_path / "b.html").write_text('<a href="https://elsewhere.org">a link</a><script src="a.js"></script>')
+    hooks.on_post_build(site)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BuildError, match=rf"{name}: .*//elsewhere\.org"):
+        hooks.on_post_build(site)

@@ -38,7 +38,7 @@ def executed(finished: Path, monkeypatch: pytest.MonkeyPatch):
 
     def execute(name: str) -> list:
         notebook = nbformat.read(FOLDER / name, as_version=4)
-        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
         return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
     return execute
