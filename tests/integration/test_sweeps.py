@@ -221,9 +221,11 @@ def compared(tmp_path_factory, smoke_run) -> Path:
     """A folder of runs: a finished one with test scores, one broken off in round 1, one of nothing but settings."""
     runs = tmp_path_factory.mktemp("compared")
     shutil.copytree(smoke_run, runs / "whole")
-    (runs / "whole" / "predict").mkdir(exist_ok=True)
-    scores = {"usage": None, "clips": 16, "accuracy": 0.25, "map@3": 0.375}
-    (runs / "whole" / "predict" / "scores.json").write_text(json.dumps(scores))
+    best = json.loads((smoke_run / "summary.json").read_text())["best_round"]
+    for where, round_, map3 in (("test", best, 0.375), ("test-round0", 0, 0.25), ("test-round2", 2, 0.75)):
+        scores = {"usage": None, "clips": 16, "accuracy": map3 / 2, "map@3": map3, "round": round_}
+        (runs / "whole" / "predict" / where).mkdir(parents=True, exist_ok=True)
+        (runs / "whole" / "predict" / where / "scores.json").write_text(json.dumps(scores))
     for name, kept in (("broken_off", "round0[01]/fold0/*"), ("begun", "none")):
         for file in [smoke_run / "config.yaml", smoke_run / "manifest.csv", *smoke_run.glob(kept)]:
             target = runs / name / file.relative_to(smoke_run)
@@ -245,7 +247,11 @@ def test_runs_are_gathered_into_one_table(sweep, compared):
     whole = table.loc["whole"]
     for name in ("valid_accuracy", "valid_accuracy_std", "valid_loss", "accepted", "considered", "precision", "recall"):
         assert whole[name] == pytest.approx(best[name], abs=1e-6), name
-    assert (whole["complete"], whole["rounds"], whole["test_map@3"]) == (3, 3, 0.375)
+    scored = {0: 0.25, 2: 0.75}.get(best["round"], 0.375)
+    assert (whole["complete"], whole["rounds"], whole["test_map@3"]) == (3, 3, scored)
+    assert (whole["last_round"], whole["round0_test_map@3"], whole["last_test_map@3"]) == (2, 0.25, 0.75)
+    assert whole["labels_accepted"] == summary["rounds"][1]["accepted"], "round 2 is trained on what round 1 accepted"
+    assert whole["last_accuracy"] == pytest.approx(summary["rounds"][2]["valid_accuracy"], abs=1e-6)
     cells = (compared / "whole" / f"round{summary['best_round']:02d}").glob("fold*/status.json")
     map3 = [json.loads(cell.read_text())["valid_map3"] for cell in cells]
     assert whole["valid_map@3"] == pytest.approx(sum(map3) / 4, abs=1e-6)
