@@ -34,6 +34,7 @@ TYPES = {
     "float": "number",
     "bool": "true or false",
     "list[str]": "list of texts",
+    "list[list[str]]": "list of lists of texts",
     "Any": "text or list",
     "None": "null",
 }

@@ -25,6 +25,7 @@ SCHEMAS = {
     "predict.py": PredictConfig,
     "-m audiotag.compare": CompareConfig,
     "-m audiotag.data.plan": TrainConfig,
+    "-m audiotag.doctor": TrainConfig,
 }
 COMMAND = re.compile(rf"(?<!\$ )python ({'|'.join(map(re.escape, SCHEMAS))})((?:\\\n|[^`\n])*)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -95,7 +96,7 @@ def test_commands_of_the_docs_have_settings_that_exist():
     assert len(commands()) > 60
     for page, program, arguments in commands():
         schema = SCHEMAS[program]
-        if program == "-m audiotag.data.plan":
+        if program in ("-m audiotag.data.plan", "-m audiotag.doctor"):  # their own, beside those of train.py
             arguments = [a for a in arguments if not a.startswith("out=")]
         places = [a for a in arguments if re.fullmatch(r"[A-Z_|]+|", a.partition("=")[2])]  # devices=N, model=
         names = [a.partition("=")[0] for a in places]
