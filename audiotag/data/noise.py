@@ -14,7 +14,7 @@ import pandas as pd
 from audiotag.config import Data, Noise
 from audiotag.console import console
 from audiotag.data.csv_table import find
-from audiotag.data.tables import Rows, unknown_label
+from audiotag.data.tables import Rows, read_csv, unknown_label
 from audiotag.errors import DataError
 from audiotag.randomness import generator
 
@@ -111,16 +111,17 @@ def apportioned(proportions: np.ndarray, total: int, rng: np.random.Generator) -
 
 def weights(noise: Noise, classes: list[str], root: Path) -> pd.DataFrame:
     """Return in what proportions each class (row) is given other labels (column); the diagonal is zero."""
-    found = pd.DataFrame(0.0, index=classes, columns=classes)
+    found = np.zeros((len(classes), len(classes)))
     if noise.kind == "symmetric":
         found += 1.0
     elif noise.matrix is not None:
-        found += _matrix(noise.matrix, classes, root)
+        found += _matrix(noise.matrix, classes, root).to_numpy()
     else:
         in_turn = zip(classes, [*classes[1:], classes[0]], strict=True)
         for right, given in noise.confuse or in_turn:
-            found.loc[right, given] += 1.0
-    return found.mask(np.eye(len(classes), dtype=bool), 0.0)
+            found[classes.index(right), classes.index(given)] += 1.0
+    np.fill_diagonal(found, 0.0)
+    return pd.DataFrame(found, index=classes, columns=classes)
 
 
 def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
@@ -128,11 +129,13 @@ def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
     path = find(name, root)
     if not path.is_file():
         raise _refused(f"data.noise.matrix={name}: not here, nor in {root}")
-    table = pd.read_csv(path, index_col=0)
-    problems = [f"{path}: {label}: {unknown_label(label, classes)}" for label in _strange(table, classes)]
+    table, malformed = read_csv(path)
+    problems = [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
+    table = table.set_index(table.columns[0])
+    problems += [f"{path}: {label}: {unknown_label(label, classes)}" for label in _strange(table, classes)]
     numbers = table.apply(pd.to_numeric, errors="coerce").fillna(-1)
-    if not table.index.is_unique or (numbers < 0).to_numpy().any():
-        problems.append(f"{path}: must hold numbers of 0 or more, and each class in one row")
+    if not (table.index.is_unique and table.columns.is_unique) or not (numbers >= 0).to_numpy().all():
+        problems.append(f"{path}: must hold numbers of 0 or more, and each class in one row and one column")
     if problems:
         raise _refused(*problems)
     return numbers.reindex(index=classes, columns=classes, fill_value=0.0)
