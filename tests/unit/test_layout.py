@@ -11,7 +11,8 @@ from tests.clips import TOP
 
 ROOMS = ["features", "data", "models", "verification", "evaluation", "experiment", "inference", "report"]
 PACKAGE = TOP / "audiotag"
-PROGRAMS = {"data/plan.py"}  # run by `python -m`: they may use the command line's modules
+# Run by `python -m`, or about command lines: they may use the modules of the command line.
+PROGRAMS = {"data/plan.py", "report/__main__.py", "report/reproduce.py"}
 
 
 def imported(module: Path) -> set[str]:
