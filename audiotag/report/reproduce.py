@@ -25,9 +25,7 @@ def command(config: TrainConfig) -> str:
     own = dict(leaves(to_dict(config)))
     needed = _needed(config)
     differing = {
-        name: value
-        for name, value in own.items()
-        if value != named.get(name) and (name in NEEDED or not is_free(name))
+        name: value for name, value in own.items() if value != named.get(name) and (name in NEEDED or not is_free(name))
     }
     settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing}.items()]
     return shlex.join(["python", "train.py", *groups, *settings])
