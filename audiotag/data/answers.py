@@ -13,16 +13,21 @@ from audiotag.data import csv_table, kaggle
 from audiotag.data.tables import Rows, TableSource, read_tables
 from audiotag.errors import DataError
 
+SCORED_ONLY = "test_post_competition_scoring_clips.csv"  # Zenodo's table, of the 1,600 clips that count
 PARTS = {"public": ("public",), "private": ("private",), "private_public": ("private", "public")}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The test clips (columns clip_id, label, usage, scored), those without a label among them, and the class list."""
+    """The test clips (columns clip_id, label, usage, scored), those without a label among them, and the class list.
+
+    `is_whole` says whether the table names every clip of the test set.
+    """
 
     clips: pd.DataFrame
     classes: list[str]
     table: Path
+    is_whole: bool = True
 
     @property
     def right(self) -> pd.Series:
@@ -72,7 +77,7 @@ def read_answers(data: ScoredData, usage: str | None) -> Answers:
     if not (clips["label"] != "").any():
         raise DataError("There is nothing to score against:", [f"{table}: no test clip has a label"])
     clips = clips.assign(scored=scored(clips, usage, table))
-    return Answers(clips[["clip_id", "label", "usage", "scored"]].reset_index(drop=True), classes, table)
+    return Answers(clips[["clip_id", "label", "usage", "scored"]].reset_index(drop=True), classes, table, table.name != SCORED_ONLY)
 
 
 def _sources(data: ScoredData, root: Path) -> list[TableSource]:

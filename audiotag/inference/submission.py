@@ -49,10 +49,14 @@ def submission_table(names: Sequence[str], posteriors: NDArray[np.float64], clas
 
 @dataclass(frozen=True)
 class Submission:
-    """The labels of each scored clip, best first, in the order of the right ones; what of them are no classes."""
+    """The labels of each scored clip, best first, in the order of the right ones; what of them are no classes.
+
+    `beside` counts rows of clips that the table of scored clips does not name.
+    """
 
     ranked: list[list[str]]
     unknown: list[str]
+    beside: int
 
 
 def score_submission(config: PredictConfig) -> Path:
@@ -76,6 +80,8 @@ def score_submission(config: PredictConfig) -> Path:
         console.print(f"[yellow]labels that are no classes[/], scored as wrong: {len(submission.unknown)}")
         for line in _some(submission.unknown):
             console.print(f"  - {escape(line)}", soft_wrap=True)
+    if submission.beside:
+        console.print(f"{submission.beside} rows are of clips that {answers.table.name} does not score")
     console.print(f"Scored: {len(right)} of {len(answers.clips)} test clips, {config.usage or 'all that have a label'}")
     console.print(f"Scores: {escape(str(out))}", soft_wrap=True)
     return out
@@ -102,7 +108,8 @@ def read_submission(path: Path, answers: Answers) -> Submission:
     if problems:
         raise DataError("The submission cannot be scored:", problems, FORM)
     labels = {name: text.split()[:MAP_DEPTH] for name, text in zip(table["fname"], table["label"], strict=True)}
-    return Submission([labels[name] for name in answers.right.index], _unknown(path, table, answers))
+    beside = int((~table["fname"].isin(answers.clips["clip_id"])).sum())
+    return Submission([labels[name] for name in answers.right.index], _unknown(path, table, answers), beside)
 
 
 def _row_problems(path: Path, table: pd.DataFrame, malformed: pd.Series, answers: Answers) -> list[str]:
@@ -111,7 +118,7 @@ def _row_problems(path: Path, table: pd.DataFrame, malformed: pd.Series, answers
     rows = table[fine]
     first = {name: line for line, name in reversed(list(rows["fname"].items()))}
     doubled = rows["fname"].duplicated()
-    unknown = fine & ~names.isin(answers.clips["clip_id"])
+    unknown = fine & ~names.isin(answers.clips["clip_id"]) & answers.is_whole
     absent = [name for name in answers.right.index if name not in set(names)]
     kinds: list[list[str]] = [
         [f"{path}:{line}: {why}" for line, why in malformed[~fine].items()],

@@ -59,7 +59,7 @@ def submit(root: Path, rows: dict[str, str] | list[tuple[str, ...]], usage: str 
     """Score a submission; return what scores.json says."""
     pairs = list(rows.items()) if isinstance(rows, dict) else rows
     path = write_table(root.parent / "mine.csv", pairs, more.pop("header", ("fname", "label")))
-    data = ScoredData("kaggle", str(root), columns=Columns(usage="usage"))
+    data = ScoredData(more.pop("data", "kaggle"), str(root), columns=Columns(usage="usage"))
     config = PredictConfig(
         submission=str(path), usage=usage, data=data, out=str(root.parent / "out" / "scores.json"), **more
     )
@@ -199,6 +199,14 @@ def test_only_rows_of_scored_clips_are_needed(root):
     assert submit(root, rows, "public")["map@3"] == 1
     with pytest.raises(DataError, match="4 of the 4 scored clips have no row"):
         submit(root, rows, "private")
+
+
+def test_zenodos_table_names_the_scored_clips_only(root, capsys):
+    """A submission of the whole test set is scored by it all the same."""
+    (root / "test_post_competition.csv").rename(root / "test_post_competition_scoring_clips.csv")
+    scores = submit(root, {**SHUFFLED, "unscored.wav": "Bark"}, data="fsdkaggle2018")
+    assert scores["clips"] == 6
+    assert "1 rows are of clips that" in capsys.readouterr().out
 
 
 def test_what_cannot_be_scored_against_is_said(root):
