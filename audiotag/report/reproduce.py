@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from audiotag.arguments import CONF
 from audiotag.command import register
@@ -48,8 +49,13 @@ def _composed(groups: list[str], config: TrainConfig) -> TrainConfig:
     """Compose the choices by themselves, with what they cannot do without."""
     register(TrainConfig, "train_schema")
     needed = [f"{name}={_hydra(value)}" for name, value in _needed(config).items()]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return validate(compose("train", [*groups, *needed]), TrainConfig)
+    hydra = GlobalHydra.instance()
+    of_job, hydra.hydra = hydra.hydra, None  # at the end of a training there is one already, that of its job
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return validate(compose("train", [*groups, *needed]), TrainConfig)
+    finally:
+        hydra.hydra = of_job
 
 
 def _needed(config: TrainConfig) -> dict[str, Any]:
