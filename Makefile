@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow test-faults lint types check format clean
+.PHONY: setup demo test test-slow test-faults lint types docs notebooks check format clean
 
 setup: .venv/installed
 
@@ -31,7 +31,14 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-check: lint types test
+docs: setup ## the site, build/site; look with: python -m http.server --directory build/site
+	$(BIN)/python -m mkdocs build --strict
+
+notebooks: demo ## what they show, as pages that load nothing from elsewhere: build/notebooks
+	$(BIN)/python -m nbconvert --execute --to html --output-dir build/notebooks notebooks/*.ipynb \
+	    --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url=
+
+check: lint types test docs
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from audiotag.config import TrainConfig, VerifyConfig
+from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.naming import in_name
 from audiotag.schema import is_key, nested, schema_keys, type_problems, unknown_key
 
@@ -41,6 +41,8 @@ def groups(schema: type) -> dict[str, list[str]]:
 
 
 def _is_option(name: str, schema: type) -> bool:
+    if name == "synthetic":
+        return schema is not PredictConfig  # nobody submits predictions for the embedded data set
     return name != "of_run" or schema is VerifyConfig  # verify.py's own: there is no run before training
 
 

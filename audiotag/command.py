@@ -165,7 +165,7 @@ def check_command_line(schema: type, arguments: list[str] | None = None) -> None
         raise ConfigError("The command line has settings that do not exist or do not fit:", problems)
 
 
-def _defaults(schema: type) -> dict[str, Any]:
+def composed_defaults(schema: type) -> dict[str, Any]:
     name = {TrainConfig: "train", VerifyConfig: "verify", PredictConfig: "predict"}[schema]
     register(schema, f"{name}_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -186,7 +186,7 @@ def print_help(schema: type) -> None:
             console.print(f"      several of them: {name}=\\[{','.join(options[:2])}]", highlight=False)
     console.print()
     console.print("[bold]Settings[/], and what they are where nothing is said")
-    defaults = dict(leaves(_defaults(schema)))
+    defaults = dict(leaves(composed_defaults(schema)))
     for path, _, doc in schema_keys(schema):
         default = "null" if defaults[path] is None else str(defaults[path])
         console.print(f"  [bold]{path}[/]={escape(default)}", soft_wrap=True, highlight=False)

@@ -1,14 +1,17 @@
 """Runs side by side: what differs between them, and what came of it.
 
-usage: python -m audiotag.compare [runs_dir=runs] [run=NAME | run=[A,B,...]] [out=comparison.csv]
+usage: python -m audiotag.compare [runs_dir=runs] [run=NAME | run=[A,B,...]] [over=seed] [out=comparison.csv]
 
-Prints a row for every run folder, finished or not, or for those that are named (paths work too), and writes the same as
-CSV, with a column for every setting in which the runs differ.
+Prints a row for every run folder, finished or not, or for those that are named (paths work too), and writes the same
+as CSV, with a column for every setting in which the runs differ. Where they differ in verification or noise, a second
+table tells what the labels that the last round was trained on did for it. With over=seed, finished runs that differ in
+nothing but their seed become one row: means, and standard deviations over the runs.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -24,16 +27,22 @@ from rich.table import Table
 
 from audiotag.arguments import CONF
 from audiotag.command import check_command_line, register, reported
-from audiotag.config import CompareConfig
+from audiotag.config import CompareConfig, TrainConfig
 from audiotag.console import console
 from audiotag.errors import AudiotagError, ConfigError, RunError
-from audiotag.experiment.run_folder import FREE, Cell, RunFolder, find_run
+from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free
 from audiotag.files import write_csv
-from audiotag.schema import leaves, to_dict, validate
+from audiotag.schema import is_key, leaves, to_dict, unknown_key, validate
 
 FIGURES = ["valid_accuracy", "valid_accuracy_std", "valid_loss", "considered", "accepted", "precision", "recall"]
 COLUMNS = ["complete", "rounds", "state", "best_round", *FIGURES[:3], "valid_map@3", *FIGURES[3:]]
 COLUMNS += ["test_usage", "test_accuracy", "test_map@3", "wall_s"]
+LABELS = ["accepted", "precision", "recall"]
+# Of the labels that the last round was trained on, by the round before it; then what round 0 and the last are worth.
+EFFECT = [*(f"labels_{name}" for name in LABELS), "round0_accuracy", "last_accuracy"]
+EFFECT += ["round0_test_accuracy", "last_test_accuracy", "round0_test_map@3", "last_test_map@3"]
+COLUMNS += ["last_round", *EFFECT]
+SETTINGS_OF_LABELS = ("verification.", "data.noise.")
 
 
 def compare(folders: list[RunFolder]) -> pd.DataFrame:
@@ -41,7 +50,7 @@ def compare(folders: list[RunFolder]) -> pd.DataFrame:
 
     Raises AudiotagError where a run's configuration cannot be read.
     """
-    settings = [{k: v for k, v in leaves(to_dict(folder.config)) if not k.startswith(FREE)} for folder in folders]
+    settings = [_settings(folder) for folder in folders]
     different = [name for name in settings[0] if len({str(values.get(name)) for values in settings}) > 1]
     rows = [
         {"run": folder.path.name, **{name: values.get(name) for name in different}, **_results(folder)}
@@ -50,13 +59,20 @@ def compare(folders: list[RunFolder]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", *different, *COLUMNS])
 
 
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    """Return what makes the run what it is; of the data set's place, only the folder's name."""
+    root = folder.config.data.root
+    named = {k: v for k, v in leaves(to_dict(folder.config)) if not is_free(k)}
+    return {"data.root": None if root is None else Path(root).name, **named}
+
+
 def _results(folder: RunFolder) -> dict[str, Any]:
     """Return what a run has so far; figures are those of its best round, None where there are none yet."""
     config, rounds = folder.config, folder.complete_rounds()
     summary = _json(folder.summary_file)
     best = summary.get("best_round")
     figures: dict[str, Any] = next((r for r in summary.get("rounds", []) if r["round"] == best), {})
-    scores = _json(folder.path / "predict" / "scores.json")
+    scores = {} if best is None else _test_scores(folder, best)
     return {
         "complete": len(rounds),
         "rounds": config.rounds + 1,
@@ -68,7 +84,34 @@ def _results(folder: RunFolder) -> dict[str, Any]:
         "test_accuracy": scores.get("accuracy"),
         "test_map@3": scores.get("map@3"),
         "wall_s": summary.get("wall_s"),
+        **_effect(folder, summary.get("rounds", [])),
     }
+
+
+def _effect(folder: RunFolder, rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return which labels the last complete round was trained on, and how good round 0 and the last one are."""
+    if not rounds:
+        return {}
+    first, last = rounds[0], rounds[-1]
+    before = next((r for r in rounds if r["round"] == last["round"] - 1), first)
+    tests = {name: _test_scores(folder, r["round"]) for name, r in (("round0", first), ("last", last))}
+    return {
+        "last_round": last["round"],
+        **{f"labels_{name}": before[name] for name in LABELS},
+        "round0_accuracy": first["valid_accuracy"],
+        "last_accuracy": last["valid_accuracy"],
+        **{f"{name}_test_{figure}": tests[name].get(figure) for name in tests for figure in ("accuracy", "map@3")},
+    }
+
+
+def _test_scores(folder: RunFolder, round_: int) -> dict[str, Any]:
+    """Return the scores of a round's networks together, of as much of the test set as `predict.py` has scored."""
+    for usage in ("", "private_public", "private", "public"):
+        for asked in (f"round{round_}", ""):
+            scores = _json(folder.path / "predict" / "-".join(filter(None, ["test", usage, asked])) / "scores.json")
+            if scores.get("round") == round_:
+                return scores
+    return {}
 
 
 def _map3(folder: RunFolder, round_: int) -> float:
@@ -96,12 +139,86 @@ def show(table: pd.DataFrame) -> None:
     for values in zip(*filled.values(), strict=True):
         screen.add_row(*values)
     # Where the output is no terminal, nothing need be folded.
-    (console if console.is_terminal else Console(width=max(console.width, 120))).print(screen)
+    _wide().print(screen)
     console.print("Validation figures are those of the best round, means over the folds.", soft_wrap=True)
+    if any(name.startswith(SETTINGS_OF_LABELS) for name in different):
+        show_effect(table, [str(number + 1) for number in range(len(table))])
+
+
+def _wide() -> Console:
+    return console if console.is_terminal else Console(width=max(console.width, 120))
+
+
+def show_effect(table: pd.DataFrame, names: list[str]) -> None:
+    """Print what the labels that the last round was trained on did for it; `names` are the rows' own."""
+    screen = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    cells = {"Run": names}
+    if "verification.rule" in table:
+        cells["Rule"] = [str(rule) for rule in table["verification.rule"]]
+    heads = ["Accepted", "Precision", "Recall", "Round 0", "Last", "Test 0", "Test", "MAP@3 0", "MAP@3"]
+    cells |= {head: _spread(table, name) for head, name in zip(heads, EFFECT, strict=True)}
+    filled = {head: values for head, values in cells.items() if any(values)}
+    for head in filled:
+        screen.add_column(head, justify="left" if head == "Rule" else "right")
+    for values in zip(*filled.values(), strict=True):
+        screen.add_row(*values)
+    _wide().print(screen)
+    console.print(
+        "Labels that the last round was trained on; validation accuracy of round 0 and of the last round; accuracy and "
+        "MAP@3 on the test set of both.",
+        soft_wrap=True,
+    )
+
+
+def _spread(table: pd.DataFrame, name: str) -> list[str]:
+    """Return a figure as text, with its deviation over runs where there is one."""
+    form = "{:.0f}" if name == "labels_accepted" else "{:.4f}"
+    deviations = table[f"{name}_std"] if f"{name}_std" in table else [None] * len(table)
+    return [
+        "" if pd.isna(value) else form.format(value) + ("" if pd.isna(std) else f" ± {form.format(std)}")
+        for value, std in zip(table[name], deviations, strict=True)
+    ]
+
+
+def averaged(table: pd.DataFrame, over: str) -> pd.DataFrame:
+    """Return a row per group of complete runs that differ in the setting `over` only.
+
+    Columns: `runs`, their number of `rounds`, settings, `EFFECT`.
+
+    Beside each figure stands its standard deviation (of a sample; null for one run). A figure that a run of the group
+    lacks is null. Raises RunError where no run is complete.
+    """
+    complete = table[table["state"] == "complete"]
+    if complete.empty:
+        raise RunError("None of the runs is complete: there is nothing to average")
+    kept = ["rounds", *(str(name) for name in table.columns if name not in ("run", over, *COLUMNS))]
+    keys = complete[kept].map(str).agg("\x1f".join, axis=1)  # as text: lists are settings too
+    rows = []
+    for _, group in complete.groupby(keys, sort=False):
+        figures = group[EFFECT].astype(float)
+        spread = {name: figures[name].agg(["mean", "std"]) for name in EFFECT if figures[name].notna().all()}
+        row = {"runs": len(group), **group.iloc[0][kept].to_dict()}
+        for name in EFFECT:
+            row[name], row[f"{name}_std"] = spread.get(name, (None, None))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def show_averaged(groups: pd.DataFrame, over: str, unfinished: int) -> None:
+    """Print the groups with what sets them apart, then their figures."""
+    figures = {"runs", *EFFECT, *(f"{name}_std" for name in EFFECT)}
+    for number, row in enumerate(groups.to_dict("records"), start=1):
+        settings = escape(" ".join(f"{name}={_short(row[name])}" for name in groups.columns if name not in figures))
+        console.print(f"{number:3} {row['runs']} runs [dim]{settings}[/]", soft_wrap=True)
+    show_effect(groups, [str(number + 1) for number in range(len(groups))])
+    left = f"; {unfinished} unfinished runs are left out" if unfinished else ""
+    console.print(f"Means and standard deviations over runs that differ in {over} only{left}.", soft_wrap=True)
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "null" if math.isnan(value) else f"{value:.4g}"  # pandas keeps null among numbers as NaN
+    return "null" if value is None else str(value)
 
 
 def _cells(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -158,7 +275,10 @@ def configure(arguments: list[str]) -> CompareConfig:
     check_command_line(CompareConfig, arguments)
     register(CompareConfig, "compare_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return validate(compose("compare_schema", arguments), CompareConfig)
+        config = validate(compose("compare_schema", arguments), CompareConfig)
+    if config.over is not None and not is_key(config.over, TrainConfig):
+        raise ConfigError("There is nothing to average over:", [f"over={unknown_key(config.over, TrainConfig)}"])
+    return config
 
 
 def main(arguments: list[str]) -> None:
@@ -170,7 +290,12 @@ def main(arguments: list[str]) -> None:
     if config.out is not None and Path(config.out).is_dir():
         raise ConfigError("The table has no place to be written to:", [f"out={config.out} is a folder"])
     table = compare(_readable(find(config), all_needed=config.run is not None))
-    show(table)
+    if config.over is None:
+        show(table)
+    else:
+        unfinished = int((table["state"] != "complete").sum())
+        table = averaged(table, config.over)
+        show_averaged(table, config.over, unfinished)
     if config.out is not None:
         write_csv(Path(config.out), table)
         console.print(f"Table: {config.out}", soft_wrap=True)

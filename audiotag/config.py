@@ -15,6 +15,13 @@ from typing import Any
 from audiotag.errors import ConfigError
 
 ARTIFACTS = ("manifest", "weights")  # `logger.artifacts`: the clips, and the best round's networks
+# `verification.confident_learning`: cleanlab's names for ways to choose what to flag.
+CONFIDENT_LEARNING = (
+    *("prune_by_noise_rate", "prune_by_class", "both", "confident_learning"),
+    *("low_normalized_margin", "low_self_confidence", "predicted_neq_given"),
+)
+FORMATS = ("predictions", "submission")
+USAGES = ("public", "private", "private_public")  # parts of the challenge's test set
 MIN_FRAMES = 191  # of an excerpt, to survive the network's pools; `models.vgg_gap` counts them
 
 
@@ -32,6 +39,10 @@ def _at_least(name: str, value: float | None, least: float) -> list[str]:
 
 def _share(name: str, value: float | None) -> list[str]:
     return [f"{name}={value} must lie in 0 to 1"] if value is not None and not 0 <= value <= 1 else []
+
+
+def _way_to_flag(name: str | None) -> list[str]:
+    return [] if name is None else _one_of("verification.confident_learning", name, CONFIDENT_LEARNING)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,42 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Known wrong labels, put among the unverified ones, to measure how well they are found."""
+
+    kind: str = "none"
+    """none, symmetric (any other class), confusion (certain other classes), or open_set (clips of no known class)."""
+    share: float = 0.3
+    """Share of the unverified clips of each class whose label is wrong; other noise is taken out, by `data.truth`."""
+    seed: int | None = None
+    """Seed of the noise and of which clips are unverified; null: the run's."""
+    unverified: float = 0.0
+    """Share of each class's verified clips that become unverified first, as all-verified data sets need it."""
+    confuse: list[list[str]] | None = None
+    """For confusion: pairs [[dog,wolf],[cat,fox]], right label and given; null: each class becomes the next one."""
+    matrix: str | None = None
+    """For confusion, instead: CSV of how often (in proportion) a class, a row, is given another label, a column."""
+    left_out: list[str] | None = None
+    """For open_set: classes that the networks never hear of; their clips are given labels of the others."""
+
+    def problems(self) -> list[str]:
+        found = _one_of("data.noise.kind", self.kind, ("none", "symmetric", "confusion", "open_set"))
+        found += _share("data.noise.share", self.share) + _share("data.noise.unverified", self.unverified)
+        for kind, names in (("confusion", ("confuse", "matrix")), ("open_set", ("left_out",))):
+            given = [name for name in names if getattr(self, name) is not None and self.kind != kind]
+            found += [f"data.noise.{name} belongs to data.noise.kind={kind}" for name in given]
+        if self.kind == "open_set" and not self.left_out:
+            found.append("data.noise.kind=open_set needs data.noise.left_out=[CLASS,...], the classes left out")
+        if self.kind == "open_set" and self.share == 1:
+            found.append("data.noise.share=1 leaves no clip of a known class in kind=open_set")
+        if self.confuse is not None and self.matrix is not None:
+            found.append("give either data.noise.confuse or data.noise.matrix")
+        if self.confuse == [] or any(len(pair) != 2 or pair[0] == pair[1] for pair in self.confuse or ()):
+            found.append(f"data.noise.confuse={self.confuse} must be pairs of two different labels")
+        return found
+
+
+@dataclass(frozen=True)
 class Data:
     """Where the recordings and their labels come from."""
 
@@ -90,6 +137,9 @@ class Data:
     """Column whose values never cross folds, such as the speaker or the recording session."""
     truth: str | None = None
     """Table of right labels (clip, label), used only to measure precision and recall of what was accepted."""
+    corrections: str | None = None
+    """A run's `review.csv` in which a person has decided (keep, relabel X, drop); relative to the working folder, else
+    to `data.root`."""
     on_bad_clip: str = "error"
     """What to do with rows and files that cannot be used: error (all are listed) or skip (the summary lists them)."""
     train_on_all: bool = False
@@ -98,6 +148,8 @@ class Data:
     """Also report validation on held-out unverified clips (original option); selection stays on verified clips."""
     download: bool = False
     """Download the data set into `data.root` where it is not there yet (fsdkaggle2018)."""
+    noise: Noise = field(default_factory=Noise)
+    """Wrong labels put in on purpose."""
     synthetic: Synthetic = field(default_factory=Synthetic)
     """Settings of the embedded data set."""
 
@@ -115,6 +167,7 @@ class Data:
             found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             found.append(f"data.classes={self.classes} must be two or more different labels")
+        found += self.noise.problems()
         if self.name == "synthetic":
             found += _one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))
             found += _share("data.synthetic.wrong_share", self.synthetic.wrong_share)
@@ -248,10 +301,12 @@ class Verification:
     """Most clips accepted per class over all folds, highest consensus first; null: no cap."""
     calibrate: bool = False
     """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+    confident_learning: str | None = None
+    """Refuse labels that cleanlab flags, chosen by this `filter_by` of its find_label_issues; null: not asked."""
 
     def problems(self) -> list[str]:
         found = _at_least("verification.excerpts", self.excerpts, 1) + _share("verification.threshold", self.threshold)
-        return found + _at_least("verification.cap", self.cap, 0)
+        return found + _at_least("verification.cap", self.cap, 0) + _way_to_flag(self.confident_learning)
 
 
 @dataclass(frozen=True)
@@ -376,6 +431,8 @@ class TrainConfig:
     """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
     """Name of the ready-made experiment; for people only."""
+    start: str | None = None
+    """Name (or path) of a run whose round 0 is taken over, not trained again: it differs in the verification only."""
     hparams_search: str | None = None
     """Name of the search for hyper-parameters that this run is a trial of; for people only."""
     report: bool = True
@@ -402,8 +459,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         found = _at_least("rounds", self.rounds, 0) + _at_least("folds", self.folds, 2)
         found += _at_least("devices", self.devices, 1) + _one_of("parallel", self.parallel, ("batches", "folds"))
-        if self.run in ("", ".", ".."):
-            found.append(f"run={self.run} is no name for a run folder")
+        for name, value in (("run", self.run), ("start", self.start)):
+            if value in ("", ".", ".."):
+                found.append(f"{name}={value} is no name for a run folder")
         if self.round is not None and not 0 <= self.round <= self.rounds:
             found.append(f"round={self.round} must lie in 0 to rounds={self.rounds}")
         if self.fold is not None and not 0 <= self.fold < self.folds:
@@ -455,6 +513,8 @@ class VerificationChange:
     """Most clips accepted per class over all folds, highest consensus first."""
     calibrate: bool | None = None
     """Apply a temperature, fitted per fold on its verified held-out clips, before the threshold."""
+    confident_learning: str | None = None
+    """Refuse labels that cleanlab flags, chosen by this `filter_by` of its find_label_issues."""
 
 
 @dataclass(frozen=True)
@@ -486,60 +546,163 @@ class VerifyConfig:
         found = _needs_run(self.run) + _share("verification.threshold", self.verification.threshold)
         found += _at_least("verification.cap", self.verification.cap, 0) + _at_least("devices", self.devices, 1)
         found += _at_least("verification.excerpts", self.verification.excerpts, 1) + self.hardware.problems()
+        found += _way_to_flag(self.verification.confident_learning)
         if found:
             raise ConfigError("The configuration cannot be run:", found)
 
 
 @dataclass(frozen=True)
-class PredictConfig:
-    """Label recordings with the networks of a run, and score a split against its table."""
+class Ensemble:
+    """How the posteriors of several networks become one."""
 
-    run: str = ""
-    """Name of the run, the folder `runs/NAME` (a path works too)."""
+    mean: str = "arithmetic"
+    """Mean over a member's folds, and over the members where weights=equal: arithmetic or geometric."""
+    weights: str = "equal"
+    """equal, or learned: a weight per member and a bias per class, from verified clips that every member held out."""
+    l2: float = 0.001
+    """With weights=learned: penalty on the squared distance from equal weights without biases, beside the mean loss."""
+
+    def problems(self) -> list[str]:
+        found = _one_of("ensemble.mean", self.mean, ("arithmetic", "geometric"))
+        found += _one_of("ensemble.weights", self.weights, ("equal", "learned"))
+        return found + _at_least("ensemble.l2", self.l2, 0)
+
+
+@dataclass(frozen=True)
+class ScoredData:
+    """The data set that a submission is scored against: its tables only, no audio."""
+
+    name: str | None = None
+    """Kind of data set: kaggle (challenge layout), csv (any table), fsdkaggle2018 (Zenodo's layout)."""
+    root: str | None = None
+    """Folder of the data set."""
+    table: str | None = None
+    """With data=csv: the training table, whose labels are the class list; null: the test table's labels are."""
+    test_table: str | None = None
+    """With data=csv: the test table, if `data.columns.split` does not mark its rows in the other."""
+    columns: Columns = field(default_factory=Columns)
+    """Names of the table's columns."""
+    classes: list[str] | None = None
+    """The class list; null: the labels of the training table, where there is one, else those of the test table."""
+    download: bool = False
+    """Of no effect here, where tables suffice; data=fsdkaggle2018 sets it for train.py."""
+
+    def problems(self) -> list[str]:
+        if self.name is None:
+            return ["submission= needs data=kaggle, csv or fsdkaggle2018: the data set whose test table scores it"]
+        found = _one_of("data.name", self.name, ("kaggle", "csv", "fsdkaggle2018"))
+        if not self.root and not (self.name == "csv" and (self.test_table or self.table)):
+            found.append(f"data={self.name} needs data.root=DIR, the folder with the test table")
+        if self.name == "csv" and not self.test_table and not (self.table and self.columns.split):
+            found.append("data=csv needs data.test_table=FILE, or data.table=FILE with data.columns.split=COLUMN")
+        if self.name != "csv":
+            given = {"data.table": self.table, "data.test_table": self.test_table}
+            found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
+        if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
+            found.append(f"data.classes={self.classes} must be two or more different labels")
+        return found
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Label recordings with the networks of one or more runs, and score a split against its table, or a submission."""
+
+    run: Any = ""
+    """Name of the run, the folder `runs/NAME` (a path works too); several make an ensemble: [A,B]. NAME@ROUND asks that
+    round: [A@best,B@3,B@last]."""
     runs_dir: str = "runs"
     """Folder that holds the run folders."""
     source: Any = None
     """Files or folders to label: one, or a list [A,B]. Folders are searched for everything libsndfile reads."""
     split: str | None = None
     """Instead of a source: test (mean of the folds) or valid (each clip by the fold that held it out)."""
+    submission: str | None = None
+    """Instead of a run: a submission file (fname,label) to score against the test table of `data`."""
     usage: str | None = None
     """Part of the test split to score: public, private or private_public; null: every row with a label."""
     out: str | None = None
-    """File for the predictions; null: below the run folder, `predict/`. Scores stand beside it in scores.json."""
+    """File for the predictions, scores stand beside it in scores.json; null: below the run folder, `predict/`, and of
+    several runs below `runs/ensembles/`. With submission=: the file for the scores; null: beside the submission."""
+    format: str = "predictions"
+    """predictions (labels and probabilities), or submission: the challenge's file (fname,label; three labels a row)."""
     top: int = 3
     """Labels per recording."""
+    bootstrap: int = 1000
+    """Resamples of the clips for the 95 % intervals of accuracy and MAP@3; 0: no intervals."""
     windows: int = 0
     """0: the whole recording. N: mean of N evenly spaced excerpts of features.excerpt_frames."""
     cut: bool | None = None
     """Hear only the first features.clip_frames of longer recordings; null: with split= only (as in paper section 2)."""
-    round: str = "best"
-    """Round whose networks are asked: best, last or a number."""
+    round: Any = "best"
+    """Round whose networks are asked, where run= does not say: best, last or a number; a list [1,2] asks them all."""
     fold: int | None = None
     """Ask this fold's network only; null: the mean of all folds."""
     root: str | None = None
     """Folder of the data set, if it moved since the run was made."""
+    ensemble: Ensemble = field(default_factory=Ensemble)
+    """How the posteriors of several networks become one."""
+    data: ScoredData = field(default_factory=ScoredData)
+    """With submission=: the data set whose test table it is scored against."""
     hardware: Hardware = field(default_factory=Hardware)
     """What the work runs on."""
 
     def __post_init__(self) -> None:
+        if self.usage is not None:
+            object.__setattr__(self, "usage", self.usage.lower())  # Public, as tables have it, is meant as well
+        found = self._problems_of_submission() if self.submission is not None else self._problems_of_runs()
+        found += _at_least("bootstrap", self.bootstrap, 0) + self.ensemble.problems() + self.hardware.problems()
+        found += _one_of("format", self.format, FORMATS)
+        if self.usage is not None:
+            found += _one_of("usage", self.usage, USAGES)
+        if found:
+            raise ConfigError("The configuration cannot be run:", found)
+
+    def _problems_of_runs(self) -> list[str]:
         found = _needs_run(self.run) + _at_least("top", self.top, 1) + _at_least("windows", self.windows, 0)
+        if isinstance(self.run, dict):
+            found.append(f"run={self.run} names no run; several are given as run=[A,B]")
         if (self.source is None) == (self.split is None):
-            found.append("give either source=FILE_OR_FOLDER or split=test")
+            found.append("give either source=FILE_OR_FOLDER or split=test (or, instead of run=, submission=FILE)")
         if isinstance(self.source, dict) or self.source in ([], ""):
             found.append(f"source={self.source} is no path; several are given as source=[A,B]")
         if self.split is not None:
             found += _one_of("split", self.split, ("test", "valid"))
-        if self.usage is not None:
-            found += _one_of("usage", self.usage, ("public", "private", "private_public"))
-            if self.split != "test":
-                found.append("usage= belongs to split=test")
+        if self.usage is not None and self.split != "test":
+            found.append("usage= belongs to split=test or submission=")
         if self.root is not None and self.split is None:
             found.append("root= belongs to split=: a source is a path of its own")
-        if self.round not in ("best", "last") and not self.round.isdigit():
-            found.append(f"round={self.round} is none of best, last or a round's number")
-        found += self.hardware.problems()
-        if found:
-            raise ConfigError("The configuration cannot be run:", found)
+        if self.data != ScoredData():
+            found.append("data= belongs to submission=: a run knows its data set (root=DIR if that moved)")
+        rounds = self.round if isinstance(self.round, list) else [self.round]
+        for round_ in rounds or ["[]"]:
+            if str(round_) not in ("best", "last") and not str(round_).isdigit():
+                found.append(f"round={round_} is none of best, last or a round's number")
+        return found + self._problems_of_results()
+
+    def _problems_of_results(self) -> list[str]:
+        found = []
+        if self.format == "submission":
+            if self.split != "test":
+                found.append("format=submission is the challenge's file of its test clips: set split=test")
+            if self.top != 3:
+                found.append(f"top={self.top}: format=submission has three labels a row; leave top= away")
+        if self.ensemble.weights == "learned":
+            if self.split == "valid":
+                found.append(
+                    "ensemble.weights=learned is fitted on the very clips that split=valid scores: use split=test"
+                )
+            if self.fold is not None:
+                found.append("ensemble.weights=learned is fitted on the clips of all folds: leave fold= away")
+        return found
+
+    def _problems_of_submission(self) -> list[str]:
+        given = {"run": self.run or None, "source": self.source, "split": self.split, "fold": self.fold}
+        found = [f"{name}= has nothing to do with submission=" for name, value in given.items() if value is not None]
+        if self.format != "predictions":
+            found.append("format= says what a run writes; submission= is scored")
+        if self.submission == "":
+            found.append("submission= names no file")
+        return found + self.data.problems()
 
 
 @dataclass(frozen=True)
@@ -550,11 +713,15 @@ class CompareConfig:
     """Folder that holds the run folders."""
     run: Any = None
     """Names of the runs (paths work too): one, or a list [A,B]; null: every run in `runs_dir`."""
+    over: str | None = None
+    """Setting to average over, such as seed: runs that differ in nothing else become one row; null: a row per run."""
     out: str | None = None
     """File for the table (CSV); null: it is only printed."""
 
     def __post_init__(self) -> None:
         found = []
+        if self.over == "":
+            found.append("over= names no setting; over=seed averages over seeds")
         if isinstance(self.run, dict) or self.run in ([], ""):
             found.append(f"run={self.run} names no run; several are given as run=[A,B]")
         if self.out == "":
@@ -563,5 +730,5 @@ class CompareConfig:
             raise ConfigError("The configuration cannot be run:", found)
 
 
-def _needs_run(run: str) -> list[str]:
+def _needs_run(run: Any) -> list[str]:
     return ["run=NAME is missing: the run folder to read"] if not run else []

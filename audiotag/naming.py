@@ -13,6 +13,7 @@ from audiotag.randomness import key
 # Settings that say where and how to work, not what the run is; they do not belong in its name.
 NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "rounds", "devices", "parallel", "report"}
 NOT_IN_NAME |= {"data.root", "data.truth"}
+NOT_IN_NAME |= {"start"}  # the result is that of training round 0 anew
 NOT_IN_NAME |= {"hparams_search"}  # a trial is the run that its settings make by hand
 NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification", "logger")
 

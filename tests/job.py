@@ -10,22 +10,53 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import TOP
 
 END_WITHIN_S = 30.0
+MARK = "AUDIOTAG_TEST_MARK"  # in the environment of a process and of all that it starts
 ROLES = {"train.py": "job", "audiotag.experiment.supervise": "supervisor", "audiotag.experiment.worker": "rank"}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process: its number, its command line and its environment."""
+
+    number: int
+    words: list[str]
+    environment: list[str]
+
+
+def marked(mark: str) -> list[Process]:
+    """Return the running processes that inherited a mark."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or another user's
+            environment, words = (
+                (folder / name).read_bytes().decode(errors="replace") for name in ("environ", "cmdline")
+            )
+            if f"{MARK}={mark}" in environment.split("\0"):
+                found.append(Process(int(folder.name), words.split("\0"), environment.split("\0")))
+    return found
+
+
+def left_behind(mark: str, within_s: float) -> list[Process]:
+    """Return the processes that inherited a mark, once they had time to end."""
+    deadline_s = time.monotonic() + within_s
+    while (found := marked(mark)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    return found
 
 
 class Job:
     """A started train.py. Its processes are "job", "supervisor", "rank 0", "rank 1" and others, by their number."""
 
     def __init__(self, arguments: list[str], folder: Path, fault: str = "", **variables: str) -> None:
-        mark = uuid.uuid4().hex
-        self.entry = f"AUDIOTAG_TEST_MARK={mark}".encode()
-        self.struck, self.screen = folder / f"{mark}.struck", folder / f"{mark}.screen"
-        environment = {**os.environ, **variables, "AUDIOTAG_TEST_MARK": mark}
+        self.mark = uuid.uuid4().hex
+        self.struck, self.screen = folder / f"{self.mark}.struck", folder / f"{self.mark}.screen"
+        environment = {**os.environ, **variables, MARK: self.mark}
         environment["PYTHONPATH"] = os.pathsep.join([str(TOP / "tests" / "faults"), str(TOP)])
         if fault:
             environment["AUDIOTAG_TEST_FAULT"] = f"{fault},mark={self.struck}"
@@ -48,14 +79,11 @@ class Job:
     def processes(self) -> dict[str, int]:
         """Return the numbers of the running processes."""
         found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or another user's
-                environment = (folder / "environ").read_bytes().split(b"\0")
-                words = (folder / "cmdline").read_text(errors="replace").split("\0")
-                if self.entry in environment:
-                    role = next((ROLES[Path(word).name] for word in words if Path(word).name in ROLES), folder.name)
-                    rank = next((entry[5:].decode() for entry in environment if entry.startswith(b"RANK=")), "")
-                    found[f"rank {rank}" if role == "rank" else role] = int(folder.name)
+        for process in marked(self.mark):
+            roles = (ROLES[Path(word).name] for word in process.words if Path(word).name in ROLES)
+            role = next(roles, str(process.number))
+            rank = next((entry[5:] for entry in process.environment if entry.startswith("RANK=")), "")
+            found[f"rank {rank}" if role == "rank" else role] = process.number
         return found
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 300) -> None:

@@ -19,14 +19,15 @@ def assign_folds(clips: pd.DataFrame, folds: int, seed: int, classes: list[str] 
     allows. The order of the rows does not matter. Raises DataError where groups, or a class's verified clips or groups,
     are too few; `classes` names those that must be there.
     """
-    _check_classes(clips, folds, classes or [])
+    check_classes(clips, folds, classes or [])
     ordered = clips.sort_values("clip_id")
     grouped = (ordered["group"] != "").any()
     assigned = _by_groups(ordered, folds, seed) if grouped else _dealt(ordered, folds, seed)
     return assigned.reindex(clips.index)
 
 
-def _check_classes(clips: pd.DataFrame, folds: int, classes: list[str]) -> None:
+def check_classes(clips: pd.DataFrame, folds: int, classes: list[str]) -> None:
+    """Raise DataError with every class, of those there and those named, that has fewer verified clips than folds."""
     verified = clips[clips["verified"] == "1"]["label"].value_counts()
     # The line of a class's first clip: a class of few clips is often a misspelt label.
     where = clips.drop_duplicates("label").set_index("label")["where"].to_dict() if "where" in clips else {}

@@ -77,6 +77,12 @@ def tables(root: Path) -> tuple[Path, Path, Path, Path]:
     return train, test, train_clips, test_clips
 
 
+def table_files(root: Path) -> tuple[Path | None, Path | None]:
+    """Return the training and the test table, in Zenodo's or Kaggle's layout; None for what is not there."""
+    found = _find(root)
+    return found["training table"], found["test table"]
+
+
 def is_present(root: Path) -> bool:
     """Say whether nothing has to be fetched: both tables are there, and every clip they name.
 

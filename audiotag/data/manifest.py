@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pandas as pd
 from audiotag.config import Data, TrainConfig
 from audiotag.console import console, progress
 from audiotag.data import csv_table, kaggle
+from audiotag.data.corrections import COLUMNS as CORRECTIONS
+from audiotag.data.corrections import apply_corrections, dropped_problems, read_corrections, say_applied
 from audiotag.data.folds import assign_folds
+from audiotag.data.noise import Labels, with_noise
 from audiotag.data.scan import MISSING, Scan, scan_files
 from audiotag.data.tables import Problem, Rows, TableSource, gathered, read_labels, read_tables
 from audiotag.errors import DataError
@@ -27,7 +31,8 @@ class Manifest:
     """Clips (columns `COLUMNS`, all text but duration_s), the class list, and what was left out.
 
     `path` is relative to `root` where the file lies below it. `truth` holds right labels by clip id; it is used to
-    measure what verification accepted, and for nothing else.
+    measure what verification accepted, and for nothing else. `injected` are the labels that `data.noise` made wrong
+    (clip_id, label, right_label). `corrections` (columns `CORRECTIONS`) is what a person has decided, applied already.
     """
 
     frame: pd.DataFrame
@@ -35,6 +40,8 @@ class Manifest:
     root: Path
     skipped: list[Problem] = field(default_factory=list)
     truth: pd.Series | None = None
+    injected: pd.DataFrame | None = None
+    corrections: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CORRECTIONS))
 
     @functools.cached_property
     def train(self) -> pd.DataFrame:
@@ -91,23 +98,24 @@ def build_manifest(config: TrainConfig) -> Manifest:
 
     Raises DataError with every problem found, file and line, or leaves those rows out (`data.on_bad_clip=skip`).
     """
-    rows, classes, root = read_rows(config)
-    skip = config.data.on_bad_clip == "skip"
-    problems: list[str] = []  # those that leaving out rows does not solve
-    truth = gathered(problems, lambda: _truth(config, root, rows))
-    scans = _scan(rows, root, config)
-    problems += _leave_out(rows, root, scans, skip)
-    frame = gathered(problems, lambda: plan_folds(rows, classes, config))
-    refuse(rows, problems, skip)
-    assert frame is not None
+    checked = check_data(config, _scan)
+    rows, root = checked.rows, checked.root
+    refuse(rows, checked.problems, config.data.on_bad_clip == "skip")
+    assert checked.frame is not None
+    assert checked.corrections is not None
     if rows.left_out:
         console.print(f"{len(rows.left_out)} test rows with neither label nor file are left out", soft_wrap=True)
-    found_scans = [scans[root / path] for path in frame["path"]]
+    say_applied(checked.corrections)
+    frame = checked.frame
+    found_scans = [checked.scans[root / path] for path in frame["path"]]
     frame = frame.assign(
         duration_s=[scan.duration_s for scan in found_scans], content_hash=[scan.content_hash for scan in found_scans]
     )
     frame = frame[COLUMNS].sort_values(["split", "clip_id"], ascending=[False, True])
-    manifest = Manifest(frame.reset_index(drop=True), classes, root, rows.problems, truth)
+    skipped = rows.problems + dropped_problems(checked.corrections)
+    labels, applied = checked.labels, checked.corrections[CORRECTIONS]
+    frame = frame.reset_index(drop=True)
+    manifest = Manifest(frame, labels.classes, root, skipped, labels.truth, labels.injected, applied)
     twins = manifest.train["content_hash"].duplicated(keep=False).sum()
     if twins:
         note = "a fold trains on none whose twin it holds out"
@@ -115,6 +123,49 @@ def build_manifest(config: TrainConfig) -> Manifest:
             f"[yellow]same audio:[/] {twins} training clips are byte for byte another one; {note}", soft_wrap=True
         )
     return manifest
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Everything that is said of a data set before training.
+
+    `rows` hold what is wrong with single rows and files, `problems` what leaving those out does not solve. `frame` are
+    the usable rows, folds and corrections in them, `corrections` what a person decided; None where there are problems.
+    """
+
+    labels: Labels
+    root: Path
+    scans: dict[Path, Scan]
+    problems: list[str]
+    frame: pd.DataFrame | None
+    corrections: pd.DataFrame | None
+
+    @property
+    def rows(self) -> Rows:
+        """Rows of the tables, with the noise that was asked for."""
+        return self.labels.rows
+
+
+def check_data(config: TrainConfig, scan: Callable[[Rows, Path, TrainConfig], dict[Path, Scan]]) -> Checked:
+    """Read tables and audio files, the latter by `scan`, and gather what is wrong with them.
+
+    Noise is put in first: a person corrects the labels that a run was given. Raises DataError only where the tables
+    cannot be read at all.
+    """
+    rows, classes, root = read_rows(config)
+    problems: list[str] = []  # those that leaving out rows does not solve
+    given = Labels(rows, classes, gathered(problems, lambda: read_known(config, root, rows)))
+    scans = scan(rows, root, config)
+    problems += _leave_out(rows, root, scans, config.data.on_bad_clip == "skip")
+    labels = gathered(problems, lambda: with_noise(given, config.data, config.seed, root)) or given
+    rows, classes = labels.rows, labels.classes
+    decided = gathered(problems, lambda: read_corrections(config, rows.readable, classes, root))
+    frame, applied = None, None
+    planned = gathered(problems, lambda: plan_folds(rows, classes, config))
+    if planned is not None:
+        corrected = gathered(problems, lambda: apply_corrections(planned, decided, config, classes))
+        frame, applied = (None, None) if corrected is None else corrected
+    return Checked(labels, root, scans, problems, frame, applied)
 
 
 def refuse(rows: Rows, problems: list[str], skip: bool) -> None:
@@ -176,7 +227,8 @@ def _leave_out(rows: Rows, root: Path, scans: dict[Path, Scan], skip: bool) -> l
     ]
 
 
-def _truth(config: TrainConfig, root: Path, rows: Rows) -> pd.Series | None:
+def read_known(config: TrainConfig, root: Path, rows: Rows) -> pd.Series | None:
+    """Return the right labels that come with the data set, by clip id; raises DataError where they are of others."""
     data = config.data
     if data.name == "synthetic" and data.truth is None:
         return read_labels(root / "truth.csv", "fname", "label")
@@ -204,8 +256,10 @@ def save_manifest(manifest: Manifest, path: Path) -> None:
     write_csv(path, manifest.frame)
 
 
-def save_truth(manifest: Manifest, path: Path) -> None:
-    """Write the right labels of the manifest's clips, where they are known, as `clip_id,label`."""
+def save_truth(manifest: Manifest, folder: Path) -> None:
+    """Write `truth.csv`, the right labels of clips where they are known, and `noise.csv`, what was made wrong."""
     if manifest.truth is not None:
         known = manifest.frame["clip_id"][manifest.frame["clip_id"].isin(manifest.truth.index)]
-        write_csv(path, pd.DataFrame({"clip_id": known, "label": manifest.truth[known].to_numpy()}))
+        write_csv(folder / "truth.csv", pd.DataFrame({"clip_id": known, "label": manifest.truth[known].to_numpy()}))
+    if manifest.injected is not None:
+        write_csv(folder / "noise.csv", manifest.injected)

@@ -21,7 +21,8 @@ from audiotag.command import check_command_line, register, reported
 from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.folds import worst_deviation
-from audiotag.data.manifest import plan_folds, read_rows, refuse
+from audiotag.data.manifest import plan_folds, read_known, read_rows, refuse
+from audiotag.data.noise import Labels, with_noise
 from audiotag.data.tables import gathered
 from audiotag.errors import ConfigError
 from audiotag.files import write_csv
@@ -36,8 +37,11 @@ def plan(config: TrainConfig) -> pd.DataFrame:
 
     Raises DataError with every problem of the tables.
     """
-    rows, classes, _ = read_rows(config)
+    rows, classes, root = read_rows(config)
     problems: list[str] = []
+    labels = Labels(rows, classes, gathered(problems, lambda: read_known(config, root, rows)))
+    labels = gathered(problems, lambda: with_noise(labels, config.data, config.seed, root)) or labels
+    rows, classes = labels.rows, labels.classes
     frame = gathered(problems, lambda: plan_folds(rows, classes, config))
     refuse(rows, problems, config.data.on_bad_clip == "skip")
     assert frame is not None

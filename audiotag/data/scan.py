@@ -37,9 +37,9 @@ SCAN_FIELDS = [entry.name for entry in fields(Scan)]
 
 def scan_files(paths: list[Path], cache_dir: Path, workers: int | None) -> dict[Path, Scan]:
     """Return a scan of every file; files that have not changed since an earlier scan are not read again."""
-    cache = cache_dir / "scans" / f"{key(FORMAT, *sorted({str(path.parent) for path in paths})):016x}.parquet"
+    cache = _cache(paths, cache_dir)
     known = _load(cache)
-    states = [_state(path) for path in paths]
+    states = [state_of(path) for path in paths]
     todo = [state for state in states if not state.problem and state not in known]
     saved_s = time.monotonic()
     for scan in in_order(_scan, todo, workers, "Reading audio files"):
@@ -52,7 +52,18 @@ def scan_files(paths: list[Path], cache_dir: Path, workers: int | None) -> dict[
     return {Path(state.path): known.get(state, state) for state in states}
 
 
-def _state(path: Path) -> Scan:
+def remember(scans: dict[Path, Scan], cache_dir: Path) -> None:
+    """Keep scans that were made otherwise, so that `scan_files` need not read these files again."""
+    cache = _cache(list(scans), cache_dir)
+    _save(cache, {**_load(cache), **{_unread(scan): scan for scan in scans.values() if scan.content_hash}})
+
+
+def _cache(paths: list[Path], cache_dir: Path) -> Path:
+    return cache_dir / "scans" / f"{key(FORMAT, *sorted({str(path.parent) for path in paths})):016x}.parquet"
+
+
+def state_of(path: Path) -> Scan:
+    """Return what the disk says of a file, which is not read."""
     try:
         if not path.is_file():
             return Scan(str(path), 0, 0, 0, problem=MISSING if not path.exists() else "this is not a file")

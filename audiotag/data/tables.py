@@ -121,14 +121,22 @@ def read_labels(path: Path, clip: str, label: str) -> pd.Series:
 
     Clips without a label are left out.
     """
-    table, malformed = _read_csv(path)
-    _require(path, table, {"data.columns.clip": clip, "data.columns.label": label})
+    table, problems = read_table(path, {"data.columns.clip": clip, "data.columns.label": label})
     doubled = table[clip].duplicated()
-    problems = [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
     problems += [f"{path}:{line}: {name}: duplicate id" for line, name in table[clip][doubled].items()]
     if problems:
         raise DataError("The table of labels cannot be used:", problems)
     return table[~table[label].isin(NO_LABEL)].set_index(clip)[label]
+
+
+def read_table(path: Path, wanted: dict[str, str | None]) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table's rows by the line they begin in, and what is wrong with the form of some.
+
+    `wanted` are the columns it must have, each by the setting that names it. Raises DataError.
+    """
+    table, malformed = read_csv(path)
+    _require(path, table, wanted)
+    return table, [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
 
 
 def _labels_of(frame: pd.DataFrame) -> list[str]:
@@ -136,7 +144,7 @@ def _labels_of(frame: pd.DataFrame) -> list[str]:
     return sorted(train["label"].unique())
 
 
-def _read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
+def read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
     """Return a table without its blank rows, stripped, by line number, and what is wrong with rows, "" if nothing.
 
     The line of a row is the one it begins in, quoted line breaks and blank lines counted. Raises DataError.
@@ -181,11 +189,12 @@ def _require(path: Path, table: pd.DataFrame, wanted: dict[str, str | None]) -> 
         if not column or there.count(column) == 1:
             continue
         near = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
-        hint = f"; did you mean {setting}={near[0]}?" if near else ""
+        hint = f"; did you mean {setting}={near[0]}?" if near and setting != column else ""
+        name = column if setting == column else f"{column} ({setting})"  # some columns no setting can rename
         if column in there:
-            problems.append(f"{path}:1: there are {there.count(column)} columns {column} ({setting})")
+            problems.append(f"{path}:1: there are {there.count(column)} columns {name}")
         else:
-            problems.append(f"{path}:1: no column {column} ({setting}); there are {', '.join(there)}{hint}")
+            problems.append(f"{path}:1: no column {name}; there are {', '.join(there)}{hint}")
     if problems:
         raise DataError("A table lacks columns:", problems)
 
@@ -194,7 +203,7 @@ def _read_source(
     source: TableSource, columns: Columns, group: str | None, root: Path
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return a table's rows (columns `ROWS`), and what is wrong with their form."""
-    table, malformed = _read_csv(source.table)
+    table, malformed = read_csv(source.table)
     wanted: dict[str, str | None] = {"data.columns.clip": columns.clip, "data.columns.label": columns.label}
     if source.split == "train":
         wanted |= {"data.columns.verified": columns.verified, "data.columns.split": columns.split, "data.group": group}
@@ -245,12 +254,13 @@ def _blame_values(rows: Rows, classes: list[str]) -> None:
     unlabelled = frame["label"].isin(NO_LABEL)
     rows.blame(train & unlabelled, "a training clip without a label")
     unknown = ~unlabelled & ~frame["label"].isin(classes)
-    rows.blame(unknown, frame["label"][unknown].map(lambda label: _unknown_label(label, classes)))
+    rows.blame(unknown, frame["label"][unknown].map(lambda label: unknown_label(label, classes)))
     odd = train & ~frame["verified"].str.lower().isin(YES | NO)
     rows.blame(odd, "verified must be 1 or 0, not " + frame["verified"])
 
 
-def _unknown_label(label: str, classes: list[str]) -> str:
+def unknown_label(label: str, classes: list[str]) -> str:
+    """Say that a label is none of the classes, and which is the nearest."""
     near = difflib.get_close_matches(label, classes, n=1)
     return f"unknown label {label}" + (f" (did you mean {near[0]}?)" if near else ", none of the classes")
 

@@ -48,14 +48,22 @@ def ranking(posteriors: NDArray[np.floating], top: int) -> NDArray[np.intp]:
     return np.argsort(-posteriors, axis=1, kind="stable")[:, :top]
 
 
-def score_posteriors(posteriors: NDArray[np.floating], labels: Sequence[str], classes: Sequence[str]) -> Scores:
-    """Score posteriors (N, C), columns in the order of `classes`, against N labels; raises as `score_ranked` does."""
+def ranked_labels(posteriors: NDArray[np.floating], classes: Sequence[str]) -> list[list[str]]:
+    """Return each clip's labels that MAP@3 looks at, best first, of posteriors (N, C), columns as `classes`.
+
+    Raises AudiotagError where the posteriors do not fit the classes or are not finite.
+    """
     if posteriors.ndim != 2 or posteriors.shape[1] != len(classes):
         raise AudiotagError(f"posteriors of shape {posteriors.shape} do not fit {len(classes)} classes")
     if not np.isfinite(posteriors).all():
         raise AudiotagError("posteriors that are not finite cannot be ranked")
-    names = np.array(classes, dtype=object)
-    return score_ranked(names[ranking(posteriors, MAP_DEPTH)].tolist(), labels, classes)
+    ranked: list[list[str]] = np.array(classes, dtype=object)[ranking(posteriors, MAP_DEPTH)].tolist()
+    return ranked
+
+
+def score_posteriors(posteriors: NDArray[np.floating], labels: Sequence[str], classes: Sequence[str]) -> Scores:
+    """Score posteriors (N, C), columns in the order of `classes`, against N labels; raises as `score_ranked` does."""
+    return score_ranked(ranked_labels(posteriors, classes), labels, classes)
 
 
 def score_ranked(ranked: Sequence[Sequence[str]], labels: Sequence[str], classes: Sequence[str]) -> Scores:
@@ -69,24 +77,40 @@ def score_ranked(ranked: Sequence[Sequence[str]], labels: Sequence[str], classes
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise AudiotagError(f"these right labels are none of the classes: {', '.join(unknown)}")
-    first = [names[0] if len(names) else "" for names in ranked]
+    first = first_labels(ranked)
     precision, recall, f1, count = precision_recall_fscore_support(
         list(labels), first, labels=list(classes), average=None, zero_division=0.0
     )
     columns = (list(classes), count.astype(int), recall, precision, recall, f1)
     per_class = pd.DataFrame(dict(zip(PER_CLASS, columns, strict=True)))
-    hits = [guess == label for guess, label in zip(first, labels, strict=True)]
-    return Scores(len(labels), float(np.mean(hits)), mean_average_precision(ranked, labels), per_class)
+    return Scores(len(labels), float(np.mean(hits(ranked, labels))), mean_average_precision(ranked, labels), per_class)
+
+
+def first_labels(ranked: Sequence[Sequence[str]]) -> list[str]:
+    """Return the label that each clip is taken for, empty where none is given."""
+    return [names[0] if len(names) else "" for names in ranked]
+
+
+def hits(ranked: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.float64]:
+    """Return each clip's part (N,) of the accuracy: 1 where its first label is right, else 0."""
+    return np.array([guess == label for guess, label in zip(first_labels(ranked), labels, strict=True)], np.float64)
 
 
 def mean_average_precision(ranked: Sequence[Sequence[str]], labels: Sequence[str], depth: int = MAP_DEPTH) -> float:
-    """Return MAP@depth: 1/rank of the right label among the first `depth` distinct labels of its clip, 0 if not there.
+    """Return MAP@depth: 1/rank of the right label where it first stands among its clip's first `depth`, else 0.
 
-    With one right label per clip this is the challenge's measure. A label given twice takes one rank.
+    With one right label per clip this is the challenge's measure, as the original's evaluation and the reference code
+    of Kaggle's metric (Hamner, ml_metrics, `apk`) compute it: a label given again scores nothing, yet takes its rank.
     """
-    return float(np.mean([_reciprocal_rank(names, label, depth) for names, label in zip(ranked, labels, strict=True)]))
+    return float(np.mean(reciprocal_ranks(ranked, labels, depth)))
 
 
-def _reciprocal_rank(names: Sequence[str], label: str, depth: int) -> float:
-    distinct = list(dict.fromkeys(names))[:depth]
-    return 1 / (1 + distinct.index(label)) if label in distinct else 0.0
+def reciprocal_ranks(
+    ranked: Sequence[Sequence[str]], labels: Sequence[str], depth: int = MAP_DEPTH
+) -> NDArray[np.float64]:
+    """Return each clip's part (N,) of MAP@depth."""
+    return np.array([_reciprocal_rank(names[:depth], label) for names, label in zip(ranked, labels, strict=True)])
+
+
+def _reciprocal_rank(names: Sequence[str], label: str) -> float:
+    return 1 / (1 + list(names).index(label)) if label in names else 0.0

@@ -1,47 +1,123 @@
-"""Scores as files and on the screen: `scores.json`, `per_class.csv`, and a table like the writeup's."""
+"""Scores as files and on the screen: `scores.json`, tables and pictures of the classes.
+
+All of it is computed from ranked labels, whoever made them.
+"""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
 from audiotag.console import console
-from audiotag.evaluation.metrics import RATES, Scores
-from audiotag.files import write_csv, write_json
+from audiotag.evaluation.bootstrap import Intervals, bootstrap_intervals
+from audiotag.evaluation.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
+from audiotag.evaluation.metrics import RATES, Scores, first_labels, score_ranked
+from audiotag.evaluation.plots import confusion_matrix
+from audiotag.files import replacing, write_csv, write_json
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """Files of one scoring: `scores.json`, `per_class.csv`, ... or, with a stem, STEM.json, STEM_per_class.csv, ..."""
+
+    folder: Path
+    stem: str = ""
+
+    @property
+    def scores(self) -> Path:
+        """The file of all figures."""
+        return self.folder / f"{self.stem or 'scores'}.json"
+
+    def beside(self, name: str) -> Path:
+        """Return the place of another file."""
+        return self.folder / (f"{self.stem}_{name}" if self.stem else name)
+
+
+def report_scores(
+    files: ScoreFiles,
+    ranked: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    classes: Sequence[str],
+    usage: str | None,
+    resamples: int,
+    title: str,
+    folds: dict[int, Scores],
+    about: dict[str, Any],
+) -> Scores:
+    """Score N clips' labels, best first, against the right ones; write all files of it, print it, and return it.
+
+    `usage`, `folds` and `about` are as in `write_scores`; `resamples` of the bootstrap, 0 for no intervals.
+    """
+    scores = score_ranked(ranked, labels, classes)
+    intervals = bootstrap_intervals(ranked, labels, resamples)
+    write_scores(files, scores, usage, folds, about, intervals)
+    draw_classes(files, scores, labels, first_labels(ranked), classes, title)
+    print_scores(scores, folds, title, intervals)
+    return scores
 
 
 def write_scores(
-    folder: Path, scores: Scores, usage: str | None, folds: dict[int, Scores], about: dict[str, Any]
+    files: ScoreFiles,
+    scores: Scores,
+    usage: str | None,
+    folds: dict[int, Scores],
+    about: dict[str, Any],
+    intervals: Intervals | None = None,
 ) -> None:
-    """Write `scores.json` and `per_class.csv` into a folder.
+    """Write `scores.json` and `per_class.csv`.
 
     `usage` is the part of the test set that was scored, None for all of it; `folds` are the scores of each fold's
     network by itself, `about` is whatever else says what was scored.
     """
-    write_csv(folder / "per_class.csv", scores.per_class)
+    write_csv(files.beside("per_class.csv"), scores.per_class)
     rows = scores.per_class.to_dict("records")
     content = {
         "usage": usage,
-        "clips": scores.clips,
-        "accuracy": round(scores.accuracy, 6),
-        "map@3": round(scores.map3, 6),
+        **figures(scores),
+        **({} if intervals is None else _interval_fields(intervals)),
         "macro": _rounded(scores.macro),
         "per_class": [_rounded({str(name): value for name, value in row.items()}) for row in rows],
-        "folds": [
-            {"fold": fold, "clips": s.clips, "accuracy": round(s.accuracy, 6), "map@3": round(s.map3, 6)}
-            for fold, s in sorted(folds.items())
-        ],
+        "folds": [{"fold": fold, **figures(s)} for fold, s in sorted(folds.items())],
         **about,
     }
-    write_json(folder / "scores.json", content)
+    write_json(files.scores, content)
 
 
-def print_scores(scores: Scores, folds: dict[int, Scores], title: str) -> None:
-    """Print the scores of each class, their average, and the overall accuracy and MAP@3."""
+def figures(scores: Scores) -> dict[str, Any]:
+    """Return clips, accuracy and MAP@3 as `scores.json` holds them."""
+    return {"clips": scores.clips, "accuracy": round(scores.accuracy, 6), "map@3": round(scores.map3, 6)}
+
+
+def _interval_fields(intervals: Intervals) -> dict[str, Any]:
+    pairs = {"accuracy_ci": intervals.accuracy, "map@3_ci": intervals.map3}
+    return {name: [round(end, 6) for end in pair] for name, pair in pairs.items()} | {"resamples": intervals.resamples}
+
+
+def draw_classes(
+    files: ScoreFiles, scores: Scores, labels: Sequence[str], first: Sequence[str], classes: Sequence[str], title: str
+) -> None:
+    """Write `f1.png`, and `confusion_matrix.csv` and `.png` of N labels and the N labels predicted first."""
+    write_csv(files.beside("confusion_matrix.csv"), confusion_table(labels, first, classes))
+    named = as_classes(first, classes)
+    axis = [*classes, *([NO_CLASS] if NO_CLASS in named else [])]
+    _save(files.beside("confusion_matrix.png"), confusion_matrix(labels, named, axis, title))
+    _save(files.beside("f1.png"), f1_bars(scores.per_class, title))
+
+
+def _save(path: Path, figure: Figure) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals: Intervals | None = None) -> None:
+    """Print the scores of each class, their average, the overall accuracy and MAP@3, and between what they may lie."""
     table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("LABEL", justify="right", no_wrap=True)
     for name in ("CNT", "ACC", "PR", "RE", "F1"):
@@ -55,6 +131,13 @@ def print_scores(scores: Scores, folds: dict[int, Scores], title: str) -> None:
     if scores.per_class["count"].eq(0).any():
         console.print("Classes without clips (CNT 0) are not part of the average.")
     console.print(f"Overall accuracy: {100 * scores.accuracy:.3f} %   MAP@3: {scores.map3:.4f}")
+    if intervals is not None:
+        (low, high), (map_low, map_high) = intervals.accuracy, intervals.map3
+        console.print(
+            f"95 % intervals ({intervals.resamples} resamples of the clips): accuracy {100 * low:.3f} to "
+            f"{100 * high:.3f} %, MAP@3 {map_low:.4f} to {map_high:.4f}",
+            soft_wrap=True,
+        )
     if len(folds) > 1:
         percents, maps = [100 * s.accuracy for s in folds.values()], [s.map3 for s in folds.values()]
         console.print(

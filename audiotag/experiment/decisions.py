@@ -14,7 +14,7 @@ from audiotag.console import console
 from audiotag.evaluation.decision_plot import plot_decisions
 from audiotag.files import write_csv
 
-SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate"]
+SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate", "confident_learning"]
 FIGURES = ["round", "considered", "accepted", "precision", "recall"]
 
 

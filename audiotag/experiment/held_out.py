@@ -9,6 +9,7 @@ import pandas as pd
 
 from audiotag.evaluation.metrics import Scores, ranking, score_posteriors
 from audiotag.experiment.run_folder import RunFolder
+from audiotag.verification.ledger import by_rule
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ def held_out(folder: RunFolder, round_: int) -> HeldOut | None:
 
 
 def per_class_table(scores: Scores, decided: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores of each class, and how many of its unverified labels one round's ledger accepted."""
+    """Return the scores of each class, and how many of its unverified labels the rule accepted in a round's ledger."""
     labels = scores.per_class["label"]
-    counts = decided.groupby("label")["accepted"].agg(considered="count", accepted="sum")
+    counts = by_rule(decided).groupby("label")["accepted"].agg(considered="count", accepted="sum")
     return scores.per_class.assign(
         **{name: labels.map(counts[name]).fillna(0).astype(int) for name in ("considered", "accepted")}
     )

@@ -24,7 +24,7 @@ from hydra.types import RunMode
 
 import audiotag
 from audiotag.errors import AudiotagError, WorkError
-from audiotag.processes import describe, python
+from audiotag.processes import describe, end_at_once_by, python
 from audiotag.schema import to_dict
 
 RANK_VARIABLES = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "ROLE_RANK"}
@@ -39,6 +39,7 @@ def launch(task: str, config: Any) -> Any:
     """
     if _is_rank(os.environ):
         _refuse_sweep()
+        end_at_once_by(signal.SIGTERM)  # before PyTorch starts threads
         from audiotag.experiment import tasks  # here: a job that only launches needs no torch
 
         return tasks.run_as_rank(task, config)

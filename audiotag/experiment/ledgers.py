@@ -8,14 +8,19 @@ from audiotag.config import Verification
 from audiotag.data.tables import read_labels
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.files import write_csv
-from audiotag.verification.ledger import COLUMNS, decide_round
+from audiotag.verification.ledger import COLUMNS, corrected_rows, decide_round
 
 
 def round_ledger(
     folder: RunFolder, round_: int, verification: Verification, rescored: int | None = None
 ) -> pd.DataFrame:
     """Return the ledger of one complete round under a rule; of posteriors made again with K excerpts, if given."""
-    return decide_round(round_, folder.votes(round_, rescored), folder.train, folder.classes, verification)
+    votes, train, classes = folder.votes(round_, rescored), folder.train, folder.classes
+    ledger = decide_round(round_, votes, train, classes, verification)
+    by_person = corrected_rows(round_, votes, train, classes, verification, folder.corrections)
+    if by_person.empty:
+        return ledger
+    return pd.concat([ledger, by_person], ignore_index=True).sort_values("clip_id", ignore_index=True)
 
 
 def all_ledgers(

@@ -42,13 +42,13 @@ def cells_to_fit(folder: RunFolder, asked: list[Cell], wait_s: float, look: Call
     while pending := [cell for cell in asked if folder.status(cell) is None]:
         for cell in pending:
             if not missing_before(folder, cell):
-                with _taken(folder, cell) as taken:
+                with taken(folder, cell) as mine:
                     # Between the look above and the lock, another process may have completed it.
-                    if taken and folder.status(cell) is None:
+                    if mine and folder.status(cell) is None:
                         remove_leftovers(folder.cell(cell))  # of checkpoints, they are large
                         yield cell
                         waiting = _Waiting(folder, wait_s)
-                if taken:
+                if mine:
                     break
         else:
             waiting.check(pending[0])
@@ -63,7 +63,7 @@ def missing_before(folder: RunFolder, cell: Cell) -> list[Cell]:
 
 
 @contextlib.contextmanager
-def _taken(folder: RunFolder, cell: Cell) -> Iterator[bool]:
+def taken(folder: RunFolder, cell: Cell) -> Iterator[bool]:
     """Hold a cell's lock in the block, and say whether it was free; the lock ends with the process."""
     where = folder.cell(cell)
     where.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ class _Waiting:
         lock = self.folder.cell(cell) / ".lock"
         if self.folder.status(cell) is not None or not lock.is_file():
             return False
-        with _taken(self.folder, cell) as free:
+        with taken(self.folder, cell) as free:
             return not free
 
     def _say(self, text: str) -> None:

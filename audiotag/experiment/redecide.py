@@ -18,6 +18,7 @@ from audiotag.experiment.launch import launch
 from audiotag.experiment.ledgers import all_ledgers, run_truth
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.files import write_csv, write_json
+from audiotag.verification.confident_learning import check_installed
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
 
 
@@ -29,6 +30,7 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
     """
     folder = find_run(config.run, config.runs_dir)
     verification = changed(folder.config.verification, config)
+    check_installed(verification)
     asked = _rounds(folder, config.round)
     if config.rescore and missing_cells(folder, config):
         launch("rescore", config)
@@ -127,6 +129,8 @@ def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None
     threshold = "no threshold" if verification.threshold is None else f"threshold {verification.threshold}"
     cap = "no cap" if verification.cap is None else f"cap {verification.cap} per class"
     extras = (["calibrated"] if verification.calibrate else []) + ([] if verification.agreement else ["any prediction"])
+    if verification.confident_learning:
+        extras.append(f"cleanlab's {verification.confident_learning}")
     shown = Table(
         *(name.capitalize() for name in FIGURES), title=", ".join([threshold, cap, *extras]), title_justify="left"
     )

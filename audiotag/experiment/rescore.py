@@ -16,7 +16,7 @@ from audiotag.data.store import Store, build_store
 from audiotag.experiment.cells import build_data, build_tagger, build_trainer, read_training_clips, schedule
 from audiotag.experiment.hardware import set_threads
 from audiotag.experiment.redecide import missing_cells, of_run_here
-from audiotag.experiment.rounds import refuse_changed_data
+from audiotag.experiment.rounds import refuse_changed_data, with_own_corrections
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.verification.consensus import Consensus
 
@@ -28,7 +28,7 @@ def rescore(config: VerifyConfig) -> None:
     Raises RunError where the data set has changed since the run.
     """
     folder = find_run(config.run, config.runs_dir)
-    of_run = of_run_here(folder.config, config)
+    of_run = with_own_corrections(of_run_here(folder.config, config), folder)
     manifest = build_manifest(of_run)
     refuse_changed_data(folder, manifest)
     store = build_store(manifest, of_run.features, Path(of_run.cache_dir).absolute(), of_run.hardware.workers)

@@ -13,6 +13,7 @@ import filelock
 from audiotag import ranks
 from audiotag.config import TrainConfig
 from audiotag.console import console, progress
+from audiotag.data.csv_table import find
 from audiotag.data.manifest import Manifest, build_manifest, data_root, save_manifest, save_truth
 from audiotag.data.store import Store, build_store
 from audiotag.errors import DiskFullError, RunError
@@ -21,10 +22,12 @@ from audiotag.experiment.cells import fit_cell
 from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.queue import cells_to_fit, cells_together
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
+from audiotag.experiment.start import Start
 from audiotag.experiment.summary import print_summary, write_summary
 from audiotag.experiment.tracking import check_trackers, track_summary
 from audiotag.experiment.warnings_log import warnings_to
-from audiotag.files import csv_text, write_json, write_text
+from audiotag.files import csv_text, write_csv, write_json, write_text
+from audiotag.verification.confident_learning import check_installed
 
 
 def run_experiment(config: TrainConfig) -> float | None:
@@ -37,8 +40,10 @@ def run_experiment(config: TrainConfig) -> float | None:
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder = find_run(named(config), config.runs_dir)
+    check_installed(config.verification)
     check_trackers(config, folder)
-    manifest, store = prepare(config, folder)
+    start = Start(config, folder)
+    manifest, store = prepare(config, folder, start)
     ranks.agree(f"The data set of {folder.path}", csv_text(manifest.frame))
     with warnings_to(folder.path / "warnings.log"):
         run_cells(config, folder, manifest, store)
@@ -67,20 +72,21 @@ def named(config: TrainConfig) -> str:
     return config.run
 
 
-def prepare(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
+def prepare(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manifest, Store]:
     """Check everything that can be checked before hours of work; make the manifest and the spectrogram store.
 
     One process after another: the first does the work, the others find it done.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.path / ".prepare.lock"):
-        return _prepared(config, folder)
+        return _prepared(config, folder, start)
 
 
-def _prepared(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
+def _prepared(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manifest, Store]:
     if folder.config_file.is_file():
         folder.save(config)  # refuses other settings before any audio is read
-    manifest = build_manifest(config)
+    manifest = build_manifest(corrections_found(config, folder))
+    start.check_data(manifest)
     _keep_manifest(folder, manifest)
     folder.save(config)
     store = build_store(manifest, config.features, Path(config.cache_dir).absolute(), config.hardware.workers)
@@ -90,16 +96,46 @@ def _prepared(config: TrainConfig, folder: RunFolder) -> tuple[Manifest, Store]:
             f"[yellow]silent:[/] {silent.sum()} clips are silent throughout and kept untrimmed (see summary.json)",
             soft_wrap=True,
         )
+    start.take_over()
     return manifest, store
 
 
 def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
-    """Write the manifest and class list, or refuse data that changed since the run began; raises RunError."""
+    """Write manifest, corrections and class list, or refuse data that changed since the run began; raises RunError."""
     if folder.manifest_file.is_file() and folder.config_file.is_file():
+        _refuse_other_corrections(folder, manifest)
         refuse_changed_data(folder, manifest)
     save_manifest(manifest, folder.manifest_file)
-    save_truth(manifest, folder.path / "truth.csv")
+    if manifest.corrections.empty:
+        folder.corrections_file.unlink(missing_ok=True)
+    else:
+        write_csv(folder.corrections_file, manifest.corrections)
+    save_truth(manifest, folder.path)
     write_json(folder.path / "classes.json", manifest.classes)
+
+
+def corrections_found(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """Return the configuration; where the file of corrections is gone, with those that the run has kept."""
+    name = config.data.corrections
+    if name is None or find(name, data_root(config)).is_file() or not folder.corrections_file.is_file():
+        return config
+    console.print(f"data.corrections={name} is not there any more: {folder.corrections_file} is used", soft_wrap=True)
+    return with_own_corrections(config, folder)
+
+
+def with_own_corrections(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """Return the configuration with the corrections that the run has kept, if any."""
+    kept = str(folder.corrections_file) if folder.corrections_file.is_file() else None
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, corrections=kept))
+
+
+def _refuse_other_corrections(folder: RunFolder, manifest: Manifest) -> None:
+    before, now = (set(csv_text(table).splitlines()) for table in (folder.corrections, manifest.corrections))
+    if before != now:
+        raise RunError(
+            f"{folder.path}: data.corrections is not what this run began with ({len(before ^ now)} decisions differ "
+            "from corrections.csv): give the run another name with run=NAME, or delete the folder"
+        )
 
 
 def refuse_changed_data(folder: RunFolder, manifest: Manifest) -> None:

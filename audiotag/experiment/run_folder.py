@@ -13,6 +13,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from audiotag.config import TrainConfig
+from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.errors import ConfigError, RunError
 from audiotag.files import write_json, write_text
 from audiotag.schema import leaves, to_dict, validate
@@ -28,14 +29,21 @@ FREE = (
     "rounds",
     "devices",
     "parallel",
+    "start",
     "report",
     "hparams_search",
     "hardware.",
     "logger.",
     "data.root",
     "data.truth",
+    "data.corrections",  # their content is what counts: `corrections.csv`
     "data.download",
 )
+
+
+def is_free(name: str) -> bool:
+    """Say whether a setting, or its section, is among `FREE`."""
+    return name in FREE or name.startswith(tuple(section for section in FREE if section.endswith(".")))
 
 
 @dataclass(frozen=True, order=True)
@@ -58,6 +66,7 @@ class RunFolder:
         self.manifest_file = path / "manifest.csv"
         self.ledger_file = path / "ledger.csv"
         self.summary_file = path / "summary.json"
+        self.corrections_file = path / "corrections.csv"
 
     @functools.cached_property
     def config(self) -> TrainConfig:
@@ -78,6 +87,13 @@ class RunFolder:
         return train.assign(fold=train["fold"].astype(int))
 
     @functools.cached_property
+    def corrections(self) -> pd.DataFrame:
+        """What a person has decided about training clips (columns of `data.corrections`, all text)."""
+        if not self.corrections_file.is_file():
+            return pd.DataFrame(columns=CORRECTIONS)
+        return pd.read_csv(self.corrections_file, dtype=str, keep_default_na=False)
+
+    @functools.cached_property
     def classes(self) -> list[str]:
         """The class list, in the order of the networks' outputs."""
         return list(json.loads((self.path / "classes.json").read_text(encoding="utf-8")))
@@ -86,8 +102,9 @@ class RunFolder:
         """Keep the configuration, or refuse it where the folder was made with another; raises RunError."""
         if self.config_file.is_file():
             self._refuse_other(config)
-        # Which part of the run a job works on is not the run's; jobs side by side would write it in turn.
-        whole = dataclasses.replace(config, round=None, fold=None)
+        # Which part of the run a job works on is not the run's; jobs side by side would write it in turn. Where round 0
+        # came from, its cells say.
+        whole = dataclasses.replace(config, round=None, fold=None, start=None)
         text = OmegaConf.to_yaml(OmegaConf.create(to_dict(whole)))
         if not self.config_file.is_file() or self.config_file.read_text(encoding="utf-8") != text:
             write_text(self.config_file, text)
@@ -95,7 +112,7 @@ class RunFolder:
 
     def _refuse_other(self, config: TrainConfig) -> None:
         before, now = (dict(leaves(to_dict(c))) for c in (self.config, config))
-        changed = [name for name in now if now[name] != before.get(name) and not name.startswith(FREE)]
+        changed = [name for name in now if now[name] != before.get(name) and not is_free(name)]
         if changed:
             raise ConfigError(
                 f"{self.path} was made with other settings:",

@@ -80,6 +80,15 @@ def decode(path: str | Path) -> tuple[Wave, int]:
     return np.concatenate(blocks), rate_hz
 
 
+def decode_channels(path: str | Path) -> tuple[Wave, int]:
+    """Read a sound file as `decode` does, but each channel by itself: (samples, channels), and its rate in Hz."""
+    rate_hz = _rate_hz(path)
+    blocks = list(read_frames(path))
+    if not blocks:
+        raise _empty(path)
+    return np.concatenate(blocks), rate_hz
+
+
 def trim(wave: Wave, rate_hz: int) -> Trimmed:
     """Cut the silence off both ends of `wave` (samples,) and scale it to a peak of -0.1 dB, as the writeup's SoX does.
 
@@ -241,8 +250,11 @@ def _check_rate(rate_hz: int, place: str | Path) -> None:
         )
 
 
-def _decoded(path: str | Path) -> Iterator[Wave]:
-    """Yield the mono samples of a file in blocks (up to DECODE_FRAMES,); none for an empty file."""
+def read_frames(path: str | Path) -> Iterator[Wave]:
+    """Yield a file's samples in blocks (up to DECODE_FRAMES, channels); none for an empty file.
+
+    Raises AudioError for a file that is missing, cannot be decoded, or holds values that are no audio.
+    """
     with _opened(path) as file:
         # Until nothing more comes: the number of frames in a header is only a guess in some formats.
         while len(frames := file.read(DECODE_FRAMES, dtype="float32", always_2d=True)):
@@ -251,7 +263,17 @@ def _decoded(path: str | Path) -> Iterator[Wave]:
                     f"{path}: holds samples that are not finite, or beyond {LARGEST_SAMPLE:.0e} of full scale. "
                     "Export the file again, or leave it out of the table"
                 )
-            yield frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float64).astype(np.float32)
+            yield frames
+
+
+def mono(frames: Wave) -> Wave:
+    """Return the mean (samples,) of the channels of (samples, channels)."""
+    return frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def _decoded(path: str | Path) -> Iterator[Wave]:
+    """Yield the mono samples of a file in blocks (up to DECODE_FRAMES,); none for an empty file."""
+    return map(mono, read_frames(path))
 
 
 def _empty(path: str | Path) -> AudioError:

@@ -69,7 +69,7 @@ def _best_round(folder: RunFolder, there: str) -> int:
 
 
 class Networks:
-    """The networks of some folds of one round, by fold, ready to be asked."""
+    """The networks of some folds of one round, by fold, or those of several rounds and runs, by number; to be asked."""
 
     def __init__(self, by_fold: dict[int, VggGap], hardware: Hardware) -> None:
         self.device = choose_device(hardware)
@@ -111,10 +111,11 @@ class Networks:
 
 def load_networks(folder: RunFolder, round_: int, folds: Sequence[int], hardware: Hardware) -> Networks:
     """Load the best weights of a round's folds; raises RunError where they are missing or damaged."""
-    return Networks({fold: _load(folder, Cell(round_, fold)) for fold in folds}, hardware)
+    return Networks({fold: load_network(folder, Cell(round_, fold)) for fold in folds}, hardware)
 
 
-def _load(folder: RunFolder, cell: Cell) -> VggGap:
+def load_network(folder: RunFolder, cell: Cell) -> VggGap:
+    """Load a cell's best weights; raises RunError where they are missing or damaged."""
     file = folder.cell(cell) / "best.ckpt"
     network = build_network(folder.config, folder.classes)
     prefix = "network."  # of the tagger's own name for it

@@ -1,111 +1,84 @@
-"""Label recordings with the networks of a run: the most probable classes of each, and for a split its scores.
+"""Label recordings with the networks of one or more runs: the most probable classes, and the scores of a split.
 
-Shapes: T frames, F bands, C classes, N recordings.
+Shapes: M members of an ensemble, N recordings, C classes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.table import Table
 
-from audiotag.config import Hardware, PredictConfig
-from audiotag.console import console
+from audiotag.config import PredictConfig
 from audiotag.errors import AudiotagError, DataError
-from audiotag.evaluation.metrics import Scores, ranking, score_posteriors
-from audiotag.evaluation.scores import print_scores, write_scores
+from audiotag.evaluation.metrics import ranking
 from audiotag.experiment.hardware import set_threads
-from audiotag.experiment.run_folder import RunFolder, find_run
-from audiotag.features.audio import AudioError
 from audiotag.files import write_csv
-from audiotag.inference.networks import Networks, choose_folds, choose_round, load_networks
-from audiotag.inference.recordings import Found, Recording, check_no_leak, find_recordings, split_recordings
-from audiotag.inference.spectrograms import Heard, spectrograms
-from audiotag.inference.windows import Hearing, cut, place
-
-SHOWN = 20  # recordings whose labels are printed
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Recordings that could be read, and what the networks say to them.
-
-    `by_fold` holds, for each, the posteriors (its folds, C) of its networks; `problems` says which others could not be
-    read, and why; `silent` names the recordings in which nothing is to be heard.
-    """
-
-    recordings: list[Recording]
-    by_fold: list[NDArray[np.float64]]
-    problems: list[str]
-    silent: list[str]
-
-    @property
-    def posteriors(self) -> NDArray[np.float64]:
-        """Mean posterior (N, C) of each recording's networks."""
-        return np.stack([posteriors.mean(axis=0) for posteriors in self.by_fold])
+from audiotag.inference.ensemble import Ensembled, choose_fusion, write_ensemble
+from audiotag.inference.labelling import EnsembleLabelled, ask_members
+from audiotag.inference.members import Member, choose_members, default_folder, held_out_folds
+from audiotag.inference.recordings import Found, check_no_leak, find_recordings, split_recordings
+from audiotag.inference.results import print_labels, print_rest, score_split
+from audiotag.inference.submission import check_submittable, submission_table
 
 
 def predict(config: PredictConfig) -> Path:
     """Label what the configuration names, and write `predictions.csv`, for a split its scores, too; return its path.
 
-    Raises RunError for a run, round or fold that is not there, DataError for recordings that are not. Where some files
-    of a source cannot be read, the others' labels are written before DataError names them; of a split, nothing is then.
+    Raises RunError for a run, round or fold that is not there and for runs that make no ensemble, DataError for
+    recordings that are not there. Where some files of a source cannot be read, the others' labels are written before
+    DataError names them; of a split, nothing is then.
     """
-    folder = find_run(config.run, config.runs_dir)
-    folds = choose_folds(folder, config.fold)
-    round_ = choose_round(folder, config.round, folds)
-    if config.top > len(folder.classes):
-        raise AudiotagError(f"top={config.top}: {folder.path} knows {len(folder.classes)} classes only")
-    out = out_path(config, folder, round_)
-    found = _find(config, folder, folds, round_)
+    members = choose_members(config)
+    classes = members[0].folder.classes
+    if config.top > len(classes) and config.format == "predictions":
+        raise AudiotagError(f"top={config.top}: {members[0].folder.path} knows {len(classes)} classes only")
+    if config.format == "submission":
+        check_submittable(classes)
+    out = out_path(config, members)
+    found, asked = _find(config, members)
+    fusion = choose_fusion(members, config.ensemble)
 
     set_threads(config.hardware)
-    networks = load_networks(folder, round_, folds, config.hardware)
-    # A split is heard as validation and the original's evaluation hear it; of other recordings all is wanted.
-    is_cut = config.split is not None if config.cut is None else config.cut
-    hearing = Hearing(folder.config.features, config.windows, is_cut)
-    labelled = label(found.recordings, networks, hearing, _workers(config.hardware, networks))
+    labelled = ask_members(members, found.recordings, asked, config)
+    _refuse_unread(labelled, len(found.recordings), config)
+    by_member = labelled.posteriors(config.ensemble.mean)
+    together = Ensembled(members, by_member, fusion, config.ensemble)
 
-    n_asked = len(found.recordings)
-    _refuse_unread(labelled, n_asked, config)
-    table = predictions_table(labelled, folder.classes, config.top)
-    write_csv(out, table)
+    names = [recording.fname for recording in labelled.recordings]
+    table = predictions_table(names, together.posteriors, classes, config.top)
+    write_csv(out, submission_table(names, together.posteriors, classes) if config.format == "submission" else table)
+    write_ensemble(out.parent, together)
     if config.split is not None:
-        _score(labelled, folder, out.parent, round_, config)
+        score_split(labelled, together, out.parent, config)
     else:
-        _print_labels(table)
-    _print_rest(found, labelled, out, round_, folds)
+        print_labels(table)
+    print_rest(found, labelled, out, members)
     if labelled.problems:
-        counts = f"{len(labelled.problems)} of {n_asked}"
+        counts = f"{len(found.recordings) - len(names)} of {len(found.recordings)}"
         raise DataError(f"{counts} recordings cannot be read (the others are labelled):", labelled.problems)
     return out
 
 
-def out_path(config: PredictConfig, folder: RunFolder, round_: int) -> Path:
+def out_path(config: PredictConfig, members: Sequence[Member]) -> Path:
     """Return the file for the predictions; raises AudiotagError where it cannot be written."""
+    name = f"{config.format}.csv"
+    folder = default_folder(members, config.runs_dir)
     if config.out is not None:
         out = Path(config.out).expanduser().absolute()
     elif config.split is None:
-        out = folder.path / "predict" / "predictions.csv"
+        out = folder / name
     else:
-        parts = [
-            config.split,
-            config.usage,
-            "" if config.round == "best" else f"round{round_}",
-            "" if config.fold is None else f"fold{config.fold}",
-            f"windows{config.windows}" if config.windows else "",
-            "" if config.cut is None else "cut" if config.cut else "whole",
-        ]
-        out = folder.path / "predict" / "-".join(filter(None, parts)) / "predictions.csv"
+        out = folder / "-".join(filter(None, _out_parts(config, members))) / name
     if out.is_dir():
-        raise AudiotagError(f"out={config.out} is a folder: name a file, such as {out / 'predictions.csv'}")
+        raise AudiotagError(f"out={config.out} is a folder: name a file, such as {out / name}")
+    if out.name in WRITTEN_BESIDE:
+        raise AudiotagError(f"out={config.out}: a file of that name is written beside the labels; name another")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,102 +88,56 @@ def out_path(config: PredictConfig, folder: RunFolder, round_: int) -> Path:
     return out
 
 
-def label(recordings: Sequence[Recording], networks: Networks, hearing: Hearing, workers: int | None) -> Labelled:
-    """Ask the networks about every recording; the spectrogram of each is computed once for all of them."""
-    labelled = Labelled([], [], [], [])
-    computed = spectrograms([recording.path for recording in recordings], hearing.features, workers)
-    for recording, heard in zip(recordings, computed, strict=True):
-        answer = heard if isinstance(heard, AudioError) else _ask(networks, heard, hearing, recording)
-        if isinstance(answer, AudioError):
-            labelled.problems.append(str(answer))
-            continue
-        labelled.recordings.append(recording)
-        labelled.by_fold.append(answer)
-        if not isinstance(heard, AudioError) and heard.silent:
-            labelled.silent.append(recording.fname)
-    return labelled
+WRITTEN_BESIDE = ("scores.json", "per_class.csv", "confusion_matrix.csv", "agreement.csv", "weights.csv")
 
 
-def _ask(networks: Networks, heard: Heard, hearing: Hearing, recording: Recording) -> NDArray[np.float64] | AudioError:
-    windows = place(heard.n_frames, hearing)
-    per_pass = max(1, hearing.features.clip_frames // windows.length)  # so that no pass takes more than a clip does
-    try:
-        return networks.posteriors(cut(heard.pieces, heard.n_frames, windows), windows, per_pass, recording.folds)
-    except AudioError as error:
-        return error
+def _out_parts(config: PredictConfig, members: Sequence[Member]) -> list[str | None]:
+    """Return what tells the predictions of a run's split from others of the same run."""
+    rounds = [str(member.round) for member in members]
+    is_one_run = len({member.folder.path for member in members}) == 1
+    is_best = len(members) == 1 and members[0].asked == "best"
+    return [
+        config.split,
+        config.usage,
+        f"round{'+'.join(rounds)}" if is_one_run and not is_best else "",
+        "" if config.fold is None else f"fold{config.fold}",
+        f"windows{config.windows}" if config.windows else "",
+        "" if config.cut is None else "cut" if config.cut else "whole",
+        "" if config.ensemble.mean == "arithmetic" else config.ensemble.mean,
+        "" if config.ensemble.weights == "equal" else config.ensemble.weights,
+    ]
 
 
-def predictions_table(labelled: Labelled, classes: Sequence[str], top: int) -> pd.DataFrame:
+def predictions_table(
+    names: Sequence[str], posteriors: NDArray[np.float64], classes: Sequence[str], top: int
+) -> pd.DataFrame:
     """Return the rows of `predictions.csv`: fname, then label and probability of the `top` most probable classes."""
-    posteriors = labelled.posteriors
     order = ranking(posteriors, top)  # (N, top)
-    names, probabilities = np.array(classes, dtype=object)[order], np.take_along_axis(posteriors, order, axis=1)
-    columns: dict[str, object] = {"fname": [recording.fname for recording in labelled.recordings]}
-    for k in range(top):
-        columns |= {f"label_{k + 1}": names[:, k], f"probability_{k + 1}": probabilities[:, k]}
+    labels, probabilities = np.array(classes, dtype=object)[order], np.take_along_axis(posteriors, order, axis=1)
+    columns: dict[str, object] = {"fname": list(names)}
+    for k in range(order.shape[1]):
+        columns |= {f"label_{k + 1}": labels[:, k], f"probability_{k + 1}": probabilities[:, k]}
     return pd.DataFrame(columns)
 
 
-def _find(config: PredictConfig, folder: RunFolder, folds: Sequence[int], round_: int) -> Found:
+def _find(config: PredictConfig, members: Sequence[Member]) -> tuple[Found, list[pd.Series] | None]:
+    """Return the recordings and, of a split, the fold of each member to ask about each (-1: all)."""
+    first = members[0]
     if config.split is None:
-        return find_recordings(config.source, folds)
-    found = split_recordings(folder, config.split, config.usage, folds, config.root)
+        return find_recordings(config.source, first.folds), None
+    asked = held_out_folds(members, config.split, config.usage)
+    found = split_recordings(first.folder, config.split, config.usage, first.folds, config.root)
     if config.split == "valid":
-        check_no_leak(folder, found.recordings, round_)
-    return found
+        for member, folds in zip(members, asked, strict=True):
+            own = [dataclasses.replace(r, folds=(int(folds[r.fname]),)) for r in found.recordings]
+            check_no_leak(member.folder, own, member.round)
+    return found, asked
 
 
-def _workers(hardware: Hardware, networks: Networks) -> int | None:
-    """Return the number of processes to compute spectrograms; by default none on a CPU, whose cores the networks use.
-
-    Threads of a network that share their cores with processes wait for each other: 100 times as slow was measured.
-    """
-    return 0 if hardware.workers is None and networks.device.type == "cpu" else hardware.workers
-
-
-def _refuse_unread(labelled: Labelled, n_asked: int, config: PredictConfig) -> None:
-    if labelled.problems and config.split is not None:
-        counts = f"{len(labelled.problems)} of {n_asked} clips of the split"
+def _refuse_unread(labelled: EnsembleLabelled, n_asked: int, config: PredictConfig) -> None:
+    n_unread = n_asked - len(labelled.recordings)
+    if n_unread and config.split is not None:
+        counts = f"{n_unread} of {n_asked} clips of the split"
         raise DataError(f"{counts} cannot be read; nothing is written:", labelled.problems)
     if not labelled.recordings:
         raise DataError("None of the recordings can be read; nothing is written:", labelled.problems)
-
-
-def _score(labelled: Labelled, folder: RunFolder, where: Path, round_: int, config: PredictConfig) -> None:
-    """Score all networks together and each fold's by itself; write and print it."""
-    scored = [i for i, recording in enumerate(labelled.recordings) if recording.scored]
-    if not scored:
-        console.print("No clip of the split has a label: nothing is scored.")
-        return
-    posteriors, classes = labelled.posteriors, folder.classes
-    scores = score_posteriors(posteriors[scored], [labelled.recordings[i].label for i in scored], classes)
-    folds: dict[int, Scores] = {}
-    for fold in sorted({fold for i in scored for fold in labelled.recordings[i].folds}):
-        rows = [i for i in scored if fold in labelled.recordings[i].folds]
-        own = np.stack([labelled.by_fold[i][labelled.recordings[i].folds.index(fold)] for i in rows])
-        folds[fold] = score_posteriors(own, [labelled.recordings[i].label for i in rows], classes)
-    about = {"run": folder.path.name, "split": config.split, "round": round_}
-    write_scores(where, scores, config.usage, folds, about)
-    print_scores(scores, folds, f"{folder.path.name}, {config.split} {config.usage or ''}".rstrip())
-
-
-def _print_labels(table: pd.DataFrame) -> None:
-    shown = Table("Recording", "Labels", box=None, pad_edge=False)
-    for row in table.head(SHOWN).to_dict("records"):
-        top = [f"{row[f'label_{k}']} {row[f'probability_{k}']:.3f}" for k in range(1, len(row) // 2 + 1)]
-        shown.add_row(escape(str(row["fname"])), escape(", ".join(top)))
-    console.print(shown)
-    if len(table) > SHOWN:
-        console.print(f"and {len(table) - SHOWN} more")
-
-
-def _print_rest(found: Found, labelled: Labelled, out: Path, round_: int, folds: Sequence[int]) -> None:
-    if found.passed_over:
-        console.print(f"Files in the folders that are no recordings, passed over: {len(found.passed_over)}")
-    if labelled.silent:
-        names = ", ".join(labelled.silent[:5]) + (", ..." if len(labelled.silent) > 5 else "")
-        note = f"[yellow]silent[/], or loud for too short a time: {len(labelled.silent)} of them, {escape(names)}"
-        console.print(note, soft_wrap=True)
-    asked = f"fold {folds[0]}" if len(folds) == 1 else f"folds {folds[0]} to {folds[-1]}"
-    console.print(f"Labelled: {len(labelled.recordings)} of {len(found.recordings)}, by round {round_}, {asked}")
-    console.print(f"Predictions: {escape(str(out))}", soft_wrap=True)

@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import soundfile
 
+from audiotag.data.answers import scored
+from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
 from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
 from audiotag.experiment.run_folder import Cell, RunFolder
-
-# Formats of libsndfile that are no recordings or have no header; who wants such a file names it.
-NOT_SEARCHED = {"raw", "mat4", "mat5", "wavex"}
-OTHER_SUFFIXES = {"aif", "aifc", "snd", "oga", "opus", "wave", "sph", "iff", "8svx", "fap", "sf"}
-USAGES = {"public": ("public",), "private": ("private",), "private_public": ("private", "public")}
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,6 @@ class Found:
 
     recordings: list[Recording]
     passed_over: list[Path] = field(default_factory=list)
-
-
-def suffixes() -> set[str]:
-    """Return the endings of file names, lower case, by which recordings are known in a folder."""
-    return ({name.lower() for name in soundfile.available_formats()} - NOT_SEARCHED) | OTHER_SUFFIXES
 
 
 def find_recordings(source: Any, folds: Sequence[int]) -> Found:
@@ -74,12 +65,10 @@ def find_recordings(source: Any, folds: Sequence[int]) -> Found:
 
 def _search(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the recordings and the other files below a folder, hidden ones among the others, links followed."""
-    known = suffixes()
     recordings: list[Path] = []
     others: list[Path] = []
     for path in sorted(_files(folder, set())):
-        is_recording = path.suffix[1:].lower() in known and not path.name.startswith(".")
-        (recordings if is_recording else others).append(path)
+        (recordings if is_recording(path) else others).append(path)
     return recordings, others
 
 
@@ -120,8 +109,7 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
     `usage` (public, private, private_public) says which test clips are scored, None: all that have a label. Raises
     DataError for clips that are missing, or where there are none; RunError where a network was trained on its clips.
     """
-    manifest = pd.read_csv(folder.manifest_file, dtype=str, keep_default_na=False)
-    clips = _test(manifest, usage, folder) if split == "test" else _valid(manifest, folds, folder)
+    clips = split_clips(folder, split, usage, folds)
     place = _root(folder, root)
     recordings = [
         Recording(
@@ -137,23 +125,17 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
     return Found(recordings)
 
 
+def split_clips(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int]) -> pd.DataFrame:
+    """Return the manifest's rows of a split, with a column `scored`; raises as `split_recordings` does."""
+    manifest = pd.read_csv(folder.manifest_file, dtype=str, keep_default_na=False)
+    return _test(manifest, usage, folder) if split == "test" else _valid(manifest, folds, folder)
+
+
 def _test(manifest: pd.DataFrame, usage: str | None, folder: RunFolder) -> pd.DataFrame:
     clips = manifest[manifest["split"] == "test"]
     if clips.empty:
         raise DataError(f"{folder.path} has no test clips:", ["its data set has no test table"], "Use source= instead.")
-    labelled = clips["label"] != ""
-    if usage is None:
-        return clips.assign(scored=labelled)
-    scored = labelled & clips["usage"].str.lower().isin(USAGES[usage])
-    if not scored.any():
-        counts = clips["usage"].where(clips["usage"] != "", "(none)").value_counts()
-        there = ", ".join(f"{name}: {count} clips" for name, count in counts.items())
-        raise DataError(
-            f"usage={usage}: no test clip with a label is marked so:",
-            [f"{folder.manifest_file}: its column usage holds {there}"],
-            "Leave usage= away to score every clip with a label; data.columns.usage= in training names the column.",
-        )
-    return clips.assign(scored=scored)
+    return clips.assign(scored=scored(clips, usage, folder.manifest_file))
 
 
 def _valid(manifest: pd.DataFrame, folds: Sequence[int], folder: RunFolder) -> pd.DataFrame:

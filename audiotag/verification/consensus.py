@@ -12,13 +12,21 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 
 from audiotag import ranks
+from audiotag.config import Features
 from audiotag.data.datamodule import FoldDataModule
 from audiotag.errors import LeakError, RunError
 from audiotag.files import write_parquet
 from audiotag.randomness import generator
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS
+
+
+def excerpt_offsets(keys: tuple[int, int], clip_id: str, features: Features, excerpts: int) -> NDArray[np.int64]:
+    """Draw the first frames (K,) of a clip's excerpts, the same ones whenever `keys` (seed, round) and clip are."""
+    last = features.clip_frames - features.excerpt_frames
+    return generator("consensus", *keys, clip_id).integers(0, last, excerpts, endpoint=True)
 
 
 class Consensus(pl.Callback):
@@ -63,11 +71,9 @@ class Consensus(pl.Callback):
         self, clips: pd.DataFrame, data: FoldDataModule, trainer: pl.Trainer, module: pl.LightningModule
     ) -> pd.DataFrame:
         posteriors = np.empty((len(clips), len(data.classes)), dtype=np.float32)
-        last_offset = data.features.clip_frames - data.features.excerpt_frames
         for i, (clip_id, row) in enumerate(zip(clips.index, data.store.rows(clips), strict=True)):
             # A forward pass per clip: its posterior cannot depend on which other clips stand in the batch.
-            rng = generator("consensus", *self.keys, clip_id)
-            offsets = rng.integers(0, last_offset, self.excerpts, endpoint=True)
+            offsets = excerpt_offsets(self.keys, clip_id, data.features, self.excerpts)
             with trainer.precision_plugin.forward_context():
                 logits = module(data.excerpts(int(row), offsets))
             posteriors[i] = logits.softmax(dim=1).mean(dim=0).cpu().numpy()

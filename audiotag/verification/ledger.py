@@ -1,4 +1,8 @@
-"""The ledger: one row per unverified clip and round, with the decision and its reason."""
+"""The ledger: one row per unverified clip and round, with the decision and its reason.
+
+Clips whose label a person has corrected (`data.corrections`) have rows too, so that nothing vanishes from it; they are
+no longer the rule's to decide, and count in no figure.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ import numpy as np
 import pandas as pd
 
 from audiotag.config import Verification
+from audiotag.data.corrections import DONE, DROP, decision_parts
 from audiotag.errors import RunError
+from audiotag.verification.confident_learning import label_issues
 from audiotag.verification.rule import decide, fit_temperature, sharpen
 
 POSTERIORS, VERIFIED_POSTERIORS = "posteriors.parquet", "verified_posteriors.parquet"  # of a cell's folder
+BY_PERSON = "by a person"  # in the reason of every row that the rule has not decided
 COLUMNS = ["round", "fold", "clip_id", "label", "predicted", "posterior", "accepted", "reason"]
 
 
@@ -41,7 +48,9 @@ def decide_round(
     ledger, posteriors = ledger.loc[order].reset_index(drop=True), np.concatenate(scores)[order]
 
     labels = _codes(train.loc[ledger["clip_id"], "label"], classes)
-    accepted, reasons = decide(posteriors, labels, verification.threshold, verification.cap, verification.agreement)
+    rule = verification
+    flags = label_issues(posteriors, labels, rule.confident_learning) if rule.confident_learning else None
+    accepted, reasons = decide(posteriors, labels, rule.threshold, rule.cap, rule.agreement, flags)
     return ledger.assign(
         round=round_,
         label=np.array(classes, dtype=object)[labels],
@@ -79,12 +88,54 @@ def calibrated(vote: Votes, train: pd.DataFrame, classes: list[str]) -> np.ndarr
     return sharpen(_values(vote.unverified, classes), fit_temperature(_values(vote.verified, classes), labels))
 
 
+def corrected_rows(
+    round_: int,
+    votes: dict[int, Votes],
+    train: pd.DataFrame,
+    classes: list[str],
+    verification: Verification,
+    corrections: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return the ledger's rows of clips that were unverified before a person corrected them (columns `COLUMNS`).
+
+    Kept and relabelled clips have what their fold's network, which never heard them, says to them; `label` and
+    `posterior` are those of the label that they have now. Dropped ones have nobody's.
+    """
+    scored = pd.concat([_scored_verified(vote, train, classes, verification) for vote in votes.values()])
+    rows = []
+    for row in corrections[corrections["verified"] == "0"].to_dict("records"):
+        clip, fold = row["clip_id"], int(row["fold"])
+        word, label = decision_parts(row["decision"])
+        reason = f"{DONE[word]} {BY_PERSON}" + (f", was {row['label']}" if label else "")
+        label, predicted, posterior = label or row["label"], "", np.nan
+        if clip in scored.index:
+            predicted, posterior = str(scored.loc[clip].idxmax()), scored.loc[clip].to_dict()[label]
+        rows.append((round_, fold, clip, label, predicted, posterior, int(word != DROP), reason))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _scored_verified(vote: Votes, train: pd.DataFrame, classes: list[str], verification: Verification) -> pd.DataFrame:
+    """Return the posteriors of a fold's verified clips by clip id, on the scale of `decide_round`."""
+    posteriors = _values(vote.verified, classes)
+    if verification.calibrate:
+        labels = _codes(train.loc[vote.verified["clip_id"], "label"], classes)
+        posteriors = sharpen(posteriors, fit_temperature(posteriors, labels))
+    return pd.DataFrame(posteriors, index=pd.Index(vote.verified["clip_id"]), columns=classes)
+
+
+def by_rule(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a ledger that the rule has decided, not a person."""
+    return ledger[~ledger["reason"].str.contains(BY_PERSON, regex=False).astype(bool)]
+
+
 def measure(ledger: pd.DataFrame, truth: pd.Series | None) -> dict[str, float | int | None]:
     """Return clips considered and accepted and, against right labels by clip id, precision and recall.
 
     Precision: share of the accepted labels that are right. Recall: share of the right labels that are accepted. Both
-    over clips whose right label is known; None where that leaves nothing to divide by.
+    over clips whose right label is known; None where that leaves nothing to divide by. What a person has decided does
+    not count.
     """
+    ledger = by_rule(ledger)
     accepted = ledger["accepted"] == 1
     result: dict[str, float | int | None] = {"considered": len(ledger), "accepted": int(accepted.sum())}
     if truth is None:

@@ -9,17 +9,23 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 ACCEPTED, DIFFERS, BELOW, FULL = "accepted", "label differs", "below threshold", "class is full"
+ISSUE = "label issue"  # as cleanlab calls it
 TEMPERATURES = (0.05, 20.0)
 
 
 def decide(
-    posteriors: np.ndarray, labels: np.ndarray, threshold: float | None, cap: int | None, agreement: bool = True
+    posteriors: np.ndarray,
+    labels: np.ndarray,
+    threshold: float | None,
+    cap: int | None,
+    agreement: bool = True,
+    issues: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which of N clips are accepted (N,) and the reason for each (N,).
 
-    A label is accepted if the posteriors (N, C) predict it (with `agreement`), its posterior exceeds `threshold`, and
-    fewer than `cap` clips of its class have a higher one, all folds together (paper section 4.2). Of equal posteriors
-    the earlier clip comes first.
+    A label is accepted if the posteriors (N, C) predict it (with `agreement`), its posterior exceeds `threshold`, it is
+    none of the `issues` (N,) found by other means, and fewer than `cap` clips of its class have a higher posterior, all
+    folds together (paper section 4.2). Of equal posteriors the earlier clip comes first.
     """
     if posteriors.ndim != 2 or len(posteriors) != len(labels):
         raise ValueError(f"posteriors {posteriors.shape} do not belong to labels {labels.shape}")
@@ -29,6 +35,8 @@ def decide(
         raise ValueError(f"labels must lie in 0 to {posteriors.shape[1] - 1}")
     given = posteriors[np.arange(len(labels)), labels]
     reasons = np.full(len(labels), ACCEPTED, dtype=object)
+    if issues is not None:
+        reasons[issues] = ISSUE
     if threshold is not None:
         reasons[~(given > threshold)] = BELOW
     if agreement:

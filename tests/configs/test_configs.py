@@ -107,6 +107,13 @@ def test_every_option_of_deciding_again(option):
     assert config.verification.rule == (None if rule == "of_run" else rule)
 
 
+@pytest.mark.parametrize("option", options("predict"))
+def test_every_data_set_that_a_submission_is_scored_against(option):
+    table = ["data.test_table=FILE"] if option == "data=csv" else []
+    config = composed(option, "submission=FILE", "data.root=DIR", "usage=Private", *table, program="predict")
+    assert (config.data.name, config.data.root, config.usage) == (option.split("=")[1], "DIR", "private")
+
+
 def test_every_file_is_composed_by_a_test():
     shipped = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     tried = {option.replace("=", "/") for program in PROGRAMS for option in options(program)}
@@ -254,6 +261,12 @@ def test_rules_differ_in_what_their_names_say():
         "as_coded": {"threshold": None},
         "calibrated": {"calibrate": True},
         "accept_all": {"agreement": False, "threshold": None, "cap": None},
+        "cleanlab": {
+            "agreement": False,
+            "threshold": None,
+            "cap": None,
+            "confident_learning": "prune_by_noise_rate",
+        },
     }
 
 

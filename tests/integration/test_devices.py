@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from tests.conftest import SMALL, TOP
 from tests.integration.test_loop import assert_same_result, cells
+from tests.job import MARK, left_behind
 
 # A step an epoch, so that metrics.csv has the loss of every step; 85 clips, which two ranks cannot share evenly; double
 # precision, as Adam's first steps are signs of gradients, and PyTorch's batch norm in single precision flips some.
@@ -112,6 +115,35 @@ def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_result(two_ranks, work_folder / "runs" / "torchrun")
     assert done.stdout.count("Results:") == 1, f"every process has done the whole work:\n{done.stdout}"
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_folder, tmp_path):
+    mark = uuid.uuid4().hex
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(TOP / "train.py"),
+    ]
+    settings = ["experiment=smoke", "rounds=0", "folds=2", "fold=0", "run=terminated", f"runs_dir={tmp_path}"]
+    settings += ["training.pretrain.epochs=60"]
+    environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", MARK: mark}
+    last = tmp_path / "terminated" / "round00" / "fold0" / "last.ckpt"
+    with subprocess.Popen([*command, *settings], cwd=work_folder, env=environment) as program:
+        deadline = time.monotonic() + 200
+        while not last.is_file():
+            assert time.monotonic() < deadline
+            assert program.poll() is None
+            time.sleep(0.1)
+        program.terminate()
+        assert program.wait(timeout=30) != 0
+    assert not left_behind(mark, within_s=2)
+    done = torchrun(work_folder, *settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(pd.read_csv(last.with_name("metrics.csv"))["epoch"]) == list(range(60))
 
 
 def test_a_sweep_under_torchrun_is_refused(work_folder):

@@ -18,14 +18,15 @@ import pytest
 import soundfile
 import torch
 
-from audiotag.config import Features, Hardware, PredictConfig
+from audiotag.config import Ensemble, Features, Hardware, PredictConfig, ScoredData
 from audiotag.data import store
 from audiotag.errors import AudiotagError, ConfigError, DataError, LeakError, RunError
 from audiotag.experiment.hardware import choose_precision
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference import spectrograms
+from audiotag.inference.labelling import label
 from audiotag.inference.networks import Networks, load_networks
-from audiotag.inference.predict import label, predict
+from audiotag.inference.predict import predict
 from audiotag.inference.recordings import Recording, check_no_leak, split_recordings
 from audiotag.inference.windows import Hearing, cut, place
 from audiotag.models.vgg_gap import VggGap
@@ -238,8 +239,8 @@ from pathlib import Path
 from audiotag.config import Hardware
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference import spectrograms
+from audiotag.inference.labelling import label
 from audiotag.inference.networks import load_networks
-from audiotag.inference.predict import label
 from audiotag.inference.recordings import Recording
 from audiotag.inference.windows import Hearing
 folder = RunFolder(Path(sys.argv[1]))
@@ -540,6 +541,16 @@ def test_networks_trained_on_everything_cannot_be_validated(copied: Path) -> Non
         ({"split": "tset"}, "did you mean test"),
         ({"split": "test", "round": "-1"}, "round=-1 is none of"),
         ({"split": "test", "top": 0}, "top=0 must be 1 or more"),
+        ({"split": "test", "round": ["best", "x"]}, "round=x is none of"),
+        ({"split": "test", "round": []}, r"round=\[\] is none of"),
+        ({"split": "test", "bootstrap": -1}, "bootstrap=-1 must be 0 or more"),
+        ({"split": "test", "data": ScoredData("kaggle", "d")}, "data= belongs to submission="),
+        ({"source": "a", "format": "submission"}, "set split=test"),
+        ({"split": "test", "format": "submission", "top": 2}, "leave top= away"),
+        ({"split": "test", "ensemble": Ensemble(mean="harmonic")}, "ensemble.mean=harmonic is none of arithmetic"),
+        ({"split": "valid", "ensemble": Ensemble(weights="learned")}, "the very clips that split=valid scores"),
+        ({"split": "test", "fold": 0, "ensemble": Ensemble(weights="learned")}, "leave fold= away"),
+        ({"submission": "a.csv", "data": ScoredData("kaggle", "d")}, "run= has nothing to do with submission="),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 
 from tests.clips import TOP
+from tests.job import MARK, left_behind, marked
 
 # One epoch on 128 clips: seconds, most of them for starting Python and PyTorch.
 SMALL = ["experiment=smoke", "folds=2", "training.pretrain={epochs: 1, decay_from_epoch: 0}"]
 SMALL += ["training.finetune={epochs: 1, decay_from_epoch: 0}"]
-MARK = "AUDIOTAG_TEST_MARK"
 
 
 @pytest.fixture
@@ -43,25 +43,6 @@ def sweep(work_folder: Path):
 
 
 TRAIN, VERIFY = str(TOP / "train.py"), str(TOP / "verify.py")
-
-
-def left_behind(mark: str, within_s: float) -> list[str]:
-    """Return the command lines of processes that inherited the mark, once they had time to end."""
-    deadline = time.monotonic() + within_s
-    while (found := marked(mark)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return found
-
-
-def marked(mark: str) -> list[str]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
-        except (PermissionError, FileNotFoundError, ProcessLookupError):
-            continue  # another user's, or it has just ended
-    return [command for command in found if command]  # a zombie has no command line
 
 
 def run_folders(runs: Path) -> list[Path]:
@@ -203,8 +184,8 @@ def test_a_preempted_job_is_queued_again_and_resumes(work_folder, tmp_path):
         while not metrics.is_file() or len(pd.read_csv(metrics)) < 3:
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
             time.sleep(0.2)
-        (task,) = (p for p in Path("/proc").glob("[0-9]*") if is_task(p, mark))
-        os.kill(int(task.name), signal.SIGUSR2)
+        (task,) = (process for process in marked(mark) if "submitit.core._submit" in process.words)
+        os.kill(task.number, signal.SIGUSR2)
         assert program.wait(timeout=240) == 0, (tmp_path / "log").read_text()
     assert not left_behind(mark, within_s=10)
     (printed,) = (tmp_path / ".multirun" / "submitit").glob("*/*_log.out")
@@ -232,14 +213,6 @@ def test_nothing_outlives_a_killed_sweep(work_folder, tmp_path, number):
     assert not left_behind(mark, within_s=40)
 
 
-def is_task(process: Path, mark: str) -> bool:
-    try:
-        command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-    except (PermissionError, FileNotFoundError, ProcessLookupError):
-        return False
-    return b"submitit.core._submit" in command and f"{MARK}={mark}".encode() in environment
-
-
 # Gathering
 
 
@@ -248,9 +221,11 @@ def compared(tmp_path_factory, smoke_run) -> Path:
     """A folder of runs: a finished one with test scores, one broken off in round 1, one of nothing but settings."""
     runs = tmp_path_factory.mktemp("compared")
     shutil.copytree(smoke_run, runs / "whole")
-    (runs / "whole" / "predict").mkdir(exist_ok=True)
-    scores = {"usage": None, "clips": 16, "accuracy": 0.25, "map@3": 0.375}
-    (runs / "whole" / "predict" / "scores.json").write_text(json.dumps(scores))
+    best = json.loads((smoke_run / "summary.json").read_text())["best_round"]
+    for where, round_, map3 in (("test", best, 0.375), ("test-round0", 0, 0.25), ("test-round2", 2, 0.75)):
+        scores = {"usage": None, "clips": 16, "accuracy": map3 / 2, "map@3": map3, "round": round_}
+        (runs / "whole" / "predict" / where).mkdir(parents=True, exist_ok=True)
+        (runs / "whole" / "predict" / where / "scores.json").write_text(json.dumps(scores))
     for name, kept in (("broken_off", "round0[01]/fold0/*"), ("begun", "none")):
         for file in [smoke_run / "config.yaml", smoke_run / "manifest.csv", *smoke_run.glob(kept)]:
             target = runs / name / file.relative_to(smoke_run)
@@ -272,7 +247,11 @@ def test_runs_are_gathered_into_one_table(sweep, compared):
     whole = table.loc["whole"]
     for name in ("valid_accuracy", "valid_accuracy_std", "valid_loss", "accepted", "considered", "precision", "recall"):
         assert whole[name] == pytest.approx(best[name], abs=1e-6), name
-    assert (whole["complete"], whole["rounds"], whole["test_map@3"]) == (3, 3, 0.375)
+    scored = {0: 0.25, 2: 0.75}.get(best["round"], 0.375)
+    assert (whole["complete"], whole["rounds"], whole["test_map@3"]) == (3, 3, scored)
+    assert (whole["last_round"], whole["round0_test_map@3"], whole["last_test_map@3"]) == (2, 0.25, 0.75)
+    assert whole["labels_accepted"] == summary["rounds"][1]["accepted"], "round 2 is trained on what round 1 accepted"
+    assert whole["last_accuracy"] == pytest.approx(summary["rounds"][2]["valid_accuracy"], abs=1e-6)
     cells = (compared / "whole" / f"round{summary['best_round']:02d}").glob("fold*/status.json")
     map3 = [json.loads(cell.read_text())["valid_map3"] for cell in cells]
     assert whole["valid_map@3"] == pytest.approx(sum(map3) / 4, abs=1e-6)

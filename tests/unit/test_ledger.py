@@ -160,7 +160,7 @@ def test_a_fold_or_all_folds_without_unverified_clips(calibrate):
 
 
 def decided(*rows: tuple[str, str, int]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["clip_id", "label", "accepted"])
+    return pd.DataFrame(rows, columns=["clip_id", "label", "accepted"]).assign(reason="")
 
 
 LEDGER = decided(

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiotag.config import Columns, Hardware, TrainConfig
+from audiotag.config import Columns, Hardware, Noise, TrainConfig
 from audiotag.data.manifest import build_manifest, save_manifest, save_truth
 from audiotag.errors import DataError
 from tests.clips import RATE_HZ, make_folder, settings, shared_data, sound, write_sound, write_table
@@ -251,13 +251,37 @@ def test_truth_beside_the_data_or_in_the_working_folder(root, tmp_path, monkeypa
     write_table(root / "truth.csv", rows, ("fname", "label"))
     manifest = build_manifest(settings(root, tmp_path / "cache", truth="truth.csv"))
     assert manifest.truth["bark01.wav"] == "Meow"
-    save_truth(manifest, tmp_path / "kept.csv")
-    assert (tmp_path / "kept.csv").read_text() == "clip_id,label\nbark00.wav,Bark\nbark01.wav,Meow\n"
+    save_truth(manifest, tmp_path)
+    assert (tmp_path / "truth.csv").read_text() == "clip_id,label\nbark00.wav,Bark\nbark01.wav,Meow\n"
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     write_table(tmp_path / "here" / "truth.csv", [("bark01.wav", "Bark")], ("fname", "label"))
     manifest = build_manifest(settings(root, tmp_path / "cache", truth="truth.csv"))
     assert manifest.truth["bark01.wav"] == "Bark", "the working folder comes first"
+
+
+def test_noise_is_put_into_the_manifest_and_the_right_labels_are_kept(root, tmp_path):
+    """The table is all right but for one clip; half of four are made wrong, and the test clips stay as they are."""
+    rows = [(f"{label.lower()}{i:02d}.wav", label) for label in ("Bark", "Meow") for i in range(4, 8)]
+    write_table(root / "truth.csv", rows, ("fname", "label"))
+    edited = (root / "train.csv").read_text().replace("bark05.wav,Bark", "bark05.wav,Meow")
+    (root / "train.csv").write_text(edited)
+    noise = Noise(kind="symmetric", share=0.5)
+    manifest = build_manifest(settings(root, tmp_path / "cache", truth="truth.csv", noise=noise))
+    unverified, truth = manifest.unverified, dict(rows)
+    wrong = [clip for clip in unverified.index if unverified["label"][clip] != truth[clip]]
+    assert sorted(truth[clip] for clip in wrong) == ["Bark", "Bark", "Meow", "Meow"]
+    assert manifest.truth.to_dict() == truth
+    save_truth(manifest, tmp_path)
+    injected = pd.read_csv(tmp_path / "noise.csv", index_col="clip_id")
+    assert list(injected.columns) == ["label", "right_label"]
+    assert list(injected.index) == wrong
+    assert [injected["right_label"][clip] for clip in wrong] == [truth[clip] for clip in wrong]
+    assert list(pd.read_csv(tmp_path / "truth.csv")["clip_id"]) == list(unverified.index)
+    assert list(manifest.frame[manifest.frame["split"] == "test"]["label"]) == ["Bark", "Meow", ""]
+    (root / "truth.csv").write_text("fname,label\nbark04.wav,Bark\n")
+    found = problems(settings(root, tmp_path / "cache", truth="truth.csv", noise=noise))
+    assert len([line for line in found if "its right label is not known" in line]) == 7
 
 
 def test_truth_leaves_the_manifest_as_it_is(root, tmp_path):

@@ -1,0 +1,154 @@
+"""Decisions of a person about labels, `data.corrections=FILE`: read strictly, applied to the training clips, kept.
+
+Folds are made before corrections are applied, so that a run and its corrected successor hold out the same clips.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from audiotag.config import TrainConfig
+from audiotag.console import console
+from audiotag.data.csv_table import find
+from audiotag.data.folds import check_classes
+from audiotag.data.tables import Problem, gathered, read_table, unknown_label
+from audiotag.errors import DataError
+
+KEEP, RELABEL, DROP = "keep", "relabel", "drop"
+DONE = {KEEP: "kept", RELABEL: "relabelled", DROP: "dropped"}
+# `label` and `verified` are those of the data set; `decision` is keep, relabel X or drop. Can be given again as FILE.
+COLUMNS = ["clip_id", "path", "label", "verified", "fold", "decision"]
+ADVICE = "A decision is keep, relabel LABEL or drop; rows without one are ignored."
+
+
+def read_corrections(config: TrainConfig, clips: pd.DataFrame, classes: list[str], root: Path) -> pd.DataFrame | None:
+    """Return the decided rows of `data.corrections`: clip_id, decision and where (file:line); None where none is given.
+
+    `clips` are the rows of the data set's tables (clip_id, label, split). Raises DataError with every row that does not
+    fit them.
+    """
+    name = config.data.corrections
+    if name is None:
+        return None
+    path = find(name, root)
+    if not path.is_file():
+        raise DataError("The corrections are missing:", [f"data.corrections={name}: not here, nor in {root}"])
+    table, problems = read_table(path, {"clip_id": "clip_id", "decision": "decision"})
+    decided = table[table["decision"] != ""]
+    decided = decided.assign(where=[f"{path}:{line}" for line in decided.index])
+    if decided.empty:
+        problems.append(f"{path}: no row has a decision (keep, relabel LABEL or drop in the column decision)")
+    known = clips.drop_duplicates("clip_id").set_index("clip_id")
+    if len(decided) and not decided["clip_id"].isin(known.index).any():
+        problems.append(f"{path}: its clip_id names none of the clips: it belongs to another data set")
+    else:
+        problems += _row_problems(decided, known, classes)
+    if problems:
+        raise DataError("The corrections cannot be used:", problems, ADVICE)
+    decision = decided["decision"].map(lambda text: " ".join(decision_parts(text)).strip())
+    return decided.assign(decision=decision)[["clip_id", "decision", "where"]]
+
+
+def _row_problems(decided: pd.DataFrame, known: pd.DataFrame, classes: list[str]) -> list[str]:
+    problems = []
+    first: dict[str, str] = {}
+    for row in decided.to_dict("records"):
+        clip, where = row["clip_id"], row["where"]
+        found = _decision_problems(row["decision"], classes)
+        if clip in first:
+            found.append(f"decided twice, first in {first[clip]}")
+        elif clip not in known.index:
+            found.append("the data set has no such clip" + _near(clip, known.index.to_list()))
+        else:
+            found += _clip_problems(row, known.loc[clip])
+        first.setdefault(clip, where)
+        problems += [f"{where}: {clip}: {why}" for why in found]
+    return problems
+
+
+def _decision_problems(text: str, classes: list[str]) -> list[str]:
+    word, label = decision_parts(text)
+    if word not in (KEEP, RELABEL, DROP) or (label and word != RELABEL):
+        return [f"unknown decision {text}" + _near(word, [KEEP, RELABEL, DROP])]
+    if word == RELABEL and not label:
+        return ["relabel names no label: write relabel LABEL"]
+    return [unknown_label(label, classes)] if word == RELABEL and label not in classes else []
+
+
+def _clip_problems(row: Mapping[Hashable, str], clip: pd.Series) -> list[str]:
+    """Return what is wrong with a decision about a clip of the data set."""
+    if clip["split"] == "test":
+        return ["a test clip: test labels are never corrected"]
+    given = row.get("label", "")
+    if given not in ("", clip["label"]):
+        return [f"its label here is {given}, in the data set {clip['label']}: the file belongs to other data"]
+    if decision_parts(row["decision"]) == (RELABEL, clip["label"]):
+        return [f"relabel {clip['label']}: that is its label already; write keep"]
+    return []
+
+
+def decision_parts(text: str) -> tuple[str, str]:
+    """Return the word of a decision, lower case, and the label after it."""
+    word, _, label = text.strip().partition(" ")
+    return word.lower(), label.strip()
+
+
+def _near(text: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(text, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def apply_corrections(
+    frame: pd.DataFrame, decided: pd.DataFrame | None, config: TrainConfig, classes: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the usable rows with corrections applied, and what was applied (columns `COLUMNS` and where).
+
+    A kept or relabelled clip is verified from then on; a dropped one is no longer there. Decisions about rows that
+    cannot be used are passed over. Raises DataError where what is left cannot be trained on.
+    """
+    if decided is None:
+        return frame, pd.DataFrame(columns=[*COLUMNS, "where"])
+    here = decided.set_index("clip_id")
+    applied = frame[frame["clip_id"].isin(here.index)].drop(columns="where", errors="ignore").join(here, on="clip_id")
+    parts = applied["decision"].map(decision_parts)
+    dropped, relabelled = (parts.map(lambda p, word=word: p[0] == word).astype(bool) for word in (DROP, RELABEL))
+    changed = frame.copy()
+    changed.loc[applied.index, "verified"] = "1"
+    changed.loc[applied.index[relabelled], "label"] = parts[relabelled].map(lambda p: p[1])
+    changed = changed.drop(index=applied.index[dropped])
+    _check_rest(changed[changed["split"] == "train"], config, classes)
+    return changed, applied[[*COLUMNS, "where"]].sort_values("clip_id", ignore_index=True)
+
+
+def _check_rest(train: pd.DataFrame, config: TrainConfig, classes: list[str]) -> None:
+    """Raise DataError where the corrected clips cannot be trained on, in the folds that they have."""
+    problems: list[str] = []
+    gathered(problems, lambda: check_classes(train, config.folds, classes))
+    folds = train.groupby("label")["fold"].nunique()
+    problems += [f"class {label}: all its clips are in one fold" for label in folds.index[folds < 2]]
+    verified = train[train["verified"] == "1"]["fold"].value_counts()
+    empty = [fold for fold in range(config.folds) if str(fold) not in verified]
+    problems += [f"fold {fold}: no verified clip to validate on" for fold in empty]
+    if config.rounds > 0 and not (train["verified"] == "0").any():
+        problems.append("there is nothing left to verify: every label is verified (set rounds=0 to only train)")
+    if problems:
+        problems = [f"with data.corrections applied: {problem}" for problem in problems]
+        raise DataError("The corrected clips cannot be trained on:", problems, "Take some corrections back.")
+
+
+def dropped_problems(applied: pd.DataFrame) -> list[Problem]:
+    """Return what the summary says of dropped clips."""
+    rows = applied[applied["decision"] == DROP].to_dict("records")
+    return [Problem(row["path"], "dropped by a person", row["where"]) for row in rows]
+
+
+def say_applied(applied: pd.DataFrame) -> None:
+    """Print how many labels a person has kept, changed and dropped."""
+    if len(applied):
+        words = applied["decision"].map(lambda text: decision_parts(text)[0])
+        counts = ", ".join(f"{(words == word).sum()} {done}" for word, done in DONE.items())
+        console.print(f"Corrections by a person: {counts}", soft_wrap=True)

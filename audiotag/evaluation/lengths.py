@@ -1,0 +1,76 @@
+"""How long recordings are: numbers and a histogram."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from rich.markup import escape
+from rich.table import Table
+
+from audiotag.console import console
+from audiotag.evaluation.plots import BLUE, GREEN, ORANGE
+
+QUANTILES = {"shortest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "longest": 1.0}
+PARTS = {"train, verified": BLUE, "train, unverified": ORANGE, "test": GREEN, "recordings": BLUE}
+
+
+def parts(clips: pd.DataFrame) -> pd.Series:
+    """Name the part of the data set that each clip belongs to; recordings of no data set have no column `split`."""
+    if "split" not in clips:
+        return pd.Series("recordings", index=clips.index)
+    train = "train, " + clips["verified"].map({"1": "verified", "0": "unverified"})
+    return train.where(clips["split"] == "train", "test")
+
+
+def length_table(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return clips and quantiles of their lengths in seconds, a row per part."""
+    rows = []
+    for part in PARTS:
+        seconds = clips["duration_s"][parts(clips) == part].astype(float)
+        if len(seconds):
+            quantiles = {name: float(seconds.quantile(q)) for name, q in QUANTILES.items()}
+            rows.append({"part": part, "clips": len(seconds), **quantiles, "sum": float(seconds.sum())})
+    return pd.DataFrame(rows, columns=["part", "clips", *QUANTILES, "sum"])
+
+
+def length_histogram(clips: pd.DataFrame) -> Figure:
+    """Draw how many clips there are of which length, the parts on top of each other; a logarithmic axis of seconds."""
+    seconds = clips["duration_s"].astype(float)
+    figure = Figure(figsize=(7, 3.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    lowest = max(seconds.min(), 1e-3)
+    edges = np.geomspace(lowest * 0.999, max(seconds.max(), 1.05 * lowest) * 1.001, 31)
+    there = [part for part in PARTS if (parts(clips) == part).any()]
+    axes.hist(
+        [seconds[parts(clips) == part].clip(lower=lowest) for part in there],
+        edges.tolist(),
+        stacked=True,
+        color=[PARTS[part] for part in there],
+        label=[f"{part}: {(parts(clips) == part).sum()}" for part in there],
+    )
+    if edges[-1] > 4 * edges[0]:  # else its ticks would be too few
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="length, s", ylabel="clips", title="Lengths of the recordings")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def show_lengths(clips: pd.DataFrame) -> None:
+    """Print quantiles of the lengths (columns path, duration_s), a column per part, and the files at either end."""
+    numbers = length_table(clips)
+    table = Table("Length, s", *numbers["part"].map(lambda part: part.capitalize()))
+    table.add_row("clips", *map(str, numbers["clips"]))
+    for name in [*QUANTILES, "sum"]:
+        table.add_row(name, *(f"{value:.3f}" for value in numbers[name]))
+    console.print(table)
+    ordered = clips.sort_values(["duration_s", "path"])
+    for name, at in (("Shortest", 0), ("Longest", -1)):
+        seconds, path = float(ordered["duration_s"].iloc[at]), str(ordered["path"].iloc[at])
+        console.print(f"{name}: {seconds:.3f} s, {escape(path)}", soft_wrap=True)

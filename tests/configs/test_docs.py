@@ -1,0 +1,143 @@
+"""The docs say what is there: every setting and option, commands that work, links that lead somewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from mkdocs.exceptions import BuildError
+
+from audiotag.arguments import argument_problems, groups
+from audiotag.config import CompareConfig, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.schema import is_key
+from tests.clips import TOP
+
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+SCHEMAS = {
+    "train.py": TrainConfig,
+    "verify.py": VerifyConfig,
+    "predict.py": PredictConfig,
+    "-m audiotag.compare": CompareConfig,
+    "-m audiotag.data.plan": TrainConfig,
+    "-m audiotag.doctor": TrainConfig,
+}
+COMMAND = re.compile(rf"(?<!\$ )python ({'|'.join(map(re.escape, SCHEMAS))})((?:\\\n|[^`\n])*)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    """The module that makes pages of the site."""
+    spec = importlib.util.spec_from_file_location("site_hooks", TOP / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def settings_page(hooks) -> str:
+    return hooks.settings_page()
+
+
+def settings_of(schema: type, prefix: str = "") -> Iterator[str]:
+    for entry in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(entry.default_factory):
+            yield from settings_of(entry.default_factory, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}"
+
+
+@pytest.mark.parametrize("program", ["train.py", "verify.py", "predict.py", "-m audiotag.compare"])
+def test_every_setting_is_on_the_page_of_settings(settings_page, program):
+    part = settings_page.split(f"\n## python {program}\n")[1].split("\n## ")[0]
+    entries = re.findall(r"^`([\w.]+)=.*\n:   (\S.*)$", part, re.MULTILINE)
+    assert sorted(name for name, _ in entries) == sorted(settings_of(SCHEMAS[program]))
+
+
+def test_values_are_those_where_nothing_is_said(settings_page):
+    assert (
+        "`rounds=2`{ #train-rounds } whole number\n:   Number of the last round" in settings_page
+    )  # of conf/train.yaml
+    assert (
+        "`verification.calibrate=True`{ #train-verification.calibrate } true or false" in settings_page
+    )  # of the group's
+    assert "`data.root=null`{ #train-data.root } text or null" in settings_page  # of the schema
+    assert "`out=null`{ #compare-out } text or null\n:   File for the table" in settings_page
+
+
+def test_every_option_is_on_the_page_of_options(hooks):
+    page = hooks.options_page()
+    for file in sorted((TOP / "conf").glob("*/**/*.yaml")):
+        option = f"### {file.parent.relative_to(TOP / 'conf').as_posix()}={file.stem}\n\n```yaml\n"
+        assert f"{option}{file.read_text(encoding='utf-8').strip()}\n```" in page
+
+
+def commands() -> list[tuple[str, str, list[str]]]:
+    found = []
+    for page in PAGES:
+        for program, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
+            text = re.sub(r"\s#.*|\\\n", " ", rest)
+            found.append(
+                (page.name, program, [a for a in shlex.split(text) if "=" in a and not a.startswith("hydra.")])
+            )
+    return found
+
+
+def test_commands_of_the_docs_have_settings_that_exist():
+    problems = []
+    assert len(commands()) > 60
+    for page, program, arguments in commands():
+        schema = SCHEMAS[program]
+        if program in ("-m audiotag.data.plan", "-m audiotag.doctor"):  # their own, beside those of train.py
+            arguments = [a for a in arguments if not a.startswith("out=")]
+        places = [a for a in arguments if re.fullmatch(r"[A-Z_|]+|", a.partition("=")[2])]  # devices=N, model=
+        names = [a.partition("=")[0] for a in places]
+        problems += [f"{page}: {name}" for name in names if not is_key(name, schema) and name not in groups(schema)]
+        shown = [a.split("|")[0] for a in arguments if a not in places]
+        problems += [f"{page}: {problem}" for problem in argument_problems(shown, schema)]
+    assert not problems
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [TOP / "README.md", TOP / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_links_outside_the_site_lead_somewhere(page):
+    # Those within it are checked when it is built: `make docs`.
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if not path.startswith("https://"):
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.html", '<script src="https://elsewhere.org/a.js"></script>'),
+        ("a.html", '<p><img alt="" src=//elsewhere.org/a.png>'),
+        ("a.html", '<link rel="stylesheet" href="https://elsewhere.org/a.css">'),
+        ("a.html", '<link href="https://elsewhere.org" rel="preconnect">'),
+        ("api/a.css", "@import 'https://elsewhere.org/a.css';"),
+        ("api/a.css", "p { background: url(//elsewhere.org/a.png) }"),
+    ],
+)
+def test_a_site_that_loads_from_elsewhere_is_not_built(hooks, tmp_path, name, text):
+    site = SimpleNamespace(site_dir=str(tmp_path))
+    (tmp_path / "api").mkdir()
+    (tmp_path / "b.html").write_text('<a href="https://elsewhere.org">a link</a><script src="a.js"></script>')
+    hooks.on_post_build(site)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BuildError, match=rf"{name}: .*//elsewhere\.org"):
+        hooks.on_post_build(site)

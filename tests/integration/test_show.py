@@ -1,0 +1,29 @@
+"""What a run's networks hear along time, drawn and written beside the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.image import imread
+
+from audiotag import show
+from audiotag.experiment.run_folder import RunFolder
+
+
+def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(work_folder)
+    run = RunFolder(small_run)
+    clip = next(work_folder.glob("cache/synthetic-*/audio_test/*.*"))
+    show.main([str(clip), "run=small", "--out", str(tmp_path)])
+    heard = pd.read_csv(tmp_path / f"{clip.name}.csv")
+    assert list(heard.columns) == ["begin_s", "end_s", *run.classes]
+    np.testing.assert_allclose(heard[run.classes].sum(axis=1), 1, atol=1e-5)
+    assert (heard["begin_s"].diff()[1:] > 0).all()
+    # The first window is the recording's first excerpt: what the networks say to it by themselves.
+    listener = show.Listener("small", "runs")
+    picture, _ = show.look_at(show.Recording(clip.name, clip, ()), listener.features, None)
+    first = np.resize(picture.spectrogram.T, (max(192, picture.spectrogram.shape[1]), 128))[:192]
+    again = listener.hear(first.astype(np.float16), 0.006, 0.0)
+    assert len(again.posteriors) == 1
+    np.testing.assert_allclose(heard[run.classes].iloc[0], again.posteriors[0], atol=0.01)
+    assert imread(tmp_path / f"{clip.name}.png").shape[0] > 900, "three panels, not two"

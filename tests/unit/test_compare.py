@@ -1,0 +1,65 @@
+"""Runs averaged over their seeds, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from audiotag.compare import COLUMNS, EFFECT, averaged, configure, show_averaged, show_effect
+from audiotag.errors import ConfigError, RunError
+
+
+def runs() -> pd.DataFrame:
+    """Two seeds of one rule, one of another, and an unfinished run."""
+    rows = []
+    for rule, seed, state, last in (("a", 0, "complete", 0.5), ("b", 0, "complete", 0.9), ("a", 1, "complete", 0.7)):
+        figures = {"labels_accepted": 10 * seed + 10, "last_accuracy": last, "round0_accuracy": 0.25}
+        tested = {"last_test_accuracy": 0.5} if seed == 0 else {}
+        about = {"run": f"{rule}{seed}", "verification.rule": rule, "seed": seed, "state": state, "rounds": 2}
+        rows.append({**about, "verification.cap": None if rule == "a" else 40, **figures, **tested})
+    rows.append({"run": "a2", "verification.rule": "a", "seed": 2, "state": "unfinished", "rounds": 2})
+    return pd.DataFrame(rows, columns=["run", "verification.rule", "verification.cap", "seed", *COLUMNS])
+
+
+def test_means_and_deviations_over_seeds(capsys):
+    groups = averaged(runs(), "seed").set_index("verification.rule")
+    assert list(groups["runs"]) == [2, 1]
+    a, b = groups.loc["a"], groups.loc["b"]
+    assert (a["last_accuracy"], a["last_accuracy_std"]) == pytest.approx((0.6, math.sqrt(0.02)))  # of a sample
+    assert (a["labels_accepted"], a["labels_accepted_std"]) == pytest.approx((15, math.sqrt(50)))
+    assert (a["round0_accuracy"], a["round0_accuracy_std"]) == (0.25, 0)
+    assert pd.isna(a["last_test_accuracy"]), "one of the two was not tested"
+    assert b["last_accuracy"] == 0.9
+    assert pd.isna(b["last_accuracy_std"]), "one run has no deviation"
+    assert set(EFFECT) <= set(groups.columns)
+    show_averaged(averaged(runs(), "seed"), "seed", 1)
+    output = capsys.readouterr().out
+    assert "0.6000 ± 0.1414" in output
+    assert "15 ± 7" in output
+    assert "1 unfinished runs are left out" in output
+
+
+def test_runs_that_differ_in_more_are_not_averaged(capsys):
+    assert len(averaged(runs().drop(columns="verification.cap"), "verification.rule")) == 2, "a row for each seed"
+    show_effect(runs(), ["1", "2", "3", "4"])
+    output = capsys.readouterr().out
+    assert "Rule" in output
+    assert "MAP@3" in output.splitlines()[-1]
+    assert "Precision" not in output, "nothing is known of it"
+
+
+def test_a_run_of_round_0_alone_is_no_run_of_the_rule():
+    base = runs().iloc[:1].assign(run="base", rounds=1, last_accuracy=0.1)
+    groups = averaged(pd.concat([base, runs()], ignore_index=True), "seed")
+    found = list(zip(groups["rounds"], groups["verification.rule"], groups["runs"], strict=True))
+    assert found == [(1, "a", 1), (2, "a", 2), (2, "b", 1)]
+
+
+def test_nothing_to_average():
+    with pytest.raises(RunError, match="None of the runs is complete"):
+        averaged(runs().iloc[3:], "seed")
+    with pytest.raises(ConfigError) as caught:
+        configure(["over=sed"])
+    assert "did you mean seed?" in str(caught.value)

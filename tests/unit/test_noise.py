@@ -1,0 +1,185 @@
+"""The noise laboratory: exact counts for every kind, verified labels untouched, right labels known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audiotag.config import Data, Noise
+from audiotag.data.noise import Labels, apportioned, weights, with_noise
+from audiotag.data.tables import Rows
+from audiotag.errors import DataError
+
+CLASSES = ["a", "b", "c"]
+HERE = Path()
+
+
+def data_set(verified: int = 5, unverified: int = 10, test: int = 2, classes: list[str] = CLASSES) -> Labels:
+    """Return so many clips per class, in no order of class; every third unverified label is wrong already."""
+    rows, truth = [], {}
+    for i, label in enumerate(classes):
+        for split, flag, n in (("train", "1", verified), ("train", "0", unverified), ("test", "", test)):
+            for number in range(n):
+                clip = f"{number}{split}{flag}{label}.wav"
+                wrong = flag == "0" and number % 3 == 0
+                given = classes[(i + 2) % len(classes)] if wrong else label
+                rows.append((clip, clip, given, flag, split, "", "", f"t.csv:{len(rows)}"))
+                truth[clip] = label
+    columns = ["clip_id", "path", "label", "verified", "split", "usage", "group", "where"]
+    frame = pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=3).reset_index(drop=True)
+    return Labels(Rows(frame), list(classes), pd.Series(truth))
+
+
+def noisy(noise: Noise, labels: Labels | None = None, seed: int = 0, root: Path = HERE, **data: str) -> Labels:
+    return with_noise(data_set() if labels is None else labels, Data(noise=noise, **data), seed, root)
+
+
+def pairs(labels: Labels) -> Counter[tuple[str, str]]:
+    """Count the unverified training clips by (right label, given label)."""
+    frame = labels.rows.usable
+    unverified = frame[frame["verified"] == "0"]
+    return Counter(zip(unverified["clip_id"].map(labels.truth), unverified["label"], strict=True))
+
+
+def test_symmetric_noise_by_hand():
+    """30 % of ten are three: one label twice, the other once, in every class."""
+    counts = pairs(noisy(Noise(kind="symmetric", share=0.3)))
+    for label in CLASSES:
+        others = sorted(counts[label, other] for other in CLASSES if other != label)
+        assert (counts[label, label], others) == (7, [1, 2])
+    even = pairs(noisy(Noise(kind="symmetric", share=0.4)))
+    assert all(even[right, given] == (6 if right == given else 2) for right in CLASSES for given in CLASSES)
+
+
+def test_confusion_by_hand(tmp_path):
+    counts = pairs(noisy(Noise(kind="confusion", share=0.25)))  # 2.5 is two, as Python rounds
+    assert counts == {("a", "a"): 8, ("a", "b"): 2, ("b", "b"): 8, ("b", "c"): 2, ("c", "c"): 8, ("c", "a"): 2}
+    counts = pairs(noisy(Noise(kind="confusion", share=0.5, confuse=[["a", "c"]])))
+    assert counts == {("a", "a"): 5, ("a", "c"): 5, ("b", "b"): 10, ("c", "c"): 10}
+    # Of four wrong labels, three to one; the diagonal says nothing; c is in no row.
+    (tmp_path / "matrix.csv").write_text("right,a,b,c\na,9,3,1\nb,0.5,2,0.5\n")
+    counts = pairs(noisy(Noise(kind="confusion", share=0.4, matrix="matrix.csv"), root=tmp_path))
+    expected = {("a", "a"): 6, ("a", "b"): 3, ("a", "c"): 1, ("b", "a"): 2, ("b", "b"): 6, ("b", "c"): 2}
+    assert counts == {**expected, ("c", "c"): 10}
+
+
+def test_open_set_by_hand():
+    """20 % wrong beside ten right ones: 2.5, which is two, clips of c under each known label."""
+    labels = noisy(Noise(kind="open_set", share=0.2, left_out=["c"]))
+    assert labels.classes == ["a", "b"]
+    assert pairs(labels) == {("a", "a"): 10, ("b", "b"): 10, ("c", "a"): 2, ("c", "b"): 2}
+    frame = labels.rows.usable
+    assert set(frame["label"]) == {"a", "b"}, "nothing that is said to be c is left, in training or test"
+    assert Counter(frame["split"]) == {"train": 2 * (5 + 10) + 4, "test": 4}
+    assert len(labels.injected) == 4
+    assert set(labels.injected["right_label"]) == {"c"}
+
+
+def test_more_open_set_noise_than_there_are_clips():
+    with pytest.raises(DataError, match="needs 20 clips of left-out classes, there are 15"):
+        noisy(Noise(kind="open_set", share=0.5, left_out=["c"]))
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [Noise(kind="symmetric"), Noise(kind="confusion"), Noise(kind="open_set", share=0.2, left_out=["b"])],
+)
+def test_what_holds_for_every_kind(noise):
+    before = data_set()
+    original = before.rows.frame.copy()
+    labels = noisy(noise, before)
+    pd.testing.assert_frame_equal(before.rows.frame, original)  # the input is left alone
+    frame = labels.rows.usable.set_index("clip_id")
+    verified = frame[frame["verified"] == "1"]
+    assert (verified["label"] == original.set_index("clip_id")["label"][verified.index]).all()
+    unverified = frame[frame["verified"] == "0"]
+    assert set(labels.truth.index) == set(unverified.index), "all of them can be measured"
+    wrong = unverified[unverified["label"] != labels.truth[unverified.index]]
+    injected = labels.injected.set_index("clip_id")
+    assert sorted(wrong.index) == list(injected.index)
+    assert (injected["label"] == wrong["label"][injected.index]).all()
+    assert (injected["right_label"] == labels.truth[injected.index]).all()
+    # The same for the same seed, whatever the order of the rows; other clips for another one.
+    mixed = data_set()
+    mixed.rows.frame = mixed.rows.frame[::-1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(noisy(noise, mixed).injected, labels.injected)
+    other = Noise(**{**vars(noise), "seed": 5})
+    assert noisy(other, seed=0).injected["clip_id"].tolist() != injected.index.tolist()
+    pd.testing.assert_frame_equal(noisy(other, seed=1).injected, noisy(noise, seed=5).injected)
+
+
+def test_a_part_of_all_verified_clips_becomes_unverified():
+    labels = data_set(verified=10, unverified=0)
+    with pytest.raises(DataError, match=r"set data\.noise\.unverified"):
+        noisy(Noise(kind="symmetric"), labels)
+    found = noisy(Noise(kind="symmetric", share=0.5, unverified=0.6), Labels(labels.rows, CLASSES, None))
+    frame = found.rows.usable
+    assert Counter(frame["verified"]) == {"1": 12, "0": 18, "": 6}
+    counts = pairs(found)
+    assert [sum(n for (right, _), n in counts.items() if right == label) for label in CLASSES] == [6, 6, 6]
+    assert [counts[label, label] for label in CLASSES] == [3, 3, 3]
+
+
+def test_clips_whose_right_label_is_not_known_are_blamed():
+    labels = data_set()
+    labels.truth["1train0a.wav"] = "A"
+    known = labels.truth.drop("2train0b.wav")
+    found = noisy(Noise(kind="symmetric", share=0.3), Labels(labels.rows, CLASSES, known))
+    why = sorted(str(problem) for problem in found.rows.problems)
+    assert len(why) == 2
+    assert any("1train0a.wav: right label: unknown label A" in text for text in why)
+    assert any("2train0b.wav: its right label is not known" in text and "data.truth=FILE" in text for text in why)
+    assert sum(pairs(found).values()) == 28, "with data.on_bad_clip=skip, the rest is used"
+
+
+def test_no_right_label_at_all():
+    unknown = Labels(data_set().rows, CLASSES, None)
+    noise = Noise(kind="symmetric", share=0.5, unverified=0.4)
+    with pytest.raises(DataError, match="the right labels of 30 unverified clips are not known"):
+        noisy(noise, unknown)
+    found = noisy(noise, unknown, on_bad_clip="skip")
+    assert len(found.rows.problems) == 30
+    assert sum(pairs(found).values()) == 6, "two of five verified clips a class"
+
+
+def test_noise_of_unknown_classes(tmp_path):
+    for noise in (Noise(kind="confusion", confuse=[["a", "B"]]), Noise(kind="open_set", left_out=["B"])):
+        with pytest.raises(DataError, match="unknown label B"):
+            noisy(noise)
+    (tmp_path / "m.csv").write_text("right,a,d\na,0,-1\n")
+    with pytest.raises(DataError, match="unknown label d") as caught:
+        noisy(Noise(kind="confusion", matrix="m.csv"), root=tmp_path)
+    assert len(caught.value.problems) == 2, "the negative number too"
+    with pytest.raises(DataError, match="not here, nor in"):
+        noisy(Noise(kind="confusion", matrix="gone.csv"), root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("noise", "problem"),
+    [
+        ({"kind": "asymetric"}, "did you mean symmetric"),
+        ({"kind": "symmetric", "share": 1.2}, "must lie in 0 to 1"),
+        ({"kind": "open_set"}, "needs data.noise.left_out"),
+        ({"kind": "open_set", "left_out": ["a"], "share": 1.0}, "leaves no clip"),
+        ({"kind": "symmetric", "left_out": ["a"]}, "left_out belongs to data.noise.kind=open_set"),
+        ({"kind": "confusion", "confuse": [["a"]]}, "pairs of two different labels"),
+        ({"kind": "confusion", "confuse": [["a", "b"]], "matrix": "m.csv"}, "either data.noise.confuse or"),
+    ],
+)
+def test_settings_that_cannot_be(noise, problem):
+    found = Data(noise=Noise(**noise)).problems()
+    assert len(found) == 1
+    assert problem in found[0]
+
+
+def test_weights_and_what_is_left_over():
+    assert weights(Noise(kind="symmetric"), CLASSES, HERE).to_numpy().tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    rng = np.random.default_rng(0)
+    assert list(apportioned(np.array([0.0, 1.0, 3.0]), 4, rng)) == [0, 1, 3]
+    assert list(apportioned(np.array([5.0, 3.0, 2.0]), 7, rng)) == [4, 2, 1]  # 3.5, 2.1 and 1.4
+    left_over = Counter(tuple(apportioned(np.ones(3), 4, rng)) for _ in range(60))
+    assert set(left_over) == {(2, 1, 1), (1, 2, 1), (1, 1, 2)}, "who gets what is left over is chance"
