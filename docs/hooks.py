@@ -75,7 +75,7 @@ def programs() -> dict[str, type]:
     schemas: list[type] = []
     for module in pkgutil.iter_modules(audiotag.__path__, "audiotag."):
         classes = [m for m in vars(importlib.import_module(module.name)).values() if inspect.isclass(m)]
-        own = [m for m in classes if m.__module__ == module.name and m.__name__.endswith("Config")]
+        own = [m for m in classes if m.__module__.startswith(module.name) and m.__name__.endswith("Config")]
         schemas += filter(dataclasses.is_dataclass, own)
     named = {schema.__name__.removesuffix("Config").lower(): schema for schema in schemas}
     return {
@@ -89,7 +89,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Made from the schema, `audiotag/config.py`, when this site was built. A setting is given on the command line "
+        "Made from the schema, `audiotag/config/`, when this site was built. A setting is given on the command line "
         "as `SETTING=VALUE`; the value shown is the one that it has where nothing is said. Whole groups of settings "
         "have [ready-made options](options.md). `--help` prints the same.",
         "",

@@ -40,9 +40,9 @@ def predict(config: PredictConfig) -> Path:
         raise AudiotagError(f"top={config.top}: {members[0].folder.path} knows {len(classes)} classes only")
     if config.format == "submission":
         check_submittable(classes)
-    out = out_path(config, members)
     found, asked = _find(config, members)
     fusion = choose_fusion(members, config.ensemble)
+    out = out_path(config, members)
 
     set_threads(config.hardware)
     labelled = ask_members(members, found.recordings, asked, config)

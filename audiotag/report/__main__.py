@@ -9,34 +9,14 @@ Writes `report.html`, `report/` and `review.csv` into the folder of any run that
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
 from audiotag.arguments import CONF
 from audiotag.command import check_command_line, register, reported
-from audiotag.errors import ConfigError
+from audiotag.config import ReportConfig
 from audiotag.schema import validate
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """Write the report of a run."""
-
-    run: str = ""
-    """Name of the run, the folder `runs/NAME` (a path works too)."""
-    runs_dir: str = "runs"
-    """Folder that holds the run folders."""
-    root: str | None = None
-    """Folder of the data set, if it moved since the run was made."""
-
-    def __post_init__(self) -> None:
-        found = [] if self.run else ["run=NAME is missing: the run folder to read"]
-        if self.root is not None and not Path(self.root).is_dir():
-            found.append(f"root={self.root} is no folder")
-        if found:
-            raise ConfigError("The configuration cannot be run:", found)
 
 
 def configure(arguments: list[str]) -> ReportConfig:

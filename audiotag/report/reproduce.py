@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from audiotag.arguments import CONF
 from audiotag.command import register
 from audiotag.config import TrainConfig
-from audiotag.experiment.run_folder import FREE
+from audiotag.experiment.run_folder import is_free
 from audiotag.schema import leaves, to_dict, validate
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
@@ -26,9 +26,7 @@ def command(config: TrainConfig) -> str:
     own = dict(leaves(to_dict(config)))
     needed = _needed(config)
     differing = {
-        name: value
-        for name, value in own.items()
-        if value != named.get(name) and (name in NEEDED or not name.startswith(FREE))
+        name: value for name, value in own.items() if value != named.get(name) and (name in NEEDED or not is_free(name))
     }
     settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing}.items()]
     return shlex.join(["python", "train.py", *groups, *settings])

@@ -289,7 +289,7 @@ def test_the_command_line_has_the_last_word():
 
 
 def classes() -> list[type]:
-    found = [c for _, c in inspect.getmembers(schemas, dataclasses.is_dataclass) if c.__module__ == schemas.__name__]
+    found = [schema for _, schema in inspect.getmembers(schemas, dataclasses.is_dataclass)]
     assert {TrainConfig, VerifyConfig, PredictConfig} <= set(found)
     return found
 
@@ -300,7 +300,7 @@ def test_every_setting_has_a_docstring(schema):
     assert schema.__doc__
     assert not schema.__doc__.startswith(f"{schema.__name__}("), "dataclass's own, not ours"
     (definition,) = (
-        node for node in ast.parse(inspect.getsource(schemas)).body
+        node for node in ast.parse(inspect.getsource(inspect.getmodule(schema))).body
         if isinstance(node, ast.ClassDef) and node.name == schema.__name__
     )  # fmt: skip
     for field, after in zip(definition.body, [*definition.body[1:], None], strict=True):

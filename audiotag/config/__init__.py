@@ -1,0 +1,47 @@
+"""The typed schema of every setting: what it means, what it may be, and what does not go together.
+
+YAML files under `conf/` give values; this package gives meaning. A composed configuration is merged onto it by
+`audiotag.schema.validate`, which refuses unknown keys, wrong types and impossible combinations, all problems at once
+and before any work starts.
+"""
+
+from audiotag.config.compare import CompareConfig
+from audiotag.config.data import Columns, Data, Noise, Synthetic
+from audiotag.config.machine import Hardware, Trainer
+from audiotag.config.network import MIN_FRAMES, Augment, Features, Model, Phase, Training
+from audiotag.config.predict import Ensemble, PredictConfig, ScoredData
+from audiotag.config.report import ReportConfig
+from audiotag.config.tracking import ARTIFACTS, Logger, Mlflow, TensorBoard, Wandb
+from audiotag.config.train import TrainConfig
+from audiotag.config.verification import CONFIDENT_LEARNING, Verification, VerificationChange
+from audiotag.config.verify import VerifyConfig
+
+__all__ = [
+    "ARTIFACTS",
+    "CONFIDENT_LEARNING",
+    "MIN_FRAMES",
+    "Augment",
+    "Columns",
+    "CompareConfig",
+    "Data",
+    "Ensemble",
+    "Features",
+    "Hardware",
+    "Logger",
+    "Mlflow",
+    "Model",
+    "Noise",
+    "Phase",
+    "PredictConfig",
+    "ReportConfig",
+    "ScoredData",
+    "Synthetic",
+    "TensorBoard",
+    "TrainConfig",
+    "Trainer",
+    "Training",
+    "Verification",
+    "VerificationChange",
+    "VerifyConfig",
+    "Wandb",
+]
