@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from audiotag.arguments import CONF
 from audiotag.command import register
@@ -46,8 +47,13 @@ def _composed(groups: list[str], config: TrainConfig) -> TrainConfig:
     """Compose the choices by themselves, with what they cannot do without."""
     register(TrainConfig, "train_schema")
     needed = [f"{name}={_hydra(value)}" for name, value in _needed(config).items()]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return validate(compose("train", [*groups, *needed]), TrainConfig)
+    of_job = GlobalHydra.instance().hydra  # at the end of a training there is one already, that of its job
+    GlobalHydra.instance().hydra = None
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return validate(compose("train", [*groups, *needed]), TrainConfig)
+    finally:
+        GlobalHydra.instance().hydra = of_job  # composing has replaced the instance
 
 
 def _needed(config: TrainConfig) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from audiotag.arguments import CONF
 from audiotag.errors import ConfigError, RunError, WorkError
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.report.__main__ import main
@@ -178,10 +180,10 @@ def test_report_that_fails_leaves_the_run_and_says_so(copied):
 
 def test_command_makes_the_same_settings(smoke_run):
     config = RunFolder(smoke_run).config
-    assert (
-        command(config)
-        == "python train.py experiment=smoke data=synthetic features=v1 model=tiny verification=as_coded"
-    )
+    groups = "experiment=smoke data=synthetic features=v1 model=tiny verification=as_coded"
+    with initialize_config_dir(str(CONF), version_base="1.3"):  # as at the end of a training
+        assert command(config) == f"python train.py {groups}"
+        assert compose("train").rounds == 2, "the job's own Hydra is there no more"
     changed = dataclasses.replace(
         config,
         seed=3,
