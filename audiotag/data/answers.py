@@ -77,7 +77,9 @@ def read_answers(data: ScoredData, usage: str | None) -> Answers:
     if not (clips["label"] != "").any():
         raise DataError("There is nothing to score against:", [f"{table}: no test clip has a label"])
     clips = clips.assign(scored=scored(clips, usage, table))
-    return Answers(clips[["clip_id", "label", "usage", "scored"]].reset_index(drop=True), classes, table, table.name != SCORED_ONLY)
+    return Answers(
+        clips[["clip_id", "label", "usage", "scored"]].reset_index(drop=True), classes, table, table.name != SCORED_ONLY
+    )
 
 
 def _sources(data: ScoredData, root: Path) -> list[TableSource]:

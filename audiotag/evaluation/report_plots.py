@@ -19,14 +19,20 @@ from numpy.typing import NDArray
 
 from audiotag.evaluation.plots import BLUE, GREEN, GREY, ORANGE
 from audiotag.evaluation.report_tables import REASONS
-from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL
+from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
 
 WIDTH_INCHES = 4.7
 PANEL_INCHES = 1.2  # height of one class's panel
 ACROSS = 3  # panels side by side
 NAME_LETTERS = 24  # of a class's name above its panel
 # Of every reason colour and hatching: neither is needed to tell them apart by the other.
-LOOKS = {ACCEPTED: (GREEN, ""), FULL: (BLUE, "////"), BELOW: ("#F0E442", "...."), DIFFERS: ("#cccccc", "xxxx")}
+LOOKS = {
+    ACCEPTED: (GREEN, ""),
+    FULL: (BLUE, "////"),
+    BELOW: ("#F0E442", "...."),
+    ISSUE: ("#CC79A7", "++++"),
+    DIFFERS: ("#cccccc", "xxxx"),
+}
 OTHER_LOOK = ("white", "")
 OUTLINE: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.3, "hatch_linewidth": 0.4}
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL
+from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
 
-REASONS = (ACCEPTED, FULL, BELOW, DIFFERS)
+REASONS = (ACCEPTED, FULL, BELOW, ISSUE, DIFFERS)
 CURVES = ("train_loss", "valid_loss", "valid_accuracy")
 CONSENSUS_BINS = 20  # of 0.05, so that the paper's threshold of 0.95 lies on a border
 RELIABILITY_BINS = 10

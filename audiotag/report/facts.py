@@ -23,7 +23,7 @@ from audiotag.experiment.held_out import HeldOut, held_out
 from audiotag.experiment.ledgers import all_ledgers, run_truth
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.experiment.summary import best_round, round_figures
-from audiotag.verification.ledger import calibrated
+from audiotag.verification.ledger import by_rule, calibrated
 from audiotag.verification.rule import fit_temperature, sharpen
 
 WARNING = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)  # how each begins in warnings.log
@@ -34,8 +34,8 @@ class Facts:
     """A run as far as it is complete.
 
     `rounds` are the figures of its complete rounds, as in `summary.json`, `best` the best of them (None before the
-    first), `ledger` their decisions, `metrics` every epoch of every cell, `summary` the file's content, empty before it
-    is there.
+    first), `ledger` what their rule decided, `metrics` every epoch of every cell, `summary` the file's content, empty
+    before it is there.
     """
 
     folder: RunFolder
@@ -106,7 +106,7 @@ def read_facts(folder: RunFolder) -> Facts:
     if metrics.empty:
         raise RunError(f"{folder.path}: there is nothing to report yet: no network has passed its first epoch")
     complete = [] if folder.config.data.train_on_all else folder.complete_rounds()
-    ledger, truth = all_ledgers(folder, complete, folder.config.verification), run_truth(folder)
+    ledger, truth = by_rule(all_ledgers(folder, complete, folder.config.verification)), run_truth(folder)
     rounds = round_figures(folder, ledger, truth)
     file = folder.summary_file
     summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -110,6 +110,8 @@ def _rule(facts: Facts) -> str:
     if rule.threshold is not None:
         kind = "calibrated consensus" if rule.calibrate else "consensus"
         said.append(f"the {kind} of the given label must exceed {rule.threshold:g}")
+    if rule.confident_learning is not None:
+        said.append(f"cleanlab ({rule.confident_learning}) must not flag it")
     if rule.cap is not None:
         said.append(f"and of each class the {rule.cap} surest are taken")
     return ", ".join(said) or "every label is accepted"
