@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,10 +30,12 @@ def all_cells(folder: RunFolder) -> list[Cell]:
     return [Cell(r, f) for r in range(folder.config.rounds + 1) for f in range(folder.config.folds)]
 
 
-def fit(path: Path, wait_s: float, seconds: float) -> list[Cell]:
-    """Complete every cell that comes, `seconds` each; return them."""
+def fit(path: Path, wait_s: float, seconds: float, meet: threading.Barrier | None = None) -> list[Cell]:
+    """Complete every cell that comes, `seconds` each, the first not before the others `meet`; return them."""
     folder, fitted = RunFolder(path), []
     for cell in cells_to_fit(folder, all_cells(folder), wait_s, lambda: None):
+        if meet is not None and not fitted:
+            meet.wait()
         time.sleep(seconds)
         folder.finish(cell, {})
         fitted.append(cell)
@@ -78,10 +81,10 @@ def test_one_process_takes_all_in_order(tmp_path):
 
 def test_two_workers_share_the_cells_and_nobody_fits_one_twice(tmp_path):
     folder = make_folder(tmp_path, folds=3, rounds=2)
+    both_have_one = threading.Barrier(2, timeout=60)
     with ThreadPoolExecutor(2) as pool:  # a lock held by one thread's file is not free for the other's
-        shares = list(pool.map(fit, [folder.path] * 2, [60] * 2, [0.2] * 2))
+        shares = list(pool.map(lambda _: fit(folder.path, 60, 0.02, both_have_one), range(2)))
     assert sorted(shares[0] + shares[1]) == all_cells(folder)
-    assert all(shares), "one did everything"
 
 
 def test_a_cell_in_work_elsewhere_is_waited_for_however_long(tmp_path, held):
