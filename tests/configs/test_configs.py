@@ -260,6 +260,7 @@ def test_rules_differ_in_what_their_names_say():
         "as_documented": {},
         "as_coded": {"threshold": None},
         "calibrated": {"calibrate": True},
+        "calibrated_120": {"calibrate": True, "cap": 120},
         "accept_all": {"agreement": False, "threshold": None, "cap": None},
         "cleanlab": {
             "agreement": False,
@@ -271,9 +272,14 @@ def test_rules_differ_in_what_their_names_say():
 
 
 def test_the_default_rule_is_calibrated_and_documented_in_the_papers_experiment():
-    for overrides in ([], ["experiment=cpu_small"]):
-        assert composed(*overrides).verification.rule == "calibrated"
+    assert composed().verification.rule == "calibrated"
+    assert composed("experiment=cpu_small").verification.rule == "calibrated_120"
     assert composed("experiment=dcase2018").verification.rule == "as_documented"
+
+
+def test_a_rule_chosen_beside_an_experiment_is_the_whole_rule():
+    assert composed("experiment=cpu_small").verification.cap == 120
+    assert composed("experiment=cpu_small", "verification=accept_all").verification.cap is None
 
 
 def test_the_command_line_has_the_last_word():
