@@ -37,11 +37,6 @@ def kill_until_done(work_folder: Path, run: str, kills: int, longest_s: float, s
     return hits
 
 
-def test_killed_runs_end_like_unbroken_ones(smoke_run, work_folder):
-    assert kill_until_done(work_folder, "killed", kills=3, longest_s=9, seed=1) == 3
-    assert_same_result(smoke_run, work_folder / "runs" / "killed")
-
-
 @pytest.mark.slow
 def test_twenty_kills_end_like_an_unbroken_run(smoke_run, work_folder):
     hits = kill_until_done(work_folder, "killed20", kills=20, longest_s=9, seed=2)

@@ -141,7 +141,9 @@ def test_sweep_over_rounds_and_folds_equals_one_process(small_run, program):
 
 
 def test_host_cut_and_no_workers_change_nothing(smoke_run, program):
-    program("train.py", "experiment=smoke", "run=plain", "hardware.workers=0", "cache_dir=other-cache", "rounds=0")
+    program(
+        "train.py", "experiment=smoke", "run=plain", "hardware.workers=0", "cache_dir=other-cache", "rounds=0", "fold=0"
+    )
     for cell in cells(smoke_run.parent / "plain"):
         weights = [
             torch.load(c / "best.ckpt", weights_only=True)["state_dict"]
@@ -150,6 +152,7 @@ def test_host_cut_and_no_workers_change_nothing(smoke_run, program):
         assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
+@pytest.mark.slow
 def test_more_rounds_continue_a_finished_run(smoke_run, program):
     program("train.py", "experiment=smoke", "run=longer", "rounds=1")
     program("train.py", "experiment=smoke", "run=longer", "rounds=2")
@@ -157,7 +160,7 @@ def test_more_rounds_continue_a_finished_run(smoke_run, program):
 
 
 def test_another_seed_gives_another_result(smoke_run, program):
-    program("train.py", "experiment=smoke", "run=seed1", "seed=1", "rounds=0")
+    program("train.py", "experiment=smoke", "run=seed1", "seed=1", "rounds=0", "fold=0")
     weights = [
         torch.load(run / "round00" / "fold0" / "best.ckpt", weights_only=True)["state_dict"]
         for run in (smoke_run, smoke_run.parent / "seed1")
@@ -183,14 +186,13 @@ def test_changed_audio_under_the_same_name_is_refused(program, work_folder, smok
     changed.mkdir()
     for name in ("train.csv", "truth.csv", "audio_train"):
         (changed / name).symlink_to(made / name)
-    program("train.py", "experiment=smoke", "data=kaggle", "data.root=changed", "run=changed", "rounds=0")
+    settings = ("experiment=smoke", "data=kaggle", "data.root=changed", "run=changed", "rounds=0", "fold=0")
+    program("train.py", *settings)
     (changed / "train.csv").unlink()
     table = pd.read_csv(made / "train.csv")
     table.loc[0, "manually_verified"] = 1 - table.loc[0, "manually_verified"]
     table.to_csv(changed / "train.csv", index=False)
-    output = program(
-        "train.py", "experiment=smoke", "data=kaggle", "data.root=changed", "run=changed", "rounds=0", expected=2
-    )
+    output = program("train.py", *settings, expected=2)
     assert "has changed since this run began" in output
 
 
