@@ -146,7 +146,7 @@ def show(table: pd.DataFrame) -> None:
 
 
 def _wide() -> Console:
-    return console if console.is_terminal else Console(width=max(console.width, 120))
+    return console if console.is_terminal else Console(width=max(console.width, 140))
 
 
 def show_effect(table: pd.DataFrame, names: list[str]) -> None:
@@ -172,10 +172,11 @@ def show_effect(table: pd.DataFrame, names: list[str]) -> None:
 
 def _spread(table: pd.DataFrame, name: str) -> list[str]:
     """Return a figure as text, with its deviation over runs where there is one."""
-    form = "{:.0f}" if name == "labels_accepted" else "{:.4f}"
-    deviations = table[f"{name}_std"] if f"{name}_std" in table else [None] * len(table)
+    spread = table.get(f"{name}_std")
+    form = "{:.0f}" if name == "labels_accepted" else "{:.4f}" if spread is None else "{:.3f}"
+    deviations = [None] * len(table) if spread is None else spread
     return [
-        "" if pd.isna(value) else form.format(value) + ("" if pd.isna(std) else f" ± {form.format(std)}")
+        "" if pd.isna(value) else form.format(value) + ("" if pd.isna(std) else f"±{form.format(std)}")
         for value, std in zip(table[name], deviations, strict=True)
     ]
 

@@ -36,8 +36,8 @@ def test_means_and_deviations_over_seeds(capsys):
     assert set(EFFECT) <= set(groups.columns)
     show_averaged(averaged(runs(), "seed"), "seed", 1)
     output = capsys.readouterr().out
-    assert "0.6000 ± 0.1414" in output
-    assert "15 ± 7" in output
+    assert "0.600±0.141" in output
+    assert "15±7" in output
     assert "1 unfinished runs are left out" in output
 
 
