@@ -51,6 +51,7 @@ def test_twenty_steps_of_two_ranks_lose_what_one_device_does(work_folder, progra
     np.testing.assert_allclose(one, two, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_without_sync_batchnorm_each_rank_normalises_its_own_clips(work_folder, program):
     short = ("training.pretrain.epochs=2", "training.pretrain.decay_from_epoch=1")
     program("train.py", *STEPS, *short, "run=own", "devices=2", "trainer.sync_batchnorm=false")
@@ -71,6 +72,7 @@ def test_consensus_again_on_two_ranks_equals_one_device(small_run, program):
     assert ledger.read_bytes() == (small_run / "ledger.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_consensus_again_with_more_excerpts_gives_other_posteriors(small_run, program):
     output = program("verify.py", f"run={small_run.name}", "verification.excerpts=7", expected=2)
     assert "rescore=true" in output
@@ -172,6 +174,7 @@ def test_tasks_of_srun_are_the_ranks_of_one_job(two_ranks, work_folder):
     assert "Results:" not in outputs[1]
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_may_take_a_fold_each(small_run, work_folder):
     done = torchrun(work_folder, *SMALL, "run=apart", "parallel=folds", "devices=2")
     assert done.returncode == 0, done.stdout + done.stderr

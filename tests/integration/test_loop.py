@@ -215,6 +215,7 @@ def test_train_on_all_and_validate_unverified(smoke_run, program):
         pd.testing.assert_series_equal(both["valid_loss"], alone["valid_loss"])  # selection is left alone
 
 
+@pytest.mark.slow
 def test_second_front_end_and_documented_rule(smoke_run, program):
     program("train.py", "experiment=smoke", "features=v2", "verification=as_documented", "run=v2", "rounds=1")
     ledger = pd.read_csv(smoke_run.parent / "v2" / "ledger.csv")
