@@ -46,11 +46,11 @@ def hear(path: Path, content_hash: str, features: Features) -> Sound | str:
     except audio.AudioError as error:
         return str(error)
     front_end = build_front_end(features.front_end)
-    wave = recording.wave[: int(LONGEST_S * audio.SAMPLE_RATE_HZ)]
+    rate_hz = audio.SAMPLE_RATE_HZ
+    wave = recording.wave[: int(LONGEST_S * rate_hz)]
     shown = frames[: int(LONGEST_S * front_end.frames_per_second)]
     figure = spectrogram_picture(shown, front_end.frames_per_second, front_end.center_hz)
-    seconds = audio.SAMPLE_RATE_HZ
-    return Sound(figure, _flac(wave), len(wave) / seconds, len(recording.wave) / seconds)
+    return Sound(figure, _flac(wave), len(wave) / rate_hz, len(recording.wave) / rate_hz)
 
 
 def _flac(wave: np.ndarray) -> str:

@@ -97,18 +97,13 @@ def test_ledger_of_two_ranks_holds_every_unverified_clip_once_per_round(small_ru
     assert (small_run / "manifest.csv").read_bytes() == (two_ranks / "manifest.csv").read_bytes()
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(TOP / "train.py")]
+
+
 def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        str(TOP / "train.py"),
-    ]
     environment = {**os.environ, "PYTHONPATH": f"{TOP}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        [*TORCHRUN, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
 
 
@@ -122,19 +117,11 @@ def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_
 @pytest.mark.slow
 def test_sigterm_to_torchrun_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_folder, tmp_path):
     mark = uuid.uuid4().hex
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        str(TOP / "train.py"),
-    ]
     settings = ["experiment=smoke", "rounds=0", "folds=2", "fold=0", "run=terminated", f"runs_dir={tmp_path}"]
     settings += ["training.pretrain.epochs=60"]
     environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", MARK: mark}
     last = tmp_path / "terminated" / "round00" / "fold0" / "last.ckpt"
-    with subprocess.Popen([*command, *settings], cwd=work_folder, env=environment) as program:
+    with subprocess.Popen([*TORCHRUN, *settings], cwd=work_folder, env=environment) as program:
         deadline = time.monotonic() + 200
         while not last.is_file():
             assert time.monotonic() < deadline
