@@ -76,14 +76,14 @@ class Augment:
 
 @dataclass(frozen=True)
 class Phase:
-    """One training schedule: constant learning rate, then linear decay to zero."""
+    """One training schedule: constant learning rate, then linear decay, to zero in the last epoch."""
 
     epochs: int = 30
     """Passes over the training clips."""
     learning_rate: float = 1e-3
     """Initial learning rate of Adam."""
     decay_from_epoch: int = 5
-    """First epoch of the linear decay."""
+    """First epoch with a lower learning rate, counted from 0; equal to epochs: no decay."""
     mixup_alpha: float = 0.0
     """Parameter of mixup's Beta distribution; 0 switches mixup off."""
     min_steps: int = 0
@@ -98,6 +98,8 @@ class Phase:
             found.append(
                 f"{name}.decay_from_epoch={self.decay_from_epoch} must lie in 0 to {name}.epochs={self.epochs}"
             )
+        if self.epochs == 1 and self.decay_from_epoch == 0:
+            found.append(f"{name}.decay_from_epoch=0 leaves the only epoch a learning rate of 0: set it to 1")
         return found
 
 

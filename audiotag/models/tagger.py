@@ -106,10 +106,13 @@ def _by_position(said: list[Said]) -> tuple[Tensor, Tensor]:
 
 
 def decay(epoch: int, phase: Phase) -> float:
-    """Return the factor on the learning rate: 1 until `decay_from_epoch`, then linearly to zero at the end."""
+    """Return the factor on the learning rate: 1 before `decay_from_epoch`, then linearly down to 0 in the last epoch.
+
+    As in the original: of 400 epochs of decay the first has 399/400. The last one only moves batch norm's averages.
+    """
     if epoch < phase.decay_from_epoch:
         return 1.0
-    return max(0.0, (phase.epochs - epoch) / max(1, phase.epochs - phase.decay_from_epoch))
+    return (phase.epochs - 1 - epoch) / (phase.epochs - phase.decay_from_epoch)
 
 
 def mixed(batch: dict[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:

@@ -455,6 +455,10 @@ def test_values_of_the_wrong_type(override, message):
             "training.pretrain.epochs=0 must be 1 or more",
         ),
         (["training.finetune.decay_from_epoch=99"], "training.finetune.decay_from_epoch=99 must lie in 0 to"),
+        (
+            ["training.finetune.epochs=1", "training.finetune.decay_from_epoch=0"],
+            "training.finetune.decay_from_epoch=0 leaves the only epoch a learning rate of 0: set it to 1",
+        ),
         (["training.finetune.learning_rate=0"], "training.finetune.learning_rate=0.0 must be above 0"),
         (["training.pretrain.mixup_alpha=-0.1"], "training.pretrain.mixup_alpha=-0.1 must be 0 or more"),
         (["verification.threshold=95"], "verification.threshold=95.0 must lie in 0 to 1"),

@@ -20,8 +20,8 @@ from tests.clips import TOP
 from tests.job import MARK, left_behind, marked
 
 # One epoch on 128 clips: seconds, most of them for starting Python and PyTorch.
-SMALL = ["experiment=smoke", "folds=2", "training.pretrain={epochs: 1, decay_from_epoch: 0}"]
-SMALL += ["training.finetune={epochs: 1, decay_from_epoch: 0}"]
+SMALL = ["experiment=smoke", "folds=2", "training.pretrain={epochs: 1, decay_from_epoch: 1}"]
+SMALL += ["training.finetune={epochs: 1, decay_from_epoch: 1}"]
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_one_failed_job_leaves_the_others(sweep, work_folder):
 
 
 OPTUNA = ["hparams_search=optuna", *SMALL[:2], "rounds=0", "model.dropout=0.0", "training.pretrain.epochs=1"]
-OPTUNA += ["training.pretrain.decay_from_epoch=0"]
+OPTUNA += ["training.pretrain.decay_from_epoch=1"]
 
 
 def test_a_search(sweep, work_folder):

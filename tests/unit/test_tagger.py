@@ -120,23 +120,26 @@ def test_training_loss_is_the_cross_entropy_of_the_soft_targets(tmp_path):
 @pytest.mark.parametrize(
     ("epochs", "start", "epoch", "factor"),
     [
-        (500, 100, 0, 1.0),  # DESIGN: 500 epochs, linear decay to zero from epoch 100
+        (500, 100, 0, 1.0),  # the original's 500 epochs: from epoch 100 on lower by 1/400 each, zero in the last
         (500, 100, 99, 1.0),
-        (500, 100, 100, 1.0),
-        (500, 100, 101, 399 / 400),
-        (500, 100, 300, 0.5),
-        (500, 100, 499, 1 / 400),
-        (500, 100, 500, 0.0),
-        (30, 5, 4, 1.0),  # and in fine-tuning 30 epochs, decay from epoch 5
-        (30, 5, 5, 1.0),
-        (30, 5, 10, 20 / 25),
-        (30, 5, 29, 1 / 25),
+        (500, 100, 100, 399 / 400),
+        (500, 100, 299, 0.5),
+        (500, 100, 498, 1 / 400),
+        (500, 100, 499, 0.0),
         (10, 10, 9, 1.0),
-        (10, 0, 5, 0.5),
+        (10, 0, 0, 0.9),
+        (10, 0, 4, 0.5),
     ],
 )
 def test_decay_by_hand(epochs, start, epoch, factor):
     assert decay(epoch, Phase(epochs=epochs, decay_from_epoch=start)) == pytest.approx(factor)
+
+
+def test_every_rate_of_a_fine_tuning_of_the_paper():
+    """30 epochs, decay from epoch 5: 17 times the initial rate in all."""
+    factors = [decay(epoch, Phase(epochs=30, decay_from_epoch=5)) for epoch in range(30)]
+    assert factors == [1.0] * 5 + [n / 25 for n in range(24, -1, -1)]
+    assert sum(factors) == pytest.approx(17)
 
 
 def test_the_optimiser_is_adam_at_the_rate_of_the_epoch(tmp_path):
@@ -150,7 +153,7 @@ def test_the_optimiser_is_adam_at_the_rate_of_the_epoch(tmp_path):
     batches = [batch_of(np.eye(CLASSES), [0, 1, 2, 3])] * 2
     run = trainer(tmp_path, max_epochs=4, callbacks=[Watch()])
     run.fit(tagger, loader(*batches), loader(*batches))
-    assert rates == pytest.approx([0.02] * 4 + [0.02 * 2 / 3] * 2 + [0.02 / 3] * 2)
+    assert rates == pytest.approx([0.02] * 2 + [0.02 * 2 / 3] * 2 + [0.02 / 3] * 2 + [0.0] * 2)
     assert type(run.optimizers[0]) is torch.optim.Adam
     group = run.optimizers[0].param_groups[0]
     assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0)
