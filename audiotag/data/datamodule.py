@@ -74,6 +74,10 @@ def cell_clips(manifest: Manifest, round_: int, fold: int, accepted: set[str], t
 class ExcerptSampler(Sampler[Draw]):
     """Draws an epoch: an order, an excerpt of every clip, and, for mixup, a partner excerpt and its share.
 
+    The last batch is filled up with other excerpts of the order's first clips, as in the original: a step with few
+    clips, the last one before validation, would leave weights and batch norm to them. A training set smaller than a
+    batch is one batch, each clip once.
+
     One draw is one batch: arrays `row`, `offset`, `label` of (B,), and with mixup `other_row`, `other_offset`,
     `other_label` and `share`, the weight of the first excerpt, from Beta(alpha, alpha) (Zhang et al. 2018).
     """
@@ -101,12 +105,14 @@ class ExcerptSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         rng = generator("epoch", *self.keys, self.epoch)
-        n = len(self.rows)
+        size = min(self.batch_size, len(self.rows))
+        n = len(self) * size
         last_offset = self.features.clip_frames - self.features.excerpt_frames
-        order, offsets = rng.permutation(n), rng.integers(0, last_offset, n, endpoint=True)
+        order, offsets = rng.permutation(len(self.rows)), rng.integers(0, last_offset, n, endpoint=True)
+        order = np.resize(order, n)  # repeats its beginning
         shares = rng.beta(self.alpha, self.alpha, n) if self.alpha > 0 else None
-        for begin in range(0, n, self.batch_size):
-            now = slice(begin, begin + self.batch_size)
+        for begin in range(0, n, size):
+            now = slice(begin, begin + size)
             draw = {"row": self.rows[order[now]], "offset": offsets[now], "label": self.labels[order[now]]}
             if shares is not None:
                 partner = rng.permutation(len(draw["row"]))

@@ -192,10 +192,13 @@ def draws(
 
 @EXAMPLES
 @given(st.integers(1, 60), st.integers(2, 9), st.sampled_from([0.0, 0.2]), st.integers(0, 99))
-def test_every_clip_once_an_epoch_with_its_label(n, batch_size, alpha, epoch):
+def test_every_clip_in_an_epoch_of_full_batches_with_its_label(n, batch_size, alpha, epoch):
     found = draws(n, batch_size, alpha, epoch=epoch)
-    assert sorted(np.concatenate([draw["row"] for draw in found])) == list(range(100, 100 + n))
-    assert all(len(draw["row"]) == batch_size for draw in found[:-1])
+    assert len(found) == -(-n // batch_size)
+    assert {len(draw["row"]) for draw in found} == {min(n, batch_size)}  # a smaller set is one batch, without repeats
+    rows = np.concatenate([draw["row"] for draw in found])
+    assert sorted(rows[:n]) == list(range(100, 100 + n))
+    assert (rows[n:] == rows[: len(rows) - n]).all(), "the last batch is filled up from the beginning of the order"
     for draw in found:
         assert (draw["label"] == draw["row"] % 7).all()
         assert draw.keys() == ({"row", "offset", "label"} if alpha == 0 else MIXED)
@@ -229,6 +232,14 @@ def test_offsets_cover_the_clip_to_its_last_excerpt():
     whole = dataclasses.replace(FEATURES, excerpt_frames=40)
     (only,) = ExcerptSampler(np.arange(4), np.arange(4), whole, 5, 0.0, KEYS)
     assert set(only["offset"]) == {0}
+
+
+def test_a_clip_that_fills_up_the_last_batch_has_an_excerpt_and_a_share_of_its_own():
+    features = dataclasses.replace(FEATURES, clip_frames=3000)
+    found = list(ExcerptSampler(np.arange(23), np.arange(23), features, 20, 0.3, KEYS))
+    offsets, shares = (np.concatenate([draw[name] for draw in found]) for name in ("offset", "share"))
+    assert (offsets[23:] != offsets[:17]).any()
+    assert (shares[23:] != shares[:17]).any()
 
 
 def test_an_epoch_is_drawn_from_seed_round_fold_and_epoch_alone():
