@@ -17,7 +17,12 @@ from tests.conftest import TOP
 
 END_WITHIN_S = 30.0
 MARK = "AUDIOTAG_TEST_MARK"  # in the environment of a process and of all that it starts
-ROLES = {"train.py": "job", "audiotag.experiment.supervise": "supervisor", "audiotag.experiment.worker": "rank"}
+ROLES = {
+    "train.py": "job",
+    "predict.py": "job",
+    "audiotag.experiment.supervise": "supervisor",
+    "audiotag.experiment.worker": "rank",
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,11 @@ def left_behind(mark: str, within_s: float) -> list[Process]:
 
 
 class Job:
-    """A started train.py. Its processes are "job", "supervisor", "rank 0", "rank 1" and others, by their number."""
+    """A started program. Its processes are "job", "supervisor", "rank 0", "rank 1" and others, by their number."""
 
-    def __init__(self, arguments: list[str], folder: Path, fault: str = "", **variables: str) -> None:
+    def __init__(
+        self, arguments: list[str], folder: Path, fault: str = "", program: str = "train.py", **variables: str
+    ) -> None:
         self.mark = uuid.uuid4().hex
         self.struck, self.screen = folder / f"{self.mark}.struck", folder / f"{self.mark}.screen"
         environment = {**os.environ, **variables, MARK: self.mark}
@@ -62,7 +69,7 @@ class Job:
             environment["AUDIOTAG_TEST_FAULT"] = f"{fault},mark={self.struck}"
         self.sessions: set[int] = set()
         self.started, self.struck_at = time.time(), 0.0
-        command = [sys.executable, str(TOP / "train.py"), *arguments]
+        command = [sys.executable, str(TOP / program), *arguments]
         # Into a file: a process that is left over would keep a pipe open.
         with open(self.screen, "wb") as screen:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=screen, stderr=screen)

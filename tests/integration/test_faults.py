@@ -23,12 +23,13 @@ from tests.integration.test_loop import assert_same_result
 from tests.job import END_WITHIN_S, Job
 
 # Many short epochs, so that a run has many points to be broken off at.
-SMALL = ["experiment=smoke", "rounds=1", "folds=2", "devices=2"]
+SMALL = ["experiment=smoke", "rounds=1", "folds=2"]
 MODES = {
-    "batches": ["training.pretrain.epochs=6", "training.finetune.epochs=4"],
+    "batches": ["devices=2", "training.pretrain.epochs=6", "training.finetune.epochs=4"],
     # Cells are worked on in pairs, and go on while others fail: they get through more epochs per start.
-    "folds": ["parallel=folds", "training.pretrain.epochs=20", "training.finetune.epochs=10"],
+    "folds": ["devices=2", "parallel=folds", "training.pretrain.epochs=20", "training.finetune.epochs=10"],
 }
+ONE_DEVICE = {"one device": ["training.pretrain.epochs=20", "training.finetune.epochs=10"]}
 EACH_MODE = ["batches", pytest.param("folds", marks=pytest.mark.slow)]
 GO_ON = "go on|goes on"
 IN_FIT = "runs/*/round*/fold*/last.ckpt"  # a new one has come since the start
@@ -108,11 +109,12 @@ def unbroken(faults_folder):
 
     def run(mode: str) -> tuple[Path, float]:
         if mode not in made:
-            with Job([*SMALL, *MODES[mode], f"run=unbroken-{mode}"], faults_folder, **stale) as job:
+            name = f"unbroken-{mode.replace(' ', '-')}"
+            with Job([*SMALL, *(MODES | ONE_DEVICE)[mode], f"run={name}"], faults_folder, **stale) as job:
                 code, output, _ = job.end(300)
                 assert code == 0, output
                 assert not re.search("Traceback|Warning|Exception ignored|terminate called", output), output
-                made[mode] = faults_folder / "runs" / f"unbroken-{mode}", time.time() - job.started
+                made[mode] = faults_folder / "runs" / name, time.time() - job.started
         return made[mode]
 
     return run
@@ -140,7 +142,7 @@ def prepared(disk: Path, unbroken: Path, with_store: bool) -> None:
 
 def command(mode: str, disk: Path, workers: int = 0) -> list[str]:
     folders = [f"runs_dir={disk}/runs", f"cache_dir={disk}/cache"]
-    return [*SMALL, *MODES[mode], *folders, "run=broken", f"hardware.workers={workers}"]
+    return [*SMALL, *(MODES | ONE_DEVICE)[mode], *folders, "run=broken", f"hardware.workers={workers}"]
 
 
 def suffer(fault: Fault, mode: str, disk: Path, record) -> None:
@@ -228,17 +230,20 @@ def test_fault(unbroken, disk, fault, mode, repetition, record_property):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES | ONE_DEVICE)
 def test_any_process_killed_at_any_time(unbroken, tmp_path, mode, seed):
-    """Spectrogram workers and Python's resource trackers too; without the latter, a job may well succeed."""
+    """Spectrogram workers and Python's resource trackers too; without the latter, a job may well succeed.
+
+    9 kills for each of 3 modes and 3 seeds; `test_kill.py` does the same to predict.py.
+    """
     reference, duration_s = unbroken(mode)
     place = tmp_path / "place"
     prepared(place, reference, with_store=False)
     rng = random.Random(seed)
     hits = starts = 0
-    while hits < 6:
+    while hits < 9:
         starts += 1
-        assert starts <= 24, "too many starts came to their end before the kill"
+        assert starts <= 36, "too many starts came to their end before the kill"
         with Job(command(mode, place, workers=2), tmp_path) as job:
             try:
                 code = job.process.wait(rng.uniform(0.2, 0.8 * duration_s))
@@ -257,7 +262,7 @@ def test_any_process_killed_at_any_time(unbroken, tmp_path, mode, seed):
 
 
 def test_an_error_of_the_user_is_told_once(tmp_path):
-    arguments = [*SMALL, "run=wrong", "data=kaggle", "data.root=nowhere"]
+    arguments = [*SMALL, "devices=2", "run=wrong", "data=kaggle", "data.root=nowhere"]
     with Job(arguments, tmp_path) as job:
         code, output, _ = job.end(300)
     assert code == 2
@@ -266,7 +271,7 @@ def test_an_error_of_the_user_is_told_once(tmp_path):
 
 
 def test_ranks_of_different_configurations_do_not_begin(tmp_path):
-    with Job([*SMALL, "run=differ"], tmp_path, "at=configuration,rank=1") as job:
+    with Job([*SMALL, "devices=2", "run=differ"], tmp_path, "at=configuration,rank=1") as job:
         code, output, _ = job.end(300)
     assert code == 2, output
     assert "The configuration differs between the processes of this job (rank 0 and 1)" in output

@@ -10,12 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from tests.conftest import TOP
 from tests.integration.test_loop import assert_same_result
+from tests.job import Job
 
 
 def kill_until_done(work_folder: Path, run: str, kills: int, longest_s: float, seed: int) -> int:
@@ -67,6 +70,40 @@ def test_killed_inside_a_cell_goes_on_from_its_last_epoch(smoke_run, work_folder
     assert pd.read_csv(metrics)["train_loss"][0] == 123
     metrics.write_text(metrics.read_text().replace("123.000000", unmarked))
     assert_same_result(smoke_run, work_folder / "runs" / "inside")
+
+
+@pytest.mark.slow
+def test_predict_killed_at_any_time_leaves_a_whole_table_or_none(small_run, work_folder, tmp_path):
+    """25 kills; a table that is there after one is that of a command that was not killed."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 44_100 * 120)
+    sources = tmp_path / "recordings"
+    sources.mkdir()
+    for number in range(6):
+        soundfile.write(sources / f"{number}.wav", np.roll(noise, 1000 * number), 44_100)
+    command = ["run=small", f"source={sources}", "hardware.threads=1"]
+
+    def predicted(out: str, after_s: float | None) -> int:
+        with Job([*command, f"out={tmp_path / out}"], work_folder, program="predict.py") as job:
+            try:
+                code = job.process.wait(after_s)
+            except subprocess.TimeoutExpired:
+                job.send(signal.SIGKILL, "job")
+                code, _, _ = job.end()
+        return code
+
+    started = time.monotonic()
+    assert predicted("unbroken.csv", None) == 0
+    longest_s = time.monotonic() - started
+    rng, table, hits = random.Random(5), tmp_path / "killed.csv", 0
+    while hits < 25:
+        code = predicted("killed.csv", rng.uniform(0.3, longest_s))
+        assert code in (0, -signal.SIGKILL)
+        hits += code != 0
+        if table.exists():
+            assert table.read_bytes() == (tmp_path / "unbroken.csv").read_bytes()
+        table.unlink(missing_ok=True)
+    assert predicted("killed.csv", None) == 0
+    assert table.read_bytes() == (tmp_path / "unbroken.csv").read_bytes()
 
 
 @pytest.mark.slow
