@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+FIRST, LAST = 40, 10  # problems that an error lists at most
+COMPARISONS = 100_000  # about a second's work
+
+
+class Nearest:
+    """Says which known name is meant by a misspelt one, as long as that takes no more than `COMPARISONS`."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = list(known)
+        self._found: dict[str, str] = {}
+        self._most = max(1, min(FIRST + LAST, COMPARISONS // max(1, len(self._known))))
+
+    def __call__(self, name: str) -> str:
+        """Return " (did you mean X?)"; "" if no known name is near, or too many were asked for before."""
+        if name not in self._found and len(self._found) < self._most:
+            near = difflib.get_close_matches(name, self._known, n=1)
+            self._found[name] = f" (did you mean {near[0]}?)" if near else ""
+        return self._found.get(name, "")
 
 
 class AudiotagError(Exception):
@@ -15,12 +35,16 @@ class AudiotagError(Exception):
 class ProblemsError(AudiotagError):
     """Several problems found by one check, reported together.
 
-    `problems` holds one line per problem, each naming its place.
+    `problems` holds one line per problem, each naming its place; of very many, the text has the first and the last.
     """
 
     def __init__(self, headline: str, problems: Sequence[str], advice: str = "") -> None:
         self.problems = list(problems)
-        lines = [headline, *(f"  - {problem}" for problem in self.problems)]
+        lines = [f"  - {problem}" for problem in self.problems]
+        more = len(lines) - FIRST - LAST
+        if more > 0:
+            lines[FIRST:-LAST] = [f"  ... {more:,} more ..."]
+        lines.insert(0, headline)
         super().__init__("\n".join([*lines, advice] if advice else lines))
 
 

@@ -5,7 +5,6 @@ Folds are made before corrections are applied, so that a run and its corrected s
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from audiotag.console import console
 from audiotag.data.csv_table import find
 from audiotag.data.folds import check_classes
 from audiotag.data.tables import Problem, gathered, read_table, unknown_label
-from audiotag.errors import DataError
+from audiotag.errors import DataError, Nearest
 
 KEEP, RELABEL, DROP = "keep", "relabel", "drop"
 DONE = {KEEP: "kept", RELABEL: "relabelled", DROP: "dropped"}
@@ -56,13 +55,14 @@ def read_corrections(config: TrainConfig, clips: pd.DataFrame, classes: list[str
 def _row_problems(decided: pd.DataFrame, known: pd.DataFrame, classes: list[str]) -> list[str]:
     problems = []
     first: dict[str, str] = {}
+    near_clip, near_class = Nearest(known.index), Nearest(classes)
     for row in decided.to_dict("records"):
         clip, where = row["clip_id"], row["where"]
-        found = _decision_problems(row["decision"], classes)
+        found = _decision_problems(row["decision"], classes, near_class)
         if clip in first:
             found.append(f"decided twice, first in {first[clip]}")
         elif clip not in known.index:
-            found.append("the data set has no such clip" + _near(clip, known.index.to_list()))
+            found.append("the data set has no such clip" + near_clip(clip))
         else:
             found += _clip_problems(row, known.loc[clip])
         first.setdefault(clip, where)
@@ -70,13 +70,13 @@ def _row_problems(decided: pd.DataFrame, known: pd.DataFrame, classes: list[str]
     return problems
 
 
-def _decision_problems(text: str, classes: list[str]) -> list[str]:
+def _decision_problems(text: str, classes: list[str], near: Nearest) -> list[str]:
     word, label = decision_parts(text)
     if word not in (KEEP, RELABEL, DROP) or (label and word != RELABEL):
-        return [f"unknown decision {text}" + _near(word, [KEEP, RELABEL, DROP])]
+        return [f"unknown decision {text}" + Nearest([KEEP, RELABEL, DROP])(word)]
     if word == RELABEL and not label:
         return ["relabel names no label: write relabel LABEL"]
-    return [unknown_label(label, classes)] if word == RELABEL and label not in classes else []
+    return [unknown_label(label, near)] if word == RELABEL and label not in classes else []
 
 
 def _clip_problems(row: Mapping[Hashable, str], clip: pd.Series) -> list[str]:
@@ -95,11 +95,6 @@ def decision_parts(text: str) -> tuple[str, str]:
     """Return the word of a decision, lower case, and the label after it."""
     word, _, label = text.strip().partition(" ")
     return word.lower(), label.strip()
-
-
-def _near(text: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(text, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def apply_corrections(

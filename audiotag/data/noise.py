@@ -15,7 +15,7 @@ from audiotag.config import Data, Noise
 from audiotag.console import console
 from audiotag.data.csv_table import find
 from audiotag.data.tables import Rows, read_csv, unknown_label
-from audiotag.errors import DataError
+from audiotag.errors import DataError, Nearest
 from audiotag.randomness import generator
 
 
@@ -132,7 +132,8 @@ def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
     table, malformed = read_csv(path)
     problems = [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
     table = table.set_index(table.columns[0])
-    problems += [f"{path}: {label}: {unknown_label(label, classes)}" for label in _strange(table, classes)]
+    near = Nearest(classes)
+    problems += [f"{path}: {label}: {unknown_label(label, near)}" for label in _strange(table, classes)]
     numbers = table.apply(pd.to_numeric, errors="coerce").fillna(-1)
     if not (table.index.is_unique and table.columns.is_unique) or not (numbers >= 0).to_numpy().all():
         problems.append(f"{path}: must hold numbers of 0 or more, and each class in one row and one column")
@@ -152,7 +153,8 @@ def _strange(table: pd.DataFrame, classes: list[str]) -> list[str]:
 def _check_classes(noise: Noise, classes: list[str]) -> None:
     named = [("confuse", label) for pair in noise.confuse or () for label in pair]
     named += [("left_out", label) for label in noise.left_out or ()]
-    problems = [f"data.noise.{s}: {unknown_label(label, classes)}" for s, label in named if label not in classes]
+    near = Nearest(classes)
+    problems = [f"data.noise.{s}: {unknown_label(label, near)}" for s, label in named if label not in classes]
     if problems:
         raise _refused(*dict.fromkeys(problems))
 
@@ -172,7 +174,8 @@ def _blame_unknown(labels: Labels, skip: bool) -> None:
     advice = "name a table of right labels with data.truth=FILE"
     labels.rows.blame(unknown, f"its right label is not known, without which data.noise cannot be measured: {advice}")
     strange = ~unknown & ~right.isin(labels.classes)
-    labels.rows.blame(strange, right[strange].map(lambda label: f"right label: {unknown_label(label, labels.classes)}"))
+    near = Nearest(labels.classes)
+    labels.rows.blame(strange, right[strange].map(lambda label: f"right label: {unknown_label(label, near)}"))
 
 
 def _right(train: pd.DataFrame, truth: pd.Series | None) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import pandas as pd
 
 from audiotag.config import Columns
-from audiotag.errors import DataError
+from audiotag.errors import DataError, Nearest
 
 YES = {"1", "1.0", "true", "yes", "verified"}
 NO = {"0", "0.0", "false", "no", "unverified", ""}
@@ -254,15 +254,15 @@ def _blame_values(rows: Rows, classes: list[str]) -> None:
     unlabelled = frame["label"].isin(NO_LABEL)
     rows.blame(train & unlabelled, "a training clip without a label")
     unknown = ~unlabelled & ~frame["label"].isin(classes)
-    rows.blame(unknown, frame["label"][unknown].map(lambda label: unknown_label(label, classes)))
+    near = Nearest(classes)
+    rows.blame(unknown, frame["label"][unknown].map(lambda label: unknown_label(label, near)))
     odd = train & ~frame["verified"].str.lower().isin(YES | NO)
     rows.blame(odd, "verified must be 1 or 0, not " + frame["verified"])
 
 
-def unknown_label(label: str, classes: list[str]) -> str:
-    """Say that a label is none of the classes, and which is the nearest."""
-    near = difflib.get_close_matches(label, classes, n=1)
-    return f"unknown label {label}" + (f" (did you mean {near[0]}?)" if near else ", none of the classes")
+def unknown_label(label: str, near: Nearest) -> str:
+    """Say that a label is none of the classes, and which of these is the nearest."""
+    return f"unknown label {label}" + (near(label) or ", none of the classes")
 
 
 def _normal(frame: pd.DataFrame) -> pd.DataFrame:

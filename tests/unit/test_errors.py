@@ -1,0 +1,34 @@
+"""Errors: all that matters is said, and no more than a person reads."""
+
+from __future__ import annotations
+
+import time
+
+from audiotag.errors import DataError, Nearest
+
+
+def test_a_list_of_problems_without_end_is_shortened_in_the_middle():
+    problems = [f"row {i}" for i in range(100_000)]
+    error = DataError("Bad rows:", problems, "Mend them.")
+    lines = str(error).splitlines()
+    assert len(lines) < 60
+    assert (lines[0], lines[1], lines[-2], lines[-1]) == ("Bad rows:", "  - row 0", "  - row 99999", "Mend them.")
+    assert "  ... 99,950 more ..." in lines
+    assert error.problems == problems
+
+
+def test_a_list_that_a_person_reads_is_whole():
+    assert len(str(DataError("Bad rows:", [f"row {i}" for i in range(50)])).splitlines()) == 51
+
+
+def test_nearest_names_are_looked_up_for_few_of_many():
+    near = Nearest(f"clip{i:06d}.wav" for i in range(30_000))
+    started_s = time.monotonic()
+    said = [near(f"clop{i:06d}.wav") for i in range(30_000)]
+    assert time.monotonic() - started_s < 10, "one look-up takes 0.4 s"
+    assert (said[0], said[-1]) == (" (did you mean clip000000.wav?)", "")
+
+
+def test_what_is_like_nothing_has_no_nearest_name():
+    near = Nearest(["Bark", "Meow"])
+    assert [near("Glockenspiel"), near("Brak")] == ["", " (did you mean Bark?)"]
