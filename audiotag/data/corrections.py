@@ -1,6 +1,8 @@
 """Decisions of a person about labels, `data.corrections=FILE`: read strictly, applied to the training clips, kept.
 
-Folds are made before corrections are applied, so that a run and its corrected successor hold out the same clips.
+Folds are made before corrections are applied, so that a run and its corrected successor hold out the same clips. A
+person looks at what networks found suspicious: clips that only a correction has verified are trained on and held out as
+verified ones are, but they are in no figure, and nothing is chosen or calibrated by them.
 """
 
 from __future__ import annotations
@@ -115,24 +117,29 @@ def apply_corrections(
     changed.loc[applied.index, "verified"] = "1"
     changed.loc[applied.index[relabelled], "label"] = parts[relabelled].map(lambda p: p[1])
     changed = changed.drop(index=applied.index[dropped])
-    _check_rest(changed[changed["split"] == "train"], config, classes)
+    _check_rest(changed[changed["split"] == "train"], applied, config, classes)
     return changed, applied[[*COLUMNS, "where"]].sort_values("clip_id", ignore_index=True)
 
 
-def _check_rest(train: pd.DataFrame, config: TrainConfig, classes: list[str]) -> None:
+def _check_rest(train: pd.DataFrame, applied: pd.DataFrame, config: TrainConfig, classes: list[str]) -> None:
     """Raise DataError where the corrected clips cannot be trained on, in the folds that they have."""
     problems: list[str] = []
     gathered(problems, lambda: check_classes(train, config.folds, classes))
     folds = train.groupby("label")["fold"].nunique()
     problems += [f"class {label}: all its clips are in one fold" for label in folds.index[folds < 2]]
-    verified = train[train["verified"] == "1"]["fold"].value_counts()
-    empty = [fold for fold in range(config.folds) if str(fold) not in verified]
-    problems += [f"fold {fold}: no verified clip to validate on" for fold in empty]
+    before = (train["verified"] == "1") & ~train["clip_id"].isin(verified_by_correction(applied))
+    empty = sorted({str(fold) for fold in range(config.folds)} - set(train["fold"][before]))
+    problems += [f"fold {fold}: no clip to validate on that was verified before" for fold in empty]
     if config.rounds > 0 and not (train["verified"] == "0").any():
         problems.append("there is nothing left to verify: every label is verified (set rounds=0 to only train)")
     if problems:
         problems = [f"with data.corrections applied: {problem}" for problem in problems]
         raise DataError("The corrected clips cannot be trained on:", problems, "Take some corrections back.")
+
+
+def verified_by_correction(corrections: pd.DataFrame) -> set[str]:
+    """Return the ids of the clips that were not verified before a person decided about them."""
+    return set(corrections["clip_id"][corrections["verified"] == "0"])
 
 
 def dropped_problems(applied: pd.DataFrame) -> list[Problem]:
@@ -147,3 +154,11 @@ def say_applied(applied: pd.DataFrame) -> None:
         words = applied["decision"].map(lambda text: decision_parts(text)[0])
         counts = ", ".join(f"{(words == word).sum()} {done}" for word, done in DONE.items())
         console.print(f"Corrections by a person: {counts}", soft_wrap=True)
+        changed = int(((applied["verified"] == "1") & (words != KEEP)).sum())
+        if changed:
+            labels = "1 label of a verified clip was" if changed == 1 else f"{changed} labels of verified clips were"
+            console.print(
+                f"[yellow]{labels} changed or dropped:[/] validation is on other labels than before; compare with "
+                "earlier runs on the test set",
+                soft_wrap=True,
+            )

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from audiotag.config import Features
+from audiotag.data.corrections import verified_by_correction
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Excerpts, Store
 from audiotag.errors import LeakError
@@ -30,18 +31,22 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class CellClips:
-    """The clips of one cell, indexed by clip id: what it trains on, is validated on, and votes on."""
+    """The clips of one cell, indexed by clip id: what it trains on, is validated on, and votes on.
+
+    `corrected` are held-out clips that are verified by a person's correction alone: they are scored for the ledger.
+    """
 
     train: pd.DataFrame
     valid: pd.DataFrame
     unverified: pd.DataFrame
+    corrected: pd.DataFrame
 
     def check_no_leak(self, earlier_training: set[str]) -> None:
         """Make sure that no held-out clip is, or in this fold's earlier rounds was, trained on; raises LeakError.
 
         Not by assertions: these vanish under `python -O`.
         """
-        held = pd.concat([self.valid, self.unverified])
+        held = pd.concat([self.valid, self.unverified, self.corrected])
         leaks = {
             "held-out clips are trained on": set(held.index) & set(self.train.index),
             "held-out clips were trained on in an earlier round": set(held.index) & earlier_training,
@@ -68,7 +73,9 @@ def cell_clips(manifest: Manifest, round_: int, fold: int, accepted: set[str], t
     wanted = verified | (round_ == 0) | clips.index.isin(accepted)
     unheard = ~clips["content_hash"].isin(clips["content_hash"][in_fold])
     train = clips[wanted & (unheard | train_on_all)]
-    return CellClips(train, clips[in_fold & verified], clips[in_fold & ~verified])
+    new = clips.index.isin(verified_by_correction(manifest.corrections))
+    valid, corrected = clips[in_fold & verified & ~new], clips[in_fold & verified & new]
+    return CellClips(train, valid, clips[in_fold & ~verified], corrected)
 
 
 class ExcerptSampler(Sampler[Draw]):

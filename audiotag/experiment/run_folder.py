@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from audiotag.config import TrainConfig
 from audiotag.data.corrections import COLUMNS as CORRECTIONS
+from audiotag.data.corrections import verified_by_correction
 from audiotag.errors import ConfigError, RunError
 from audiotag.files import write_json, write_text
 from audiotag.schema import leaves, to_dict, validate
@@ -152,11 +153,12 @@ class RunFolder:
     def votes(self, round_: int, rescored: int | None = None) -> dict[int, Votes]:
         """Return the consensus posteriors of all folds of a complete round, or those made again with K excerpts."""
         run = self if rescored is None else RunFolder(self.rescored(rescored))
-        folders = {fold: run.cell(Cell(round_, fold)) for fold in range(self.config.folds)}
-        return {
-            fold: Votes(pd.read_parquet(folder / POSTERIORS), pd.read_parquet(folder / VERIFIED_POSTERIORS))
-            for fold, folder in folders.items()
-        }
+        return {fold: self._votes(run.cell(Cell(round_, fold))) for fold in range(self.config.folds)}
+
+    def _votes(self, folder: Path) -> Votes:
+        checked = pd.read_parquet(folder / VERIFIED_POSTERIORS)
+        new = checked["clip_id"].isin(verified_by_correction(self.corrections))
+        return Votes(pd.read_parquet(folder / POSTERIORS), checked[~new].reset_index(drop=True), checked[new])
 
 
 def find_run(run: str, runs_dir: str) -> RunFolder:

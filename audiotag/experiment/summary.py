@@ -14,7 +14,7 @@ from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import write_json
-from audiotag.verification.ledger import measure
+from audiotag.verification.ledger import corrected_share, measure
 
 
 def write_summary(
@@ -57,6 +57,9 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
             "valid_loss": statistics.fmean(cell["valid_loss"] for cell in cells),
             **measure(ledger[ledger["round"] == round_], truth),
         }
+        corrected, share = corrected_share(ledger[ledger["round"] == round_])
+        if corrected:
+            figures |= {"corrected": corrected, "corrected_accuracy": share}
         rounds.append({name: round(v, 6) if isinstance(v, float) else v for name, v in figures.items()})
     return rounds
 
@@ -81,6 +84,13 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
         "* best round: lowest mean validation loss over the folds; accepted: by the networks of that round",
         soft_wrap=True,
     )
+    best = next(r for r in summary["rounds"] if r["round"] == summary["best_round"])
+    if "corrected" in best:
+        console.print(
+            f"Of {best['corrected']} corrected clips, which are in no figure above, the best round's networks that "
+            f"held them out recognise {best['corrected'] * best['corrected_accuracy']:.0f}",
+            soft_wrap=True,
+        )
     if summary["skipped"]:
         console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
     console.print(f"Results: {folder.path}", soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from audiotag.data.answers import scored
+from audiotag.data.corrections import verified_by_correction
 from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
 from audiotag.errors import DataError, LeakError, RunError
@@ -142,7 +143,8 @@ def _valid(manifest: pd.DataFrame, folds: Sequence[int], folder: RunFolder) -> p
     if folder.config.data.train_on_all:
         raise RunError(f"{folder.path} was trained with data.train_on_all=true: no clip was held out to validate on")
     held_out = manifest["fold"].isin([str(fold) for fold in folds])
-    clips = manifest[(manifest["split"] == "train") & (manifest["verified"] == "1") & held_out]
+    before = (manifest["verified"] == "1") & ~manifest["clip_id"].isin(verified_by_correction(folder.corrections))
+    clips = manifest[(manifest["split"] == "train") & before & held_out]
     if clips.empty:
         raise DataError(f"{folder.path} has no clips to validate on:", [f"no verified clip is in fold {folds}"])
     return clips.assign(scored=True)

@@ -106,11 +106,11 @@ def read_facts(folder: RunFolder) -> Facts:
     if metrics.empty:
         raise RunError(f"{folder.path}: there is nothing to report yet: no network has passed its first epoch")
     complete = [] if folder.config.data.train_on_all else folder.complete_rounds()
-    ledger, truth = by_rule(all_ledgers(folder, complete, folder.config.verification)), run_truth(folder)
+    ledger, truth = all_ledgers(folder, complete, folder.config.verification), run_truth(folder)
     rounds = round_figures(folder, ledger, truth)
     file = folder.summary_file
     summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return Facts(folder, rounds, best_round(rounds), ledger, truth, metrics, summary)
+    return Facts(folder, rounds, best_round(rounds), by_rule(ledger), truth, metrics, summary)
 
 
 def _metrics(folder: RunFolder) -> pd.DataFrame:

@@ -33,7 +33,7 @@ class Consensus(pl.Callback):
     """Scores held-out clips by the mean posterior of K random excerpts (paper section 4.2, K = 25).
 
     Writes `posteriors.parquet` (unverified clips, the ones to decide on) and `verified_posteriors.parquet` (verified
-    ones, to calibrate on) into the cell's folder: `clip_id`, then a column per class.
+    ones, to calibrate on, and corrected ones) into the cell's folder: `clip_id`, then a column per class.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Consensus(pl.Callback):
         state = torch.load(self.best_weights, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
         module.to(trainer.strategy.root_device).eval()
-        groups = [(data.clips.valid, VERIFIED_POSTERIORS), (data.clips.unverified, POSTERIORS)]
+        verified = pd.concat([data.clips.valid, data.clips.corrected])
+        groups = [(verified, VERIFIED_POSTERIORS), (data.clips.unverified, POSTERIORS)]
         for clips, name in groups:
             trained_on = set(data.clips.train.index) & set(clips.index)
             if trained_on:

@@ -6,7 +6,7 @@ no longer the rule's to decide, and count in no figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -24,10 +24,14 @@ COLUMNS = ["round", "fold", "clip_id", "label", "predicted", "posterior", "accep
 
 @dataclass(frozen=True)
 class Votes:
-    """One fold's consensus posteriors (columns `clip_id` and the classes): unverified clips, and verified ones."""
+    """One fold's consensus posteriors (columns `clip_id` and the classes): unverified clips, verified, corrected ones.
+
+    `corrected` clips are verified by a person's correction alone: nothing is measured or calibrated on them.
+    """
 
     unverified: pd.DataFrame
     verified: pd.DataFrame
+    corrected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["clip_id"]))
 
 
 def decide_round(
@@ -68,13 +72,14 @@ def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
     """
     found = []
     for fold, vote in votes.items():
-        for voted, verified in ((vote.unverified, "0"), (vote.verified, "1")):
+        checked = pd.concat([vote.verified["clip_id"], vote.corrected["clip_id"]])
+        for voted, verified in ((vote.unverified["clip_id"], "0"), (checked, "1")):
             held_out = train.index[(train["fold"] == fold) & (train["verified"] == verified)]
-            wrong = sorted(set(voted["clip_id"]) ^ set(held_out))
+            wrong = sorted(set(voted) ^ set(held_out))
             name = "unverified" if verified == "0" else "verified"
             if wrong:
                 found.append(f"fold {fold} did not score just its held-out {name} clips: {', '.join(wrong[:5])}")
-            if not voted["clip_id"].is_unique:
+            if not voted.is_unique:
                 found.append(f"fold {fold} scored {name} clips twice")
     unscored = sorted(set(train["fold"]) - votes.keys())
     found += [f"there are no votes of fold {fold}" for fold in unscored]
@@ -84,8 +89,12 @@ def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
 
 def calibrated(vote: Votes, train: pd.DataFrame, classes: list[str]) -> np.ndarray:
     """Return one fold's posteriors at the temperature fitted on its verified held-out clips."""
+    return sharpen(_values(vote.unverified, classes), _temperature(vote, train, classes))
+
+
+def _temperature(vote: Votes, train: pd.DataFrame, classes: list[str]) -> float:
     labels = _codes(train.loc[vote.verified["clip_id"], "label"], classes)
-    return sharpen(_values(vote.unverified, classes), fit_temperature(_values(vote.verified, classes), labels))
+    return fit_temperature(_values(vote.verified, classes), labels)
 
 
 def corrected_rows(
@@ -101,7 +110,7 @@ def corrected_rows(
     Kept and relabelled clips have what their fold's network, which never heard them, says to them; `label` and
     `posterior` are those of the label that they have now. Dropped ones have nobody's.
     """
-    scored = pd.concat([_scored_verified(vote, train, classes, verification) for vote in votes.values()])
+    scored = pd.concat([_scored_corrected(vote, train, classes, verification) for vote in votes.values()])
     rows = []
     for row in corrections[corrections["verified"] == "0"].to_dict("records"):
         clip, fold = row["clip_id"], int(row["fold"])
@@ -114,18 +123,23 @@ def corrected_rows(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _scored_verified(vote: Votes, train: pd.DataFrame, classes: list[str], verification: Verification) -> pd.DataFrame:
-    """Return the posteriors of a fold's verified clips by clip id, on the scale of `decide_round`."""
-    posteriors = _values(vote.verified, classes)
+def _scored_corrected(vote: Votes, train: pd.DataFrame, classes: list[str], verification: Verification) -> pd.DataFrame:
+    """Return the posteriors of a fold's corrected clips by clip id, on the scale of `decide_round`."""
+    posteriors = _values(vote.corrected.reindex(columns=["clip_id", *classes]), classes)
     if verification.calibrate:
-        labels = _codes(train.loc[vote.verified["clip_id"], "label"], classes)
-        posteriors = sharpen(posteriors, fit_temperature(posteriors, labels))
-    return pd.DataFrame(posteriors, index=pd.Index(vote.verified["clip_id"]), columns=classes)
+        posteriors = sharpen(posteriors, _temperature(vote, train, classes))
+    return pd.DataFrame(posteriors, index=pd.Index(vote.corrected["clip_id"]), columns=classes)
 
 
 def by_rule(ledger: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a ledger that the rule has decided, not a person."""
     return ledger[~ledger["reason"].str.contains(BY_PERSON, regex=False).astype(bool)]
+
+
+def corrected_share(ledger: pd.DataFrame) -> tuple[int, float | None]:
+    """Return how many clips of a round a person's correction alone has verified, and the share predicted right."""
+    person = ledger[ledger["reason"].str.contains(BY_PERSON, regex=False).astype(bool) & (ledger["accepted"] == 1)]
+    return len(person), _ratio(int((person["predicted"] == person["label"]).sum()), len(person))
 
 
 def measure(ledger: pd.DataFrame, truth: pd.Series | None) -> dict[str, float | int | None]:

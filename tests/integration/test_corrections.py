@@ -13,6 +13,7 @@ from audiotag.errors import RunError
 from audiotag.experiment.redecide import redecide
 from audiotag.experiment.rounds import run_experiment
 from audiotag.experiment.run_folder import RunFolder
+from audiotag.inference.recordings import split_clips
 
 
 def test_review_goes_back_in(small_run, work_folder, monkeypatch):
@@ -38,6 +39,13 @@ def test_review_goes_back_in(small_run, work_folder, monkeypatch):
         assert dropped["clip_id"] not in trained.index
         if changed["clip_id"] in trained.index:
             assert trained.loc[changed["clip_id"]].tolist() == [other, "verified"]
+    for fold in range(of_run.folds):
+        validated = [RunFolder(folder).votes(1)[fold].verified["clip_id"] for folder in (small_run, run)]
+        pd.testing.assert_series_equal(*validated)
+        status = json.loads((run / "round01" / f"fold{fold}" / "status.json").read_text())
+        assert status["validated_on"] == len(validated[0])
+    asked = [split_clips(RunFolder(folder), "valid", None, range(of_run.folds)) for folder in (small_run, run)]
+    assert list(asked[0]["clip_id"]) == list(asked[1]["clip_id"])
     ledger = pd.read_csv(run / "ledger.csv", keep_default_na=False)
     assert list(ledger["clip_id"]) == list(before["clip_id"]), "every clip that was unverified, in every round"
     person = ledger[ledger["clip_id"].isin(decisions)]
@@ -46,6 +54,10 @@ def test_review_goes_back_in(small_run, work_folder, monkeypatch):
     ]  # fmt: skip
     assert person["accepted"].tolist() == 2 * [1, 1, 0]
     summary = json.loads((run / "summary.json").read_text())
+    by_person = person[person["accepted"] == 1].assign(right=lambda rows: rows["predicted"] == rows["label"])
+    assert [(r["corrected"], r["corrected_accuracy"]) for r in summary["rounds"]] == [
+        (2, share) for share in by_person.groupby("round")["right"].mean()
+    ]
     assert [r["considered"] for r in summary["rounds"]] == [len(before) // 2 - 3] * 2
     assert [entry["why"].partition(": ")[2] for entry in summary["skipped"]] == ["dropped by a person"]
 

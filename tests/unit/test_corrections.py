@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from audiotag.config import TrainConfig, Verification
+from audiotag.data.datamodule import cell_clips
 from audiotag.data.manifest import build_manifest
-from audiotag.errors import DataError
+from audiotag.errors import DataError, LeakError
 from audiotag.evaluation.metrics import score_ranked
 from audiotag.experiment.held_out import per_class_table
-from audiotag.verification.ledger import Votes, corrected_rows, decide_round, measure
+from audiotag.verification.ledger import Votes, corrected_rows, corrected_share, decide_round, measure
 from audiotag.verification.rule import fit_temperature, sharpen
 from tests.clips import make_folder, settings, write_sound, write_table
 
@@ -126,6 +127,49 @@ def test_corrections_change_labels_and_checks_but_no_fold(root, tmp_path, capsys
     pd.testing.assert_frame_equal(build_manifest(again).frame, manifest.frame)
 
 
+def test_corrected_clips_train_and_are_held_out_but_choose_nothing(root, tmp_path):
+    plain = build_manifest(settings(root, root.parent / "cache"))
+    manifest = build_manifest(
+        corrected(
+            root, tmp_path,
+            ("bark05.wav", "keep"), ("bark06.wav", "relabel Meow"), ("bark07.wav", "drop"),
+            ("meow00.wav", "keep"), ("meow01.wav", "relabel Bark"),
+            header=("clip_id", "decision"),
+        )
+    )  # fmt: skip
+    new = {"bark05.wav", "bark06.wav"}
+    for fold in range(4):
+        before, clips = (cell_clips(m, 1, fold, set(), train_on_all=False) for m in (plain, manifest))
+        clips.check_no_leak(set())
+        assert list(clips.valid.index) == list(before.valid.index), "the same clips choose as before"
+        here = {clip for clip in new if manifest.train.loc[clip, "fold"] == fold}
+        assert set(clips.corrected.index) == here
+        assert new - here <= set(clips.train.index)
+        assert not new & set(clips.unverified.index)
+        if here:
+            leaky = dataclasses.replace(clips, train=pd.concat([clips.train, clips.corrected]))
+            with pytest.raises(LeakError, match="held-out clips are trained on"):
+                leaky.check_no_leak(set())
+
+
+def test_clips_that_were_verified_and_are_corrected_are_told(root, tmp_path, capsys):
+    rows = [("meow00.wav", "keep"), ("meow01.wav", "relabel Bark"), ("bark05.wav", "keep")]
+    build_manifest(corrected(root, tmp_path, *rows, header=("clip_id", "decision")))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 label of a verified clip was changed or dropped: validation is on other labels than before" in said
+
+
+def test_a_fold_needs_a_clip_that_was_verified_before(root, tmp_path):
+    fold = build_manifest(settings(root, root.parent / "cache")).train["fold"]
+    verified = [f"{name}{i:02d}.wav" for name in ("bark", "meow") for i in range(5)]
+    rows = [(clip, "drop") for clip in verified if fold[clip] == 1]
+    rows += [(f"{name}{i:02d}.wav", "keep") for name in ("bark", "meow") for i in range(5, 8)]
+    config = corrected(root, tmp_path, *rows, header=("clip_id", "decision"))
+    assert problems(config) == [
+        "with data.corrections applied: fold 1: no clip to validate on that was verified before"
+    ]
+
+
 def test_what_is_left_must_be_enough_to_train_on(root, tmp_path):
     drops = [(i, f"bark{i:02d}.wav", "Bark", "drop") for i in range(2)]
     checks = [(i, f"{name}{i:02d}.wav", "", "keep") for name in ("bark", "meow") for i in range(5, 9)]
@@ -172,7 +216,10 @@ def votes_and_train() -> tuple[dict[int, Votes], pd.DataFrame]:
     rows = [("k", "Bark", "1", 0), ("v", "Bark", "1", 0), ("u0", "Bark", "0", 0), ("r", "Meow", "1", 1),
             ("w", "Meow", "1", 1), ("u1", "Meow", "0", 1)]  # fmt: skip
     train = pd.DataFrame(rows, columns=["clip_id", "label", "verified", "fold"]).set_index("clip_id")
-    return {0: Votes(votes(u0=0.9), votes(k=0.4, v=0.8)), 1: Votes(votes(u1=0.2), votes(r=0.3, w=0.1))}, train
+    return {
+        0: Votes(votes(u0=0.9), votes(v=0.8), votes(k=0.4)),
+        1: Votes(votes(u1=0.2), votes(w=0.1), votes(r=0.3)),
+    }, train
 
 
 def test_rows_of_the_ledger_by_hand():
@@ -187,11 +234,14 @@ def test_rows_of_the_ledger_by_hand():
 
 
 def test_calibrated_posteriors_are_on_the_scale_of_the_rule():
+    """At the temperature of the clips that were verified before: k does not change it."""
     votes, train = votes_and_train()
     rows = corrected_rows(0, votes, train, CLASSES, Verification(calibrate=True), CORRECTIONS).set_index("clip_id")
-    seen = np.array([[0.4, 0.6], [0.8, 0.2]])
-    expected = sharpen(seen, fit_temperature(seen, np.array([0, 0])))[0, 0]
+    temperature = fit_temperature(np.array([[0.8, 0.2]]), np.array([0]))
+    expected = sharpen(np.array([[0.4, 0.6]]), temperature)[0, 0]
     assert rows.loc["k", "posterior"] == pytest.approx(expected)
+    of_rule = decide_round(0, votes, train, CLASSES, Verification(calibrate=True)).set_index("clip_id")
+    assert of_rule.loc["u0", "posterior"] == pytest.approx(sharpen(np.array([[0.9, 0.1]]), temperature)[0, 0])
 
 
 def test_what_a_person_decided_counts_in_no_figure():
@@ -201,5 +251,7 @@ def test_what_a_person_decided_counts_in_no_figure():
     both = pd.concat([ledger, corrected_rows(0, votes, train, CLASSES, rule, CORRECTIONS)])
     truth = pd.Series({"u0": "Bark", "u1": "Bark", "k": "Bark", "r": "Bark", "d": "Bark"})
     assert measure(both, truth) == {"considered": 2, "accepted": 2, "precision": 0.5, "recall": 1.0}
+    assert corrected_share(both) == (2, 0.5)  # of k and r, r is recognised
+    assert corrected_share(ledger) == (0, None)
     table = per_class_table(score_ranked([["Bark"]], ["Bark"], CLASSES), both)
     assert table[["label", "considered", "accepted"]].values.tolist() == [["Bark", 1, 1], ["Meow", 1, 1]]
