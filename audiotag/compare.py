@@ -21,9 +21,9 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from audiotag.arguments import CONF
 from audiotag.command import check_command_line, register, reported
@@ -127,10 +127,10 @@ def show(table: pd.DataFrame) -> None:
     """Print the runs with what sets them apart, then their figures; empty columns are left out."""
     different = [str(name) for name in table.columns if name not in ("run", *COLUMNS)]
     for number, row in enumerate(table.to_dict("records"), start=1):
-        unfinished = "" if row["state"] == "complete" else " [yellow](unfinished)[/]"
-        console.print(f"{number:3} {escape(row['run'])}{unfinished}", soft_wrap=True)
+        unfinished = "" if row["state"] == "complete" else " (unfinished)"
+        console.print(Text.assemble(f"{number:3} {row['run']}", (unfinished, "yellow")), soft_wrap=True)
         if different:
-            settings = escape(" ".join(f"{name}={_short(row[name])}" for name in different))
+            settings = " ".join(f"{name}={_short(row[name])}" for name in different)
             console.print(Padding(settings, (0, 0, 0, 4)), style="dim")
     screen = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     filled = {name: cells for name, cells in _cells(table).items() if any(cells)}
@@ -146,7 +146,7 @@ def show(table: pd.DataFrame) -> None:
 
 
 def _wide() -> Console:
-    return console if console.is_terminal else Console(width=max(console.width, 140))
+    return console if console.is_terminal else Console(width=max(console.width, 140), markup=False, emoji=False)
 
 
 def show_effect(table: pd.DataFrame, names: list[str]) -> None:
@@ -209,8 +209,8 @@ def show_averaged(groups: pd.DataFrame, over: str, unfinished: int) -> None:
     """Print the groups with what sets them apart, then their figures."""
     figures = {"runs", *EFFECT, *(f"{name}_std" for name in EFFECT)}
     for number, row in enumerate(groups.to_dict("records"), start=1):
-        settings = escape(" ".join(f"{name}={_short(row[name])}" for name in groups.columns if name not in figures))
-        console.print(f"{number:3} {row['runs']} runs [dim]{settings}[/]", soft_wrap=True)
+        settings = " ".join(f"{name}={_short(row[name])}" for name in groups.columns if name not in figures)
+        console.print(f"{number:3} {row['runs']} runs", Text(settings, "dim"), soft_wrap=True)
     show_effect(groups, [str(number + 1) for number in range(len(groups))])
     left = f"; {unfinished} unfinished runs are left out" if unfinished else ""
     console.print(f"Means and standard deviations over runs that differ in {over} only{left}.", soft_wrap=True)
@@ -267,7 +267,7 @@ def _readable(folders: list[RunFolder], all_needed: bool) -> list[RunFolder]:
     if problems and (all_needed or not found):
         raise RunError("\n".join(problems))
     for problem in problems:
-        console.print(f"[yellow]left out:[/] {escape(problem)}", soft_wrap=True)
+        console.print(Text("left out:", "yellow"), problem, soft_wrap=True)
     return found
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(highlight=False)
+# Without markup: names of clips, labels, runs and folders may look like it. What is styled is a rich.text.Text.
+console = Console(highlight=False, markup=False, emoji=False)
 
 
 def progress() -> Progress:
     """Return a progress bar with counts, time spent and time left; it is silent where the output is not a terminal."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from audiotag.command import reported
 from audiotag.config import TrainConfig
@@ -105,16 +105,16 @@ def show(diagnosis: Diagnosis, out: Path | None) -> None:
         _show_clips(diagnosis.clips)
     for (severity, kind), rows in diagnosis.findings.groupby(["severity", "kind"], sort=False):
         colour = COLOURS[str(severity)]
-        console.print(f"[{colour}]{severity}:[/] [bold]{kind}[/] ({len(rows)})", soft_wrap=True)
+        console.print(Text(f"{severity}:", colour), Text(str(kind), "bold"), f"({len(rows)})", soft_wrap=True)
         for row in rows.head(SHOWN).to_dict("records"):
-            console.print(f"  {escape(_told(row))}", soft_wrap=True)
+            console.print(f"  {_told(row)}", soft_wrap=True)
         if len(rows) > SHOWN:
             where = "out=DIR lists them all" if out is None else str(out / "doctor.csv")
-            console.print(f"  and {len(rows) - SHOWN} more: {escape(where)}", soft_wrap=True)
+            console.print(f"  and {len(rows) - SHOWN} more: {where}", soft_wrap=True)
     counts = diagnosis.findings["severity"].value_counts()
     told = ", ".join(f"{counts.get(name, 0)} {name}s" for name in found.SEVERITIES)
-    verdict = "[red]Training would refuse this data set[/]" if diagnosis.refused else "Training would accept it"
-    console.print(f"{verdict}: {told}", soft_wrap=True)
+    verdict = ("Training would refuse this data set", "red") if diagnosis.refused else "Training would accept it"
+    console.print(Text.assemble(verdict, f": {told}"), soft_wrap=True)
 
 
 def _told(row: Mapping[Hashable, str]) -> str:
@@ -125,7 +125,7 @@ def _show_clips(clips: pd.DataFrame) -> None:
     classes = Table("Class", "Verified", "Unverified", "Verified share", "Test")
     for row in class_counts(clips).to_dict("records"):
         share = "-" if pd.isna(row["verified_share"]) else f"{row['verified_share']:.2f}"
-        classes.add_row(escape(row["label"]), str(row["verified"]), str(row["unverified"]), share, str(row["test"]))
+        classes.add_row(row["label"], str(row["verified"]), str(row["unverified"]), share, str(row["test"]))
     console.print(classes)
     formats = Table("Format", "Rate, Hz", "Channels", "Clips")
     for (coding, rate_hz, channels), rows in clips.groupby(["coding", "rate_hz", "channels"]):
@@ -142,7 +142,7 @@ def write(diagnosis: Diagnosis, out: Path) -> None:
         write_csv(out / "clips.csv", diagnosis.clips)
         with replacing(out / "lengths.png") as temporary:
             length_histogram(diagnosis.clips).savefig(temporary, format="png")
-    console.print(f"Written: {escape(str(out))}", soft_wrap=True)
+    console.print(f"Written: {out}", soft_wrap=True)
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.markup import escape
 
 from audiotag.command import reported
 from audiotag.config import Features, Hardware
@@ -120,7 +119,7 @@ def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, ru
                 _write_heard(out / f"{name}.csv", heard)
     if folders and lengths:
         _lengths(pd.DataFrame(lengths), out)
-    console.print(f"Drawn: {len(lengths)} of {len(recordings)}, in {escape(str(out))}", soft_wrap=True)
+    console.print(f"Drawn: {len(lengths)} of {len(recordings)}, in {out}", soft_wrap=True)
     if problems:
         counts = f"{len(problems)} of {len(recordings)}"
         raise DataError(f"{counts} recordings cannot be read (the others are drawn):", problems)
@@ -168,7 +167,7 @@ def _lengths(clips: pd.DataFrame, out: Path) -> None:
 def show_data_set(settings: list[str], out: Path) -> None:
     """Print and draw how long the recordings of a data set are; raises DataError where it cannot be trained on."""
     _lengths(build_manifest(configure(settings)).frame, out)
-    console.print(f"Lengths: {escape(str(out / 'lengths.png'))}", soft_wrap=True)
+    console.print(f"Lengths: {out / 'lengths.png'}", soft_wrap=True)
 
 
 def main(arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import pandas as pd
+from rich.text import Text
 
 from audiotag.config import TrainConfig
 from audiotag.console import console
@@ -158,7 +159,7 @@ def say_applied(applied: pd.DataFrame) -> None:
         if changed:
             labels = "1 label of a verified clip was" if changed == 1 else f"{changed} labels of verified clips were"
             console.print(
-                f"[yellow]{labels} changed or dropped:[/] validation is on other labels than before; compare with "
-                "earlier runs on the test set",
+                Text(f"{labels} changed or dropped:", "yellow"),
+                "validation is on other labels than before; compare with earlier runs on the test set",
                 soft_wrap=True,
             )

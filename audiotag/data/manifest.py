@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from rich.text import Text
 
 from audiotag.config import Data, TrainConfig
 from audiotag.console import console, progress
@@ -120,7 +121,9 @@ def build_manifest(config: TrainConfig) -> Manifest:
     if twins:
         note = "a fold trains on none whose twin it holds out"
         console.print(
-            f"[yellow]same audio:[/] {twins} training clips are byte for byte another one; {note}", soft_wrap=True
+            Text("same audio:", "yellow"),
+            f"{twins} training clips are byte for byte another one; {note}",
+            soft_wrap=True,
         )
     return manifest
 
@@ -176,7 +179,9 @@ def refuse(rows: Rows, problems: list[str], skip: bool) -> None:
         advice = "Correct these, or set data.on_bad_clip=skip to leave out rows and files that cannot be used."
         raise DataError(f"{len(found)} problems in the data set:", found, advice)
     if skipped:
-        console.print(f"[yellow]left out:[/] {len(skipped)} rows or files that cannot be used (see summary.json)")
+        console.print(
+            Text("left out:", "yellow"), f"{len(skipped)} rows or files that cannot be used (see summary.json)"
+        )
 
 
 def plan_folds(rows: Rows, classes: list[str], config: TrainConfig) -> pd.DataFrame:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
-from rich.markup import escape
 from rich.table import Table
 
 from audiotag.console import console
@@ -73,4 +72,4 @@ def show_lengths(clips: pd.DataFrame) -> None:
     ordered = clips.sort_values(["duration_s", "path"])
     for name, at in (("Shortest", 0), ("Longest", -1)):
         seconds, path = float(ordered["duration_s"].iloc[at]), str(ordered["path"].iloc[at])
-        console.print(f"{name}: {seconds:.3f} s, {escape(path)}", soft_wrap=True)
+        console.print(f"{name}: {seconds:.3f} s, {path}", soft_wrap=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.markup import escape
 from rich.table import Table
 
 from audiotag.console import console
@@ -118,12 +117,12 @@ def _save(path: Path, figure: Figure) -> None:
 
 def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals: Intervals | None = None) -> None:
     """Print the scores of each class, their average, the overall accuracy and MAP@3, and between what they may lie."""
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("LABEL", justify="right", no_wrap=True)
     for name in ("CNT", "ACC", "PR", "RE", "F1"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in scores.per_class.to_dict("records"):
-        table.add_row(escape(row["label"]), str(row["count"]), *(f"{row[name]:.3f}" for name in RATES))
+        table.add_row(row["label"], str(row["count"]), *(f"{row[name]:.3f}" for name in RATES))
     table.add_section()
     average = scores.macro
     table.add_row("average", str(scores.clips), *(f"{average[name]:.3f}" for name in RATES))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
 
 from audiotag.console import console
@@ -46,7 +45,7 @@ def show_decisions(folders: list[Path]) -> None:
 
 
 def _print(decisions: pd.DataFrame, run: str) -> None:
-    table = Table(title=escape(run), title_justify="left")
+    table = Table(title=run, title_justify="left")
     table.add_column("Decision", overflow="fold")
     for name in ("Round", "Accepted", "Precision", "Recall"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -54,7 +53,7 @@ def _print(decisions: pd.DataFrame, run: str) -> None:
         for i, row in enumerate(rows.to_dict("records")):
             rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
             accepted = f"{row['accepted']} of {row['considered']}"
-            table.add_row(escape(str(decision)) if i == 0 else "", str(row["round"]), accepted, *rates)
+            table.add_row(str(decision) if i == 0 else "", str(row["round"]), accepted, *rates)
         table.add_section()
     console.print(table)
 

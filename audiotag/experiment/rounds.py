@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
+from rich.text import Text
 
 from audiotag import ranks
 from audiotag.config import TrainConfig
@@ -93,7 +94,8 @@ def _prepared(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Man
     silent = store.silent(manifest.train)
     if silent.any():
         console.print(
-            f"[yellow]silent:[/] {silent.sum()} clips are silent throughout and kept untrimmed (see summary.json)",
+            Text("silent:", "yellow"),
+            f"{silent.sum()} clips are silent throughout and kept untrimmed (see summary.json)",
             soft_wrap=True,
         )
     start.take_over()

@@ -19,6 +19,7 @@ import filelock
 import pandas as pd
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from rich.text import Text
 
 from audiotag.config import Mlflow
 from audiotag.console import console
@@ -96,7 +97,8 @@ def give_up(service: str, error: Exception) -> None:
     given_up.add(service)
     said = (str(error).splitlines() or [""])[0]
     console.print(
-        f"[yellow]tracking:[/] {service} failed and is left out from here on ({type(error).__name__}: {said[:300]}); "
+        Text("tracking:", "yellow"),
+        f"{service} failed and is left out from here on ({type(error).__name__}: {said[:300]}); "
         "the run goes on, and its own files are complete",
         soft_wrap=True,
     )

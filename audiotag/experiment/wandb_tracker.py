@@ -20,6 +20,7 @@ import pandas as pd
 import requests
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
+from rich.text import Text
 
 from audiotag.config import Wandb
 from audiotag.console import console
@@ -77,7 +78,8 @@ class WandbTracker(Tracker, WandbLogger):
                 return
             given_up.add(ONLINE)
             console.print(
-                f"[yellow]tracking:[/] W&B has stopped answering ({type(error).__name__}); "
+                Text("tracking:", "yellow"),
+                f"W&B has stopped answering ({type(error).__name__}); "
                 f"what it lacks is kept: wandb sync {self.run.settings.sync_dir}; all that follows is kept offline",
                 soft_wrap=True,
             )
@@ -103,7 +105,9 @@ def open_wandb(config: Wandb, folder: RunFolder, tracked: Tracked) -> WandbTrack
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the server, offline always works
             given_up.add(ONLINE)
             said = (str(error).splitlines() or [""])[0]
-            console.print(f"[yellow]tracking:[/] W&B is kept offline: {said[:300]}; {_sync(folder)}", soft_wrap=True)
+            console.print(
+                Text("tracking:", "yellow"), f"W&B is kept offline: {said[:300]}; {_sync(folder)}", soft_wrap=True
+            )
     return _open(config, folder, tracked, "offline")
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from audiotag.config import Ensemble
 from audiotag.console import console
@@ -66,7 +66,7 @@ def choose_fusion(members: Sequence[Member], settings: Ensemble) -> Fusion | Non
     )
     if learned >= equal:
         console.print(
-            "[yellow]no gain:[/] on clips they were not learned from, equal weights are as likely or likelier"
+            Text("no gain:", "yellow"), "on clips they were not learned from, equal weights are as likely or likelier"
         )
     return fusion
 
@@ -83,7 +83,7 @@ def write_ensemble(folder: Path, together: Ensembled) -> None:
         write_csv(folder / "weights.csv", weights_table(together.fusion, names, together.members[0].folder.classes))
         shown = ", ".join(f"{n} {w:.3f}" for n, w in zip(names, together.fusion.weights, strict=True))
         biases = together.fusion.biases
-        console.print(f"Weights: {escape(shown)}; biases of the classes: {biases.min():.3f} to {biases.max():.3f}")
+        console.print(f"Weights: {shown}; biases of the classes: {biases.min():.3f} to {biases.max():.3f}")
 
 
 def weights_table(fusion: Fusion, names: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def _print_agreement(names: Sequence[str], shares: NDArray[np.float64]) -> None:
     numbers = [str(i + 1) for i in range(len(names))]
     table = Table("", "Same top label as", *numbers, box=None, pad_edge=False)
     for number, name, row in zip(numbers, names, shares, strict=True):
-        table.add_row(number, escape(name), *(f"{share:.3f}" for share in row))
+        table.add_row(number, name, *(f"{share:.3f}" for share in row))
     console.print(table)
 
 
@@ -105,7 +105,7 @@ def print_members(together: Ensembled, by_member: Sequence[Scores], scores: Scor
     """Print accuracy and MAP@3 of each member, and of all together."""
     table = Table("", "Member", "Accuracy", "MAP@3", box=None, pad_edge=False)
     for i, (member, own) in enumerate(zip(together.members, by_member, strict=True)):
-        table.add_row(str(i + 1), escape(member.name), f"{100 * own.accuracy:.3f} %", f"{own.map3:.4f}")
+        table.add_row(str(i + 1), member.name, f"{100 * own.accuracy:.3f} %", f"{own.map3:.4f}")
     table.add_row("", f"together ({_how(together.settings)})", f"{100 * scores.accuracy:.3f} %", f"{scores.map3:.4f}")
     console.print(table)
 

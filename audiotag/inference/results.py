@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from audiotag.config import PredictConfig
 from audiotag.console import console
@@ -67,7 +67,7 @@ def print_labels(table: pd.DataFrame) -> None:
     shown = Table("Recording", "Labels", box=None, pad_edge=False)
     for row in table.head(SHOWN).to_dict("records"):
         top = [f"{row[f'label_{k}']} {row[f'probability_{k}']:.3f}" for k in range(1, len(row) // 2 + 1)]
-        shown.add_row(escape(str(row["fname"])), escape(", ".join(top)))
+        shown.add_row(str(row["fname"]), ", ".join(top))
     console.print(shown)
     if len(table) > SHOWN:
         console.print(f"and {len(table) - SHOWN} more")
@@ -79,10 +79,10 @@ def print_rest(found: Found, labelled: EnsembleLabelled, out: Path, members: Seq
         console.print(f"Files in the folders that are no recordings, passed over: {len(found.passed_over)}")
     if labelled.silent:
         names = ", ".join(labelled.silent[:5]) + (", ..." if len(labelled.silent) > 5 else "")
-        note = f"[yellow]silent[/], or loud for too short a time: {len(labelled.silent)} of them, {escape(names)}"
-        console.print(note, soft_wrap=True)
+        note = f"or loud for too short a time: {len(labelled.silent)} of them, {names}"
+        console.print(Text("silent,", "yellow"), note, soft_wrap=True)
     folds = members[0].folds
     asked = f"fold {folds[0]}" if len(folds) == 1 else f"folds {folds[0]} to {folds[-1]}"
     by = f"round {members[0].round}, {asked}" if len(members) == 1 else f"{len(members)} members"
     console.print(f"Labelled: {len(labelled.recordings)} of {len(found.recordings)}, by {by}")
-    console.print(f"Predictions: {escape(str(out))}", soft_wrap=True)
+    console.print(f"Predictions: {out}", soft_wrap=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.markup import escape
+from rich.text import Text
 
 from audiotag.config import PredictConfig
 from audiotag.console import console
@@ -77,13 +77,13 @@ def score_submission(config: PredictConfig) -> Path:
         files, submission.ranked, right.tolist(), answers.classes, config.usage, config.bootstrap, title, {}, about
     )
     if submission.unknown:
-        console.print(f"[yellow]labels that are no classes[/], scored as wrong: {len(submission.unknown)}")
+        console.print(Text("labels that are no classes,", "yellow"), f"scored as wrong: {len(submission.unknown)}")
         for line in _some(submission.unknown):
-            console.print(f"  - {escape(line)}", soft_wrap=True)
+            console.print(f"  - {line}", soft_wrap=True)
     if submission.beside:
         console.print(f"{submission.beside} rows are of clips that {answers.table.name} does not score")
     console.print(f"Scored: {len(right)} of {len(answers.clips)} test clips, {config.usage or 'all that have a label'}")
-    console.print(f"Scores: {escape(str(out))}", soft_wrap=True)
+    console.print(f"Scores: {out}", soft_wrap=True)
     return out
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from rich.text import Text
 
 import audiotag
 from audiotag.console import console
@@ -35,7 +36,7 @@ def write_report(folder: RunFolder, root: Path | None = None) -> Path:
     ranked = _ranked(facts)
     kept = None if ranked is None else review.write_review(folder.path, ranked)
     if kept is not None and kept.name != review.FILE:
-        console.print(f"[yellow]kept:[/] decisions in {review.FILE}; the new ranking is {kept.name}")
+        console.print(Text("kept:", "yellow"), f"decisions in {review.FILE}; the new ranking is {kept.name}")
     sounds = [] if ranked is None else _contradictions(facts, ranked, root or Path(facts.config.data.root or "."))
     text = render(
         facts=facts,
