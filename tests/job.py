@@ -96,8 +96,11 @@ class Job:
     def wait_until(self, condition: Callable[[], bool], seconds: float = 300) -> None:
         """Wait for a state that the job brings about."""
         deadline_s = time.monotonic() + seconds
-        while not condition():
-            assert self.process.poll() is None, f"the job ended before what was waited for:\n{self.output()}"
+        while True:
+            ended = self.process.poll() is not None  # asked first: what it did last still counts
+            if condition():
+                return
+            assert not ended, f"the job ended before what was waited for:\n{self.output()}"
             assert time.monotonic() < deadline_s, f"not within {seconds} s:\n{self.output()}"
             time.sleep(0.005)
 
