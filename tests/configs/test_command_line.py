@@ -52,7 +52,7 @@ def test_train_refuses_everything_misspelt_at_once(tmp_path):
         "sed is not a setting; did you mean seed?",
         "model.widht is not a setting; did you mean model.width?",
         "verification.treshold is not a setting; did you mean verification.threshold?",
-        "experiment is one of cpu_small, dcase2018, smoke; did you mean smoke?",
+        "experiment is one of cpu_small, dcase2018, dcase2018_paper, smoke; did you mean smoke?",
         "modle is not a setting; did you mean model?",
         "training.pretrain.epoch is not a setting; did you mean training.pretrain.epochs?",
         "rounds='ten': Value 'ten' of type 'str' could not be converted to Integer",
