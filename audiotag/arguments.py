@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hydra.errors import HydraException
 
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.naming import in_name
-from audiotag.schema import is_key, nested, schema_keys, type_problems, unknown_key
+from audiotag.schema import is_key, nested, schema_keys, schema_types, type_problems, unknown_key
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 OPTIONAL = ("experiment", "hparams_search")  # groups of which nothing need be chosen
@@ -57,6 +59,30 @@ def in_order(arguments: list[str]) -> list[str]:
     at = next((i for i, argument in enumerate(settings) if argument.startswith("fold=")), len(settings))
     late = [argument for argument in settings[at:] if argument.startswith("round=")]
     return [*flags, *settings[:at], *late, *(argument for argument in settings[at:] if argument not in late)]
+
+
+def quoted(arguments: list[str], schema: type) -> list[str]:
+    """Return the arguments with texts in quotes that Hydra's grammar refuses or takes for something else.
+
+    Of settings that are texts: `data.root=/x/Größe (1)`, or the name of a folder that is there and looks like a number
+    or several values.
+    """
+    texts = {name for name, kind in schema_types(schema) if kind in ("str", "str | None", "Any")}
+    return [_quoted(text) if text.partition("=")[0].lstrip("+") in texts else text for text in arguments]
+
+
+def _quoted(text: str) -> str:
+    name, _, value = text.partition("=")
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        pass
+    else:
+        is_text = value.startswith(("'", '"')) or override.value() == value
+        if is_text or not os.path.exists(os.path.expanduser(value)):
+            return text
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
+    return f"{name}='{escaped}'"
 
 
 def argument_problems(arguments: list[str], schema: type) -> list[str]:

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from audiotag.arguments import CONF, SEVERAL, argument_problems, groups, in_order
+from audiotag.arguments import CONF, SEVERAL, argument_problems, groups, in_order, quoted
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import AudiotagError, ConfigError, Failed
 from audiotag.naming import run_name
@@ -58,13 +58,16 @@ def _rename_launchers() -> None:
             store.store(group="hydra/launcher", name=f"{file.stem}_plugin", node=values, provider=plugin.provider)
 
 
-def reported(function: Callable[[], None]) -> None:
+def reported(function: Callable[[], object]) -> None:
     """Run a program; an error meant for its user is printed as text, and gives its exit code."""
     try:
         function()
     except AudiotagError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        print_error(f"{error.filename}: {error.strerror}")
+        sys.exit(AudiotagError.exit_code)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left that a second one could interrupt
         _screen().print("interrupted: what is done is kept, and the same command goes on from there")
@@ -153,16 +156,22 @@ class JobError(CompactHydraException):
 JOBS_CALLBACK = "jobs"  # its key in hydra.callbacks, in conf/*.yaml
 
 
-def check_command_line(schema: type, arguments: list[str] | None = None) -> None:
-    """Answer --help, and refuse misspelt settings before Hydra sees them; raises ConfigError with all of them."""
-    if arguments is None:
-        arguments = sys.argv[1:] = in_order(sys.argv[1:])
+def check_command_line(schema: type, arguments: list[str] | None = None) -> list[str]:
+    """Answer --help, refuse misspelt settings before Hydra sees them, and return the arguments as Hydra needs them.
+
+    Those of the program, where none are given, are replaced by them. Raises ConfigError with everything misspelt.
+    """
+    is_program = arguments is None
+    arguments = quoted(in_order(sys.argv[1:]) if arguments is None else arguments, schema)
+    if is_program:
+        sys.argv[1:] = arguments
     if {"--help", "-h"} & set(arguments):
         print_help(schema)
         sys.exit(0)
     problems = argument_problems(arguments, schema)
     if problems:
         raise ConfigError("The command line has settings that do not exist or do not fit:", problems)
+    return arguments
 
 
 def composed_defaults(schema: type) -> dict[str, Any]:

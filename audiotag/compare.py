@@ -273,7 +273,7 @@ def _readable(folders: list[RunFolder], all_needed: bool) -> list[RunFolder]:
 
 def configure(arguments: list[str]) -> CompareConfig:
     """Return the settings of the command line; raises ConfigError."""
-    check_command_line(CompareConfig, arguments)
+    arguments = check_command_line(CompareConfig, arguments)
     register(CompareConfig, "compare_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = validate(compose("compare_schema", arguments), CompareConfig)

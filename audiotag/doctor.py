@@ -64,7 +64,7 @@ def diagnose(config: TrainConfig) -> Diagnosis:
         return scans
 
     try:
-        checked = check_data(config, scan)
+        checked = check_data(config, scan, in_any_case=True)
     except DataError as error:
         unreadable = found.refused(error.problems or [str(error)], "table")
         return Diagnosis(found.as_table(unreadable), pd.DataFrame(columns=[*CLIP, "duration_s", *MEASURED]))

@@ -13,15 +13,15 @@ COMPARISONS = 100_000  # about a second's work
 class Nearest:
     """Says which known name is meant by a misspelt one, as long as that takes no more than `COMPARISONS`."""
 
-    def __init__(self, known: Iterable[str]) -> None:
-        self._known = list(known)
+    def __init__(self, known: Iterable[str], cutoff: float = 0.6) -> None:
+        self._known, self._cutoff = list(known), cutoff
         self._found: dict[str, str] = {}
         self._most = max(1, min(FIRST + LAST, COMPARISONS // max(1, len(self._known))))
 
     def __call__(self, name: str) -> str:
         """Return " (did you mean X?)"; "" if no known name is near, or too many were asked for before."""
         if name not in self._found and len(self._found) < self._most:
-            near = difflib.get_close_matches(name, self._known, n=1)
+            near = difflib.get_close_matches(name, self._known, n=1, cutoff=self._cutoff)
             self._found[name] = f" (did you mean {near[0]}?)" if near else ""
         return self._found.get(name, "")
 

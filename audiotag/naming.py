@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def run_name(config: TrainConfig) -> str:
     if config.run is not None:
         return config.run
     chosen = HydraConfig.get()
-    source = config.data.name if config.data.root is None else Path(config.data.root).resolve().name
+    source = config.data.name if config.data.root is None else Path(os.path.realpath(config.data.root)).name
     parts = [config.experiment, source, config.model.name, config.features.front_end, config.verification.rule]
     settings = []
     for text in sorted(chosen.overrides.task):

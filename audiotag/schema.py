@@ -127,6 +127,15 @@ def schema_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]
             yield f"{prefix}{entry.name}", entry.default, docs[entry.name]
 
 
+def schema_types(schema: type, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted path, annotation) of every setting of a schema."""
+    for entry in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(entry.default_factory):
+            yield from schema_types(entry.default_factory, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", str(entry.type)
+
+
 def is_key(path: str, schema: type) -> bool:
     """Say whether a dotted path names a setting or a section of the schema."""
     known = [name for name, _, _ in schema_keys(schema)]

@@ -91,6 +91,8 @@ class Data:
     """Training table, for data=csv; relative to the working folder, else to `data.root`."""
     test_table: str | None = None
     """Test table, for data=csv, if it is a file of its own."""
+    allow_outside: bool = False
+    """Allow recordings that are not below `data.root`: ids with ../, absolute paths, links that lead elsewhere."""
     columns: Columns = field(default_factory=Columns)
     """Names of the table's columns."""
     classes: list[str] | None = None
@@ -98,7 +100,8 @@ class Data:
     group: str | None = None
     """Column whose values never cross folds, such as the speaker or the recording session."""
     truth: str | None = None
-    """Table of right labels (clip, label), used only to measure precision and recall of what was accepted."""
+    """Table of right labels, in columns named as in `data.table`, used only to measure precision and recall of what was
+    accepted."""
     corrections: str | None = None
     """A run's `review.csv` in which a person has decided (keep, relabel X, drop); relative to the working folder, else
     to `data.root`."""

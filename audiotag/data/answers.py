@@ -64,10 +64,10 @@ def read_answers(data: ScoredData, usage: str | None) -> Answers:
     root = Path(data.root or ".").expanduser().absolute()
     sources = _sources(data, root)
     columns = dataclasses.replace(data.columns, verified=None)
-    rows, classes = read_tables(sources, columns, None, root, data.classes)
+    rows, classes = read_tables(sources, columns, None, root, data.classes, allow_outside=True)
     if data.classes is None and not classes:
         classes = sorted(set(rows.frame["label"]) - {""})
-        rows, _ = read_tables(sources, columns, None, root, classes)
+        rows, _ = read_tables(sources, columns, None, root, classes, allow_outside=True)
     test = rows.frame["split"] == "test"
     problems = Rows(rows.frame[test], {row: why for row, why in rows.faults.items() if test[row]}).problems
     if problems:

@@ -60,8 +60,8 @@ def row_findings(checked: Checked, skip: bool) -> Iterator[Finding]:
         row = rows.frame.loc[at]
         scan = checked.scans.get(checked.root / row["path"])
         for why in reasons:
-            of_file = scan is not None and why == scan.problem
-            kind = "table row" if not of_file else "missing file" if why == MISSING else "unusable file"
+            of_file = scan is not None and scan.problem != "" and why.startswith(scan.problem)
+            kind = "table row" if not of_file else "missing file" if why.startswith(MISSING) else "unusable file"
             short = why.removeprefix(f"{checked.root / row['path']}: ")
             severity, kind = (WARNING, "left out") if skip else (ERROR, kind)
             yield Finding(severity, kind, str(row["clip_id"]), str(row["path"]), f"{row['where']}: {short}")

@@ -18,8 +18,9 @@ from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.data.corrections import apply_corrections, dropped_problems, read_corrections, say_applied
 from audiotag.data.folds import assign_folds
 from audiotag.data.noise import Labels, with_noise
-from audiotag.data.scan import MISSING, Scan, scan_files
-from audiotag.data.tables import Problem, Rows, TableSource, gathered, read_labels, read_tables
+from audiotag.data.places import Folders, relative
+from audiotag.data.scan import MISSING, Scan, scan_files, state_of
+from audiotag.data.tables import Problem, Rows, TableSource, blame_same_file, gathered, read_labels, read_tables
 from audiotag.errors import DataError
 from audiotag.files import write_csv
 from audiotag.randomness import key
@@ -90,7 +91,8 @@ def read_rows(config: TrainConfig) -> tuple[Rows, list[str], Path]:
     """Read the tables of a data set without its audio: rows, class list, root."""
     root = data_root(config)
     tables = sources(config.data, root)
-    rows, classes = read_tables(tables, config.data.columns, config.data.group, root, config.data.classes)
+    data = config.data
+    rows, classes = read_tables(tables, data.columns, data.group, root, data.classes, data.allow_outside)
     return rows, classes, root
 
 
@@ -149,8 +151,12 @@ class Checked:
         return self.labels.rows
 
 
-def check_data(config: TrainConfig, scan: Callable[[Rows, Path, TrainConfig], dict[Path, Scan]]) -> Checked:
+def check_data(
+    config: TrainConfig, scan: Callable[[Rows, Path, TrainConfig], dict[Path, Scan]], in_any_case: bool = False
+) -> Checked:
     """Read tables and audio files, the latter by `scan`, and gather what is wrong with them.
+
+    Where the table of right labels is refused, no audio is read unless `in_any_case`: that may take hours.
 
     Noise is put in first: a person corrects the labels that a run was given. Raises DataError only where the tables
     cannot be read at all.
@@ -158,8 +164,10 @@ def check_data(config: TrainConfig, scan: Callable[[Rows, Path, TrainConfig], di
     rows, classes, root = read_rows(config)
     problems: list[str] = []  # those that leaving out rows does not solve
     given = Labels(rows, classes, gathered(problems, lambda: read_known(config, root, rows)))
-    scans = scan(rows, root, config)
-    problems += _leave_out(rows, root, scans, config.data.on_bad_clip == "skip")
+    folders = Folders()
+    match_files(rows, root, folders)
+    scans = (_look if problems and not in_any_case else scan)(rows, root, config)
+    problems += _leave_out(rows, root, scans, folders, config.data.on_bad_clip == "skip")
     labels = gathered(problems, lambda: with_noise(given, config.data, config.seed, root)) or given
     rows, classes = labels.rows, labels.classes
     decided = gathered(problems, lambda: read_corrections(config, rows.readable, classes, root))
@@ -211,25 +219,36 @@ def _scan(rows: Rows, root: Path, config: TrainConfig) -> dict[Path, Scan]:
     return scan_files([root / p for p in rows.readable["path"]], Path(config.cache_dir), config.hardware.workers)
 
 
-def _leave_out(rows: Rows, root: Path, scans: dict[Path, Scan], skip: bool) -> list[str]:
+def _look(rows: Rows, root: Path, config: TrainConfig) -> dict[Path, Scan]:
+    """Return which files are there, without reading them."""
+    return {root / path: state_of(root / path) for path in rows.readable["path"]}
+
+
+def match_files(rows: Rows, root: Path, folders: Folders) -> None:
+    """Let rows name the files that are meant: as they are written on the disk, and each once."""
+    paths = rows.readable["path"]
+    found = paths.map(lambda path: relative(folders.find(root / path), root))
+    rows.frame = rows.frame.assign(path=found.reindex(rows.frame.index).fillna(rows.frame["path"]))
+    blame_same_file(rows)
+
+
+def _leave_out(rows: Rows, root: Path, scans: dict[Path, Scan], folders: Folders, skip: bool) -> list[str]:
     """Blame rows for their files; return a problem per missing folder where rows are not to be skipped one by one."""
     frame = rows.readable
     scan = pd.Series([scans[root / path] for path in frame["path"]], index=frame.index, dtype=object)
     missing = scan.map(lambda s: s.problem == MISSING).astype(bool)
     # The challenge's test table names thousands of clips that nobody scores, and not every copy has their audio.
     rows.left_out |= set(frame.index[missing & (frame["split"] == "test") & (frame["label"] == "")])
-    folders: Counter[Path] = Counter()
+    gone: Counter[Path] = Counter()
     if not skip:
         parents = pd.Series([(root / path).parent for path in frame["path"]], index=frame.index, dtype=object)
         absent = {folder for folder in set(parents[missing]) if not folder.is_dir()}
         in_absent = missing & parents.isin(absent) & ~frame.index.isin(rows.left_out)
-        folders.update(parents[in_absent])
+        gone.update(parents[in_absent])
         rows.left_out |= set(frame.index[in_absent])
     bad = scan.map(lambda s: s.problem != "").astype(bool) & ~frame.index.isin(rows.left_out)
-    rows.blame(bad, scan.map(lambda s: s.problem))
-    return [
-        f"{folder}: there is no such folder, and {n} rows name files in it" for folder, n in sorted(folders.items())
-    ]
+    rows.blame(bad, scan[bad].map(lambda s: s.problem + (folders.near(Path(s.path)) if s.problem == MISSING else "")))
+    return [f"{folder}: there is no such folder, and {n} rows name files in it" for folder, n in sorted(gone.items())]
 
 
 def read_known(config: TrainConfig, root: Path, rows: Rows) -> pd.Series | None:

@@ -1,9 +1,10 @@
 """Folds from tables alone, with no audio there.
 
-usage: python -m audiotag.data.plan data=kaggle data.root=DIR [folds=4] [seed=0] out=folds.csv
+usage: python -m audiotag.data.plan data=kaggle data.root=DIR [folds=4] [seed=0] [out=folds.csv]
 
 Takes the settings of train.py (python train.py --help) and makes the folds that it would make, as long as every row has
-its audio. Writes clip_id, label, verified (1 or 0) and fold of every training clip, and prints how even the folds are.
+its audio. Prints how even the folds are; with out=FILE.csv, writes clip_id, label, verified (1 or 0) and fold of every
+training clip.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def plan(config: TrainConfig) -> pd.DataFrame:
 
 def configure(arguments: list[str]) -> TrainConfig:
     """Compose settings of the command line as train.py does; raises ConfigError."""
-    check_command_line(TrainConfig, arguments)
+    arguments = check_command_line(TrainConfig, arguments)
     register(TrainConfig, "train_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
@@ -80,13 +81,14 @@ def main(arguments: list[str]) -> None:
         print((__doc__ or "").strip())
         return
     outs = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
-    if len(outs) != 1 or not outs[0]:
-        raise ConfigError("The folds have no place to be written to:", ["give one out=FILE.csv"])
+    if len(outs) > 1 or "" in outs:
+        raise ConfigError("The folds have no place to be written to:", ["out=FILE.csv is a file, and given once"])
     config = configure([argument for argument in arguments if not argument.startswith("out=")])
     clips = plan(config)
     show(clips, config.folds)
-    write_csv(Path(outs[0]), clips)
-    console.print(f"Folds: {outs[0]}", soft_wrap=True)
+    for out in outs:
+        write_csv(Path(out), clips)
+        console.print(f"Folds: {out}", soft_wrap=True)
 
 
 if __name__ == "__main__":

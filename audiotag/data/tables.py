@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,11 +15,23 @@ from typing import TypeVar
 import pandas as pd
 
 from audiotag.config import Columns
+from audiotag.data.places import leading_out, nfc, relative
 from audiotag.errors import DataError, Nearest
 
 YES = {"1", "1.0", "true", "yes", "verified"}
 NO = {"0", "0.0", "false", "no", "unverified", ""}
 NO_LABEL = {"", "None"}
+# What a spreadsheet runs when it opens a table: =1+1, @SUM(1), -2+cmd|'/C calc'!A1; but no name such as -20dB.wav.
+FORMULA = re.compile(r"[=@]|[+-].*[(|!]", re.DOTALL)
+FORM = (
+    "A table is UTF-8 text, values between commas, semicolons or tabs, the first row their names: save it so, in Excel "
+    "as 'CSV UTF-8', in LibreOffice as 'Text CSV' with the character set UTF-8."
+)
+NOT_TEXT = {
+    b"\xff\xfe": "this is UTF-16 text",
+    b"\xfe\xff": "this is UTF-16 text",
+    b"PK\x03\x04": "this is a spreadsheet's own file, no CSV",
+}
 ROWS = ["clip_id", "path", "label", "verified", "split", "usage", "group", "where"]
 
 Result = TypeVar("Result")
@@ -82,12 +95,19 @@ class Rows:
 
 
 def read_tables(
-    sources: list[TableSource], columns: Columns, group: str | None, root: Path, classes: list[str] | None
+    sources: list[TableSource],
+    columns: Columns,
+    group: str | None,
+    root: Path,
+    classes: list[str] | None,
+    allow_outside: bool = False,
 ) -> tuple[Rows, list[str]]:
     """Read all tables of a data set; return its rows and class list.
 
     Raises DataError where tables are missing, cannot be parsed, or lack columns.
     """
+    columns = Columns(**{name: value and nfc(value) for name, value in vars(columns).items()})
+    group = group and nfc(group)
     missing = [f"{source.table}: there is no such file" for source in sources if not source.table.is_file()]
     if missing:
         raise DataError(
@@ -97,10 +117,13 @@ def read_tables(
     read = [gathered(problems, partial(_read_source, source, columns, group, root)) for source in sources]
     tables = [table for table in read if table is not None]
     if problems:
-        raise DataError("The data set's tables cannot be read:", problems)
+        raise DataError("The data set's tables cannot be read:", problems, FORM)
     rows = Rows(pd.concat([table for table, _ in tables], ignore_index=True))
     _blame_malformed(rows, pd.concat([malformed for _, malformed in tables], ignore_index=True))
-    known = sorted(classes) if classes is not None else _labels_of(rows.readable)
+    _blame_formulas(rows)
+    if not allow_outside:
+        _blame_outside(rows, root)
+    known = sorted(map(nfc, classes)) if classes is not None else _labels_of(rows.readable)
     _blame_duplicates(rows)
     _blame_values(rows, known)
     rows.frame = _normal(rows.frame)
@@ -121,9 +144,11 @@ def read_labels(path: Path, clip: str, label: str) -> pd.Series:
 
     Clips without a label are left out.
     """
+    clip, label = nfc(clip), nfc(label)
     table, problems = read_table(path, {"data.columns.clip": clip, "data.columns.label": label})
-    doubled = table[clip].duplicated()
+    doubled, formula = table[clip].duplicated(), table[label].map(is_formula).astype(bool)
     problems += [f"{path}:{line}: {name}: duplicate id" for line, name in table[clip][doubled].items()]
+    problems += [f"{path}:{line}: {_formula_told(name)}" for line, name in table[label][formula].items()]
     if problems:
         raise DataError("The table of labels cannot be used:", problems)
     return table[~table[label].isin(NO_LABEL)].set_index(clip)[label]
@@ -149,19 +174,16 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
 
     The line of a row is the one it begins in, quoted line breaks and blank lines counted. Raises DataError.
     """
-    content = path.read_bytes()
+    text = _text(path)
     line, lines, rows = 1, [], []
     try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
         for row in reader:
-            cells = [cell.strip() for cell in row]
+            cells = [nfc(cell.strip()) for cell in row]
             if any(cells):
                 lines.append(line)
                 rows.append(cells)
             line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise _unparsable(path, line, "this is no UTF-8 text") from error
     except csv.Error as error:
         raise _unparsable(path, line, str(error)) from error
     if not rows:
@@ -173,9 +195,36 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, pd.Series]:
     return table, pd.Series(malformed, index, dtype=str)
 
 
+def _text(path: Path) -> str:
+    """Return the text of a table; raises DataError where it is none, or cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError("A table cannot be read:", [f"{path}: {error.strerror}"]) from error
+    for begin, what in NOT_TEXT.items():
+        if content.startswith(begin):
+            raise _unparsable(path, 1, what)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        shown = content.splitlines()[line - 1].decode("cp1252", "replace").strip()[:80]
+        why = f"this is no UTF-8 text; as cp1252, which Windows programs write, it says: {shown}"
+        raise _unparsable(path, line, why) from error
+    if "\0" in text:
+        raise _unparsable(path, text[: text.index("\0")].count("\n") + 1, "there is a NUL character in this line")
+    return text
+
+
+def _delimiter(text: str) -> str:
+    """Return what stands between the names in a table's header: a comma, semicolon or tab."""
+    header = next((line for line in text.splitlines() if line.strip(" ,;\t")), "")
+    outside_quotes = re.sub(r'"[^"]*"', "", header)
+    return max(",;\t", key=outside_quotes.count)
+
+
 def _unparsable(path: Path, line: int, why: str) -> DataError:
-    advice = "It must be a UTF-8 text of values between commas, the first row their names."
-    return DataError("A table cannot be read:", [f"{path}:{line}: {why}"], advice)
+    return DataError("A table cannot be read:", [f"{path}:{line}: {why}"], FORM)
 
 
 def _malformed(row: list[str], n: int) -> str:
@@ -217,7 +266,7 @@ def _read_source(
     rows = pd.DataFrame(
         {
             "clip_id": table[columns.clip],
-            "path": [_relative(source.audio_dir / name, root) for name in table[columns.clip]],
+            "path": [relative(source.audio_dir / name, root) for name in table[columns.clip]],
             "label": table[columns.label],
             "verified": values(columns.verified, "1"),
             "split": values(columns.split, source.split),
@@ -228,10 +277,6 @@ def _read_source(
         columns=ROWS,
     )
     return rows, malformed
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _blame_malformed(rows: Rows, malformed: pd.Series) -> None:
@@ -245,6 +290,40 @@ def _blame_duplicates(rows: Rows) -> None:
     ids = rows.readable["clip_id"]
     first = rows.readable.drop_duplicates("clip_id").set_index("clip_id")["where"]
     rows.blame(ids.duplicated(), "duplicate id, first in " + ids.map(first).astype(str))
+    blame_same_file(rows)
+
+
+def blame_same_file(rows: Rows) -> None:
+    """Blame rows that name the file of an earlier one otherwise, such as ./a.wav beside a.wav."""
+    frame = rows.usable
+    first = frame.drop_duplicates("path").set_index("path")["where"]
+    rows.blame(frame["path"].duplicated(), "the same file as in " + frame["path"].map(first).astype(str))
+
+
+def is_formula(text: str) -> bool:
+    """Say whether a spreadsheet would run a text as a formula."""
+    return FORMULA.match(text) is not None
+
+
+def _formula_told(text: str) -> str:
+    return f"a spreadsheet would run {text} as a formula: give it another name"
+
+
+def _blame_formulas(rows: Rows) -> None:
+    formulas = pd.Series(False, index=rows.readable.index)
+    for name in ("clip_id", "label", "usage", "group"):
+        values = rows.readable[name]
+        found = values.map(is_formula).astype(bool)
+        rows.blame(found, values.map(_formula_told))
+        formulas |= found
+    rows.unreadable |= set(formulas.index[formulas])
+
+
+def _blame_outside(rows: Rows, root: Path) -> None:
+    paths = rows.readable["path"].map(lambda path: root / path)
+    outside = paths.isin(leading_out(paths, root)).astype(bool)
+    rows.blame(outside, f"this file is not below {root}, links followed (data.allow_outside=true allows that)")
+    rows.unreadable |= set(outside.index[outside])  # it is not even looked at
 
 
 def _blame_values(rows: Rows, classes: list[str]) -> None:

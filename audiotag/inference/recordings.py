@@ -15,6 +15,7 @@ from audiotag.data.answers import scored
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
+from audiotag.data.places import leading_out
 from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
 from audiotag.experiment.run_folder import Cell, RunFolder
@@ -81,7 +82,7 @@ def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
         raise DataError("A folder cannot be read:", [f"{folder}: {error.strerror}"]) from error
     for entry in entries:
         path = Path(entry.path)
-        if not entry.is_dir():
+        if not path.is_dir():  # entry.is_dir() raises an error for a link to itself
             yield path
         elif path.resolve() not in seen:  # a link may lead in a circle
             yield from _files(path, seen)
@@ -123,6 +124,7 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
         for row in clips.to_dict("records")
     ]
     _check_there(recordings, place, root)
+    _check_inside(recordings, place, folder)
     return Found(recordings)
 
 
@@ -170,6 +172,14 @@ def _root(folder: RunFolder, root: str | None) -> Path:
     if folder.config.data.name == "synthetic":
         sources(folder.config.data, place)  # the embedded data set is made again where its cache was deleted
     return place
+
+
+def _check_inside(recordings: Sequence[Recording], place: Path, folder: RunFolder) -> None:
+    outside = () if folder.config.data.allow_outside else leading_out([one.path for one in recordings], place)
+    if outside:
+        advice = "A run trained with data.allow_outside=true may label such files."
+        headline = f"{len(outside)} recordings are not below {place}, links followed:"
+        raise DataError(headline, sorted(map(str, outside)), advice)
 
 
 def _check_there(recordings: Sequence[Recording], place: Path, root: str | None) -> None:

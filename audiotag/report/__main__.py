@@ -21,7 +21,7 @@ from audiotag.schema import validate
 
 def configure(arguments: list[str]) -> ReportConfig:
     """Return the settings of the command line; raises ConfigError."""
-    check_command_line(ReportConfig, arguments)
+    arguments = check_command_line(ReportConfig, arguments)
     register(ReportConfig, "report_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return validate(compose("report_schema", arguments), ReportConfig)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from audiotag import arguments
-from audiotag.arguments import groups
+from audiotag.arguments import groups, quoted
 from audiotag.command import check_command_line, print_help
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
+from audiotag.data.plan import configure as configure_plan
 from audiotag.errors import ConfigError
 from audiotag.schema import schema_keys
 from tests.clips import TOP
@@ -178,8 +179,7 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("seed", "SETTING=VALUE"),
         ("=1", " is not a setting"),
         ("seed=[1", "seed=[1: "),
-        ("data.root=/a(1)", "need quotes: \"data.root='/a(1)'\""),
-        ("data.root=~/a", "need quotes: \"data.root='~/a'\""),
+        ("hydra.run.dir=~/a", "need quotes: \"hydra.run.dir='~/a'\""),
         ("seed=x", "could not be converted to Integer"),
         ("training.pretrain.learning_rate=.nan", "could not be converted to Float"),
         ("model.width=null", "model.width=None"),
@@ -242,6 +242,40 @@ def test_the_order_of_arguments(typed, meant):
 )
 def test_what_is_right_passes(arguments):
     check_command_line(TrainConfig, arguments)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "/x/Größe",
+            "/x/with blanks",
+            "/x/rec (1)",
+            "Anna's",
+            "a, b",
+            "犬.csv",
+            "[x]",
+            "{x}",
+            "a=b",
+            "x\\",
+            "\\'",
+            "#1 & more",
+        ),
+        *("~/a'b\\", "1e5", "2024", "null.csv", "a;b", '"x"y', "100%", "x!"),
+    ],
+)
+def test_any_path_needs_quotes_for_the_shell_alone(tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    if "/" not in value:
+        (tmp_path / value).mkdir()
+    arguments = configure_plan(["data=csv", f"data.root={value}", "++data.table='given \\'so\\''"])
+    assert (arguments.data.root, arguments.data.table) == (value, "given 'so'")
+
+
+def test_what_hydra_understands_is_left_to_it():
+    given = ["seed=1", "data.root=a,b", "run='x y'", "data.root=null", "run=x-${seed}", "data.classes=[a,b]", "-m"]
+    assert quoted(given, TrainConfig) == given
+    assert quoted(["source=[a.wav,b.wav]"], PredictConfig) == ["source=[a.wav,b.wav]"]
 
 
 def test_every_setting_and_group_can_be_named_by_itself():

@@ -193,7 +193,7 @@ def test_decisions_about_clips_that_are_left_out_anyway(root, tmp_path):
         (other / name).symlink_to(root / name)
     (other / "train.csv").write_text(table)
     config = corrected(other, tmp_path, (1, "gone.wav", "Bark", "keep"), (2, "bark05.wav", "Bark", "keep"),
-                       on_bad_clip="skip")  # fmt: skip
+                       on_bad_clip="skip", allow_outside=True)  # fmt: skip
     manifest = build_manifest(config)
     assert list(manifest.corrections["clip_id"]) == ["bark05.wav"]
     assert [problem.why for problem in manifest.skipped] == ["there is no such file"]

@@ -256,7 +256,7 @@ def test_the_plan_reports_every_problem_of_the_tables(tmp_path):
     [
         (["data=kagle", "out=f.csv"], "did you mean kaggle?"),
         (["data=kaggle", "data.root=.", "fold=4", "sed=1", "out=f.csv"], "did you mean seed?"),
-        (["data=kaggle", "data.root=."], "out=FILE.csv"),
+        (["data=kaggle", "data.root=.", "out="], "out=FILE.csv"),
         (["data=kaggle", "out=f.csv"], "needs data.root=DIR"),
     ],
 )
@@ -274,3 +274,12 @@ def test_columns_of_the_plan_can_be_named(tmp_path):
     clips = plan(settings(tmp_path, tmp_path, "csv", table="t.csv", columns=columns))
     assert_stratified(clips, clips["fold"], 4)
     assert len(clips) == 20
+
+
+def test_folds_are_shown_without_a_file(tmp_path, monkeypatch, capsys):
+    make_folder(tmp_path / "Größe (1)")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    main(["data=kaggle", f"data.root={tmp_path / 'Größe (1)'}"])
+    assert "16 clips, 2 classes" in capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,14 @@ import pytest
 import soundfile
 
 from audiotag.config import Columns, Hardware, Noise, TrainConfig
-from audiotag.data.manifest import build_manifest, save_manifest, save_truth
+from audiotag.data.manifest import build_manifest, match_files, save_manifest, save_truth
+from audiotag.data.places import Folders
+from audiotag.data.scan import state_of
+from audiotag.data.tables import Rows
 from audiotag.errors import DataError
-from tests.clips import RATE_HZ, make_folder, settings, shared_data, sound, write_sound, write_table
+from audiotag.experiment.run_folder import RunFolder
+from audiotag.inference.recordings import split_recordings
+from tests.clips import RATE_HZ, make_folder, no_rights, settings, shared_data, sound, write_sound, write_table
 
 TEST_HEADER = ("fname", "label", "usage")
 
@@ -204,6 +210,84 @@ def test_skip_leaves_out_a_missing_subfolder(root, tmp_path):
     ]
 
 
+def test_names_are_matched_where_it_is_plain_which_file_is_meant(config, root):
+    """The folder as macOS writes it, in decomposed form; the table as Windows does, and names without endings."""
+    audio = root / "audio_train"
+    folder = unicodedata.normalize("NFD", "Größe")
+    write_sound(audio / folder / unicodedata.normalize("NFD", "Käse.wav"), 90)
+    write_sound(audio / folder / "b.1.flac", 91)
+    append(root / "train.csv", "Größe/Käse.wav,Bark,0", "Größe/b.1,Bark,0")
+    frame = build_manifest(config).frame.set_index("clip_id")
+    assert (root / frame.loc["Größe/Käse.wav", "path"]).is_file()
+    assert frame.loc["Größe/b.1", "path"] == f"audio_train/{folder}/b.1.flac"
+
+
+def test_a_file_that_may_be_meant_is_named(config, root):
+    audio = root / "audio_train"
+    for seed, name in enumerate(("x.wav", "x.flac", "REC 7.WAV", "recording_07.wav")):
+        write_sound(audio / name, 90 + seed)
+    lines = append(
+        root / "train.csv",
+        *("x,Bark,1", "x.ogg,Bark,1", "rec 7.wav,Bark,1", "recordin_07.wav,Bark,1", "f3a9.wav,Bark,1"),
+        *("x.wav,Bark,1", "./audio/../x.wav,Bark,1"),
+    )
+    assert [problem.partition(f"{root}/train.csv:")[2] for problem in problems(config)] == [
+        f"{lines[0]}: audio_train/x: there is no such file (did you mean x.flac or x.wav?)",
+        f"{lines[1]}: audio_train/x.ogg: there is no such file (did you mean x.flac or x.wav?)",
+        f"{lines[2]}: audio_train/rec 7.wav: there is no such file (did you mean REC 7.WAV?)",
+        f"{lines[3]}: audio_train/recordin_07.wav: there is no such file (did you mean recording_07.wav?)",
+        f"{lines[4]}: audio_train/f3a9.wav: there is no such file",
+        f"{lines[6]}: audio_train/x.wav: the same file as in {root}/train.csv:{lines[5]}",
+    ]
+
+
+def test_a_file_named_with_and_without_its_ending_is_there_twice(config, root):
+    line = append(root / "train.csv", "bark00,Bark,1")[0]
+    path = "audio_train/bark00.wav"
+    assert problems(config) == [f"{root}/train.csv:{line}: {path}: the same file as in {root}/train.csv:2"]
+
+
+def test_a_folder_that_may_not_be_entered_is_said_of_its_files(config, root):
+    with no_rights(root / "audio_train"):
+        rows = Rows(pd.DataFrame({"path": ["audio_train/bark00.wav"], "clip_id": ["bark00.wav"], "where": ["x"]}))
+        match_files(rows, root, Folders())
+        assert state_of(root / "audio_train" / "bark00.wav").problem == "Permission denied"
+
+
+def test_links_to_themselves_are_no_files(config, root):
+    (root / "audio_train" / "self.wav").symlink_to("self.wav")
+    (root / "audio_train" / "loop").symlink_to("../audio_train")
+    append(root / "train.csv", "self.wav,Bark,1", "loop/bark00.wav,Bark,1")
+    found = problems(config)
+    assert found[0].endswith("self.wav: there is no such file")
+
+
+def test_columns_of_the_right_labels_are_checked_before_any_audio_is_read(root, tmp_path):
+    write_table(root / "truth.csv", [("bark00.wav", "Bark")], ("file", "label"))
+    found = problems(settings(root, tmp_path / "cache", truth="truth.csv"))
+    assert found == [
+        f"{root}/truth.csv:1: no column fname (data.columns.clip); there are file, label",
+    ]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_clips_of_a_run_are_labelled_only_below_the_data_set(config, root, tmp_path):
+    """A run folder from elsewhere may name any file of this machine."""
+    folder = RunFolder(tmp_path / "run")
+    folder.save(dataclasses.replace(config, run="run"))
+    manifest = build_manifest(config)
+    manifest.frame.loc[manifest.frame["split"] == "test", "path"] = "../elsewhere.wav"
+    save_manifest(manifest, folder.manifest_file)
+    write_sound(root.parent / "elsewhere.wav", 1)
+    with pytest.raises(DataError, match="recordings are not below"):
+        split_recordings(folder, "test", None, [0], None)
+    allowed = dataclasses.replace(config, run="run", data=dataclasses.replace(config.data, allow_outside=True))
+    shutil.rmtree(folder.path)
+    folder.save(allowed)
+    save_manifest(manifest, folder.manifest_file)
+    assert len(split_recordings(folder, "test", None, [0], None).recordings) == 3
+
+
 def test_unlabelled_test_rows_need_no_audio(config, root, capsys):
     """The challenge's test table names 7,800 clips that are not scored, and not every copy of it has their audio."""
     append(root / "test_post_competition.csv", "pad1.wav,None,Ignored", "pad2.wav,None,Ignored")
@@ -320,7 +404,9 @@ def test_csv_with_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp
     header = ("site", "file", "species", "checked", "part", "use")
     write_table(root / "tables" / "all.csv", rows, header)
     columns = Columns(clip="file", label="species", verified="checked", split="part", usage="use")
-    config = settings(root, tmp_path / "cache", "csv", table="tables/all.csv", columns=columns, group="site")
+    config = settings(
+        root, tmp_path / "cache", "csv", table="tables/all.csv", columns=columns, group="site", allow_outside=True
+    )
     manifest = build_manifest(config)
     frame = manifest.frame.set_index("clip_id")
     assert len(frame) == 13

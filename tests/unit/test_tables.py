@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiotag.config import Columns
-from audiotag.data.tables import Rows, TableSource, read_labels, read_tables
+from audiotag.data.tables import Rows, TableSource, read_csv, read_labels, read_tables
 from audiotag.errors import DataError
-from tests.clips import EXAMPLES, write_table
+from tests.clips import EXAMPLES, HEADER, no_rights, write_sound, write_table
 
 
 def read(
@@ -23,10 +24,11 @@ def read(
     group: str | None = None,
     classes: list[str] | None = None,
     splits: tuple[str, ...] = ("train", "test"),
+    allow_outside: bool = False,
 ) -> tuple[Rows, list[str]]:
     root = tables[0].parent
     sources = [TableSource(table, root / f"audio_{split}", split) for table, split in zip(tables, splits, strict=False)]
-    return read_tables(sources, columns or Columns(), group, root, classes)
+    return read_tables(sources, columns or Columns(), group, root, classes, allow_outside)
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -105,7 +107,7 @@ def test_values_and_lines_are_those_of_the_file(tmp_path_factory, cells, blank_l
     expected = []
     for at, (cell, blanks) in enumerate(zip(cells, blank_lines, strict=False)):
         text += "\n" * blanks
-        expected.append((f"{at}.wav", cell.strip(), text.count("\n") + 1))
+        expected.append((f"{at}.wav", unicodedata.normalize("NFC", cell.strip()), text.count("\n") + 1))
         row = io.StringIO()
         csv.writer(row, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow([f"{at}.wav", cell, "1"])
         text += row.getvalue()
@@ -280,8 +282,22 @@ HEADER_FLAG = "manually_verified"
         ("fname,label,manually_verified\na.wav,Bark,1\nMüll.wav,Bark,1\n".encode("latin-1"), 3, "no UTF-8"),
         (b'fname,label,manually_verified\na.wav,Bark,1\n"b.wav,Bark,1\nc.wav,Bark,1\n', 3, "unexpected end"),
         (b'fname,label,manually_verified\n\n"a".wav,Bark,1\n', 3, "expected after"),
+        (PLAIN.encode("utf-16"), 1, "UTF-16"),
+        (PLAIN.encode("utf-16-le"), 1, "NUL"),
+        (PLAIN.replace("b.wav", "b\0.wav").encode(), 3, "NUL"),
+        (b"PK\x03\x04...", 1, "spreadsheet's own file"),
     ],
-    ids=["empty", "blank", "latin-1", "a quote never closed", "text after a quote"],
+    ids=[
+        "empty",
+        "blank",
+        "latin-1",
+        "a quote never closed",
+        "text after a quote",
+        "UTF-16",
+        "UTF-16 unmarked",
+        "NUL",
+        "xlsx",
+    ],
 )
 def test_what_is_no_table_is_refused_with_its_line(tmp_path, content, place, why):
     table = tmp_path / "train.csv"
@@ -291,6 +307,19 @@ def test_what_is_no_table_is_refused_with_its_line(tmp_path, content, place, why
     (problem,) = caught.value.problems
     assert problem.startswith(f"{table}:{place}: ")
     assert why in problem
+    assert "save it so, in Excel as 'CSV UTF-8'" in str(caught.value)
+
+
+def test_a_windows_table_is_shown_as_windows_wrote_it(tmp_path):
+    table = write(tmp_path / "train.csv", PLAIN.replace("b.wav", "Müll.wav"), "cp1252")
+    with pytest.raises(DataError, match=r"no UTF-8 text; as cp1252, .* it says: Müll\.wav"):
+        read(table)
+
+
+def test_a_table_that_may_not_be_read_is_named(tmp_path):
+    (tmp_path / "train.csv").write_text(PLAIN)
+    with no_rights(tmp_path / "train.csv"), pytest.raises(DataError, match=r"train\.csv: Permission denied"):
+        read_csv(tmp_path / "train.csv")
 
 
 def test_all_tables_that_cannot_be_parsed_are_named(tmp_path):
@@ -303,8 +332,77 @@ def test_all_tables_that_cannot_be_parsed_are_named(tmp_path):
 def test_paths_are_relative_to_the_root_where_they_can_be(tmp_path):
     outside = tmp_path.parent / "elsewhere" / "x.wav"
     inside = tmp_path / "audio_train" / "deep" / "y.wav"
-    rows, _ = read(write_table(tmp_path / "train.csv", [(outside, "A", 1), (inside, "A", 1), ("sub/z.wav", "A", 1)]))
-    assert list(rows.usable["path"]) == [str(outside), "audio_train/deep/y.wav", "audio_train/sub/z.wav"]
+    names = [outside, inside, "sub/z.wav", "./sub/../w.wav"]
+    table = write_table(tmp_path / "train.csv", [(name, "A", 1) for name in names])
+    rows, _ = read(table, allow_outside=True)
+    below = [f"audio_train/{name}" for name in ("deep/y.wav", "sub/z.wav", "w.wav")]
+    assert list(rows.usable["path"]) == [str(outside), *below]
+    rows, _ = read(table)
+    assert list(rows.usable["path"]) == below
+
+
+def test_files_outside_of_the_data_set_are_refused(tmp_path):
+    root, elsewhere = tmp_path / "set", write_sound(tmp_path / "elsewhere" / "x.wav", 1)
+    write_sound(root / "audio_train" / "a.wav", 2)
+    (root / "audio_train" / "link.wav").symlink_to(elsewhere)
+    (root / "audio_train" / "folder").symlink_to(elsewhere.parent)
+    (root / "audio_train" / "twin.wav").symlink_to("a.wav")
+    out = ["../../elsewhere/x.wav", "../../no.wav", "/etc/passwd", elsewhere, "link.wav", "folder/x.wav"]
+    table = write_table(root / "train.csv", [(name, "A", 1) for name in [*out, "a.wav", "twin.wav"]])
+    rows, _ = read(table)
+    why = f"this file is not below {root}, links followed (data.allow_outside=true allows that)"
+    assert [(line, reason) for line, _, reason in problems(rows)] == [(line, why) for line in range(2, 8)]
+    assert list(rows.readable["clip_id"]) == ["a.wav", "twin.wav"], "the others are not even opened"
+    assert problems(read(table, allow_outside=True)[0]) == [(5, "x.wav", f"the same file as in {table}:2")]
+
+
+def test_one_file_named_in_two_ways_is_there_twice(tmp_path):
+    nfd = unicodedata.normalize("NFD", "Größe.wav")
+    names = ["a.wav", "./a.wav", "sub//b.wav", "sub/../sub/b.wav", "Größe.wav", nfd]
+    table = write_table(tmp_path / "train.csv", [(name, "A", 1) for name in names])
+    rows, _ = read(table)
+    assert [(line, why) for line, _, why in problems(rows)] == [
+        (3, f"the same file as in {table}:2"),
+        (5, f"the same file as in {table}:4"),
+        (7, f"duplicate id, first in {table}:6"),
+    ]
+
+
+def test_labels_in_either_normal_form_are_one_class(tmp_path):
+    nfd = unicodedata.normalize("NFD", "Größe")
+    columns = ("fname", nfd, "manually_verified")
+    table = write_table(tmp_path / "train.csv", [("a.wav", "Müll", 1), ("b.wav", "Mu\u0308ll", 1)], columns)
+    rows, classes = read(table, columns=Columns(label="Größe"))
+    assert (rows.problems, classes) == ([], ["Müll"])
+    assert read(table, columns=Columns(label=nfd), classes=["Mu\u0308ll"])[1] == ["Müll"]
+
+
+@pytest.mark.parametrize("text", ["=cmd|'/C calc'!A0", "=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd|x", "-f(1)"])
+def test_what_a_spreadsheet_would_run_is_refused(tmp_path, text):
+    rows = [(text, "Bark", 1, ""), ("a.wav", text, 1, ""), ("b.wav", "Bark", 1, text), ("c.wav", "Bark", 1, "")]
+    read_rows, classes = read(write_table(tmp_path / "train.csv", rows, (*HEADER, "who")), group="who")
+    why = f"a spreadsheet would run {text} as a formula: give it another name"
+    assert [(line, reason) for line, _, reason in problems(read_rows)] == [(line, why) for line in (2, 3, 4)]
+    assert classes == ["Bark"]
+    truth = write_table(tmp_path / "truth.csv", [("a.wav", text)], ("fname", "label"))
+    with pytest.raises(DataError, match="as a formula"):
+        read_labels(truth, "fname", "label")
+
+
+def test_names_that_only_look_like_formulas_are_names(tmp_path):
+    rows = [("-20dB noise.wav", "+", 1), ("+49 30.wav", "-", 1), ("a=b@c.wav", "1+1", 1)]
+    assert read(write_table(tmp_path / "train.csv", rows))[0].problems == []
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_tables_of_spreadsheets_between_semicolons_or_tabs(tmp_path, delimiter):
+    text = 'fname;"label, of all";manually_verified\r\na, b.wav;Bark;1\r\n"c;d.wav";Meow;0\r\n'
+    text = text.replace(";", delimiter).replace(f"c{delimiter}d", "c;d")
+    rows, _ = read(write(tmp_path / "train.csv", text, "utf-8-sig"), columns=Columns(label="label, of all"))
+    assert rows.problems == []
+    assert list(rows.usable["clip_id"]) == ["a, b.wav", "c;d.wav"]
+    labels = read_labels(tmp_path / "train.csv", "fname", "label, of all")
+    assert labels.to_dict() == {"a, b.wav": "Bark", "c;d.wav": "Meow"}
 
 
 def test_labels_by_clip(tmp_path):
