@@ -108,7 +108,7 @@ class Training:
     """How networks are fitted: round 0 is the pre-training, every later round the fine-tuning."""
 
     batch_size: int = 32
-    """Excerpts per optimiser step."""
+    """Excerpts per optimiser step; an epoch's last step is filled up with clips from its beginning."""
     valid_batch_size: int = 25
     """Whole clips per validation step."""
     pretrain: Phase = field(default_factory=Phase)
