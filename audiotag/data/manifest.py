@@ -35,6 +35,7 @@ class Manifest:
     `path` is relative to `root` where the file lies below it. `truth` holds right labels by clip id; it is used to
     measure what verification accepted, and for nothing else. `injected` are the labels that `data.noise` made wrong
     (clip_id, label, right_label). `corrections` (columns `CORRECTIONS`) is what a person has decided, applied already.
+    `scans` are of all files that the tables name.
     """
 
     frame: pd.DataFrame
@@ -44,6 +45,7 @@ class Manifest:
     truth: pd.Series | None = None
     injected: pd.DataFrame | None = None
     corrections: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CORRECTIONS))
+    scans: dict[Path, Scan] = field(default_factory=dict)
 
     @functools.cached_property
     def train(self) -> pd.DataFrame:
@@ -118,7 +120,7 @@ def build_manifest(config: TrainConfig) -> Manifest:
     skipped = rows.problems + dropped_problems(checked.corrections)
     labels, applied = checked.labels, checked.corrections[CORRECTIONS]
     frame = frame.reset_index(drop=True)
-    manifest = Manifest(frame, labels.classes, root, skipped, labels.truth, labels.injected, applied)
+    manifest = Manifest(frame, labels.classes, root, skipped, labels.truth, labels.injected, applied, checked.scans)
     twins = manifest.train["content_hash"].duplicated(keep=False).sum()
     if twins:
         note = "a fold trains on none whose twin it holds out"

@@ -135,8 +135,11 @@ def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
     near = Nearest(classes)
     problems += [f"{path}: {label}: {unknown_label(label, near)}" for label in _strange(table, classes)]
     numbers = table.apply(pd.to_numeric, errors="coerce").fillna(-1)
-    if not (table.index.is_unique and table.columns.is_unique) or not (numbers >= 0).to_numpy().all():
-        problems.append(f"{path}: must hold numbers of 0 or more, and each class in one row and one column")
+    if (
+        not (table.index.is_unique and table.columns.is_unique)
+        or not ((numbers >= 0) & (numbers < np.inf)).to_numpy().all()
+    ):
+        problems.append(f"{path}: must hold finite numbers of 0 or more, and each class in one row and one column")
     if problems:
         raise _refused(*problems)
     return numbers.reindex(index=classes, columns=classes, fill_value=0.0)

@@ -13,7 +13,8 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import filelock
@@ -22,9 +23,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from audiotag.config import Features
-from audiotag.data.manifest import Manifest
-from audiotag.data.scan import hash_of
+from audiotag.config import Features, TrainConfig
+from audiotag.data.manifest import Manifest, build_manifest
+from audiotag.data.scan import Scan, hash_of, remember
 from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
@@ -97,7 +98,8 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     """Return the store of the training clips, computing what no store with the same settings holds yet.
 
     A kill at any point loses at most the clips in work; processes that want the same store wait for each other.
-    Raises AudiotagError where the disk is too small.
+    Raises AudiotagError where the disk is too small, UnusableClipsError where clips have no spectrogram: of the others
+    there is a store then.
     """
     front_end = build_front_end(features.front_end)
     settings = {"format": FORMAT, "audio": audio.settings(features.trim), "front_end": front_end.settings()}
@@ -108,13 +110,46 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     with filelock.FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
             others = [other for other in sorted(folder.parent.glob(f"{prefix}-*")) if _is_store(other)]
-            _build(folder, manifest, clips, features, front_end, [Store(other) for other in others], workers)
-            # The folder is renamed last: a store is whole or not there.
-            write_json(
-                _unfinished(folder) / INFO, {"settings": settings, "bands": front_end.bands, "clips": len(clips)}
-            )
-            os.replace(_unfinished(folder), folder)
+            failed = _build(folder, manifest, clips, features, front_end, [Store(other) for other in others], workers)
+            info = {"settings": settings, "bands": front_end.bands, "clips": len(clips) - len(failed)}
+            write_json(_unfinished(folder) / INFO, info)
+            if failed:
+                held = clips[~clips["content_hash"].isin(failed.keys())]["content_hash"]
+                _keep(_unfinished(folder), folder.with_name(f"{prefix}-{_digest(*held)}"))
+                raise UnusableClipsError(failed)
+            os.replace(_unfinished(folder), folder)  # the last: a store is whole or not there
     return Store(folder)
+
+
+class UnusableClipsError(AudiotagError):
+    """Clips without a spectrogram, though they can be decoded: `why` by content hash."""
+
+    def __init__(self, why: dict[str, str]) -> None:
+        super().__init__("\n".join(why.values()))
+        self.why = why
+
+
+def manifest_and_store(config: TrainConfig, check: Callable[[Manifest], None]) -> tuple[Manifest, Store]:
+    """Return a data set and its spectrograms; raises as `build_manifest`, `check` and `build_store` do.
+
+    `check` may refuse the data set. A clip that can be decoded, but has no spectrogram, is from then on like one that
+    cannot: refused, or left out (`data.on_bad_clip=skip`).
+    """
+    cache_dir, workers = Path(config.cache_dir).absolute(), config.hardware.workers
+    manifest = build_manifest(config)
+    skip = config.data.on_bad_clip == "skip"
+    if not skip:
+        check(manifest)  # before hours of work; with `skip`, it depends on the store which clips there are
+    try:
+        store = build_store(manifest, config.features, cache_dir, workers)
+    except UnusableClipsError as unusable:
+        told = {path: _with(scan, unusable.why) for path, scan in manifest.scans.items()}
+        remember(told, Path(config.cache_dir))
+        manifest = build_manifest(config)
+        store = build_store(manifest, config.features, cache_dir, workers)
+    if skip:
+        check(manifest)
+    return manifest, store
 
 
 def spectrogram(path: Path, features: Features) -> tuple[np.ndarray, bool]:
@@ -134,6 +169,19 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
+def _with(scan: Scan, why: dict[str, str]) -> Scan:
+    return replace(scan, problem=why.get(scan.content_hash, scan.problem))
+
+
+def _keep(finished: Path, folder: Path) -> None:
+    """Keep the store of some of the clips that were asked for, unless there is one."""
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if (finished / FRAMES).stat().st_size and not folder.is_dir():
+            os.replace(finished, folder)
+        else:
+            shutil.rmtree(finished)
+
+
 def _unfinished(folder: Path) -> Path:
     return folder.with_suffix(".unfinished")
 
@@ -150,7 +198,8 @@ def _build(
     front_end: FrontEnd,
     others: list[Store],
     workers: int | None,
-) -> None:
+) -> dict[str, str]:
+    """Write the frames of all clips; return why some have none, by content hash."""
     writer = _Writer(_unfinished(folder), front_end.bands)
     todo = clips[~clips["content_hash"].isin(writer.written)]
     _check_space(folder.parent, todo["duration_s"].sum() * front_end.frames_per_second * front_end.bands * 2)
@@ -159,11 +208,16 @@ def _build(
     items = [(manifest.root / path, of) for path, of in zip(new["path"], new["content_hash"], strict=True)]
     one = functools.partial(_compute, features=features)
     computed = in_order(one, items, workers, f"Computing spectrograms {features.front_end}")
+    failed = {}
     try:
         # Always in the same order, so that the file's bytes depend on its key alone.
         for content_hash in todo["content_hash"]:
             other = held.get(content_hash)
-            writer.append(content_hash, *(next(computed) if other is None else _from_store(other, content_hash)))
+            found = next(computed) if other is None else _from_store(other, content_hash)
+            if isinstance(found, str):
+                failed[content_hash] = found
+            else:
+                writer.append(content_hash, *found)
         writer.close()
     except OSError as error:
         raise AudiotagError(
@@ -172,9 +226,11 @@ def _build(
         ) from error
     finally:
         computed.close()
+    return failed
 
 
-def _compute(item: tuple[Path, str], features: Features) -> tuple[np.ndarray, bool]:
+def _compute(item: tuple[Path, str], features: Features) -> tuple[np.ndarray, bool] | str:
+    """Return a clip's frames and whether it is silent, or why it has none."""
     path, content_hash = item
     torch.set_num_threads(1)  # one clip is too little work to share; the processes share the clips
     try:
@@ -183,7 +239,10 @@ def _compute(item: tuple[Path, str], features: Features) -> tuple[np.ndarray, bo
         raise AudiotagError(f"{path} cannot be read any more: {error.strerror}") from error
     if not unchanged:
         raise AudiotagError(f"{path} changed while the data set was read: start again")
-    return spectrogram(path, features)
+    try:
+        return spectrogram(path, features)
+    except audio.AudioError as error:
+        return str(error)
 
 
 def _from_store(store: Store, content_hash: str) -> tuple[np.ndarray, bool]:

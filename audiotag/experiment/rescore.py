@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from audiotag import ranks
 from audiotag.config import TrainConfig, VerifyConfig
 from audiotag.console import progress
 from audiotag.data.datamodule import cell_clips
-from audiotag.data.manifest import Manifest, build_manifest
-from audiotag.data.store import Store, build_store
+from audiotag.data.manifest import Manifest
+from audiotag.data.store import Store, manifest_and_store
 from audiotag.experiment.cells import build_data, build_tagger, build_trainer, read_training_clips, schedule
 from audiotag.experiment.hardware import set_threads
 from audiotag.experiment.redecide import missing_cells, of_run_here
@@ -29,9 +28,7 @@ def rescore(config: VerifyConfig) -> None:
     """
     folder = find_run(config.run, config.runs_dir)
     of_run = with_own_corrections(of_run_here(folder.config, config), folder)
-    manifest = build_manifest(of_run)
-    refuse_changed_data(folder, manifest)
-    store = build_store(manifest, of_run.features, Path(of_run.cache_dir).absolute(), of_run.hardware.workers)
+    manifest, store = manifest_and_store(of_run, partial(refuse_changed_data, folder))
     set_threads(of_run.hardware)
     todo = ranks.of_first(missing_cells(folder, config))
     with progress() as bar:

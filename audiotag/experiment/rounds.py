@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
 import filelock
 from rich.text import Text
@@ -15,8 +15,8 @@ from audiotag import ranks
 from audiotag.config import TrainConfig
 from audiotag.console import console, progress
 from audiotag.data.csv_table import find
-from audiotag.data.manifest import Manifest, build_manifest, data_root, save_manifest, save_truth
-from audiotag.data.store import Store, build_store
+from audiotag.data.manifest import Manifest, data_root, save_manifest, save_truth
+from audiotag.data.store import Store, manifest_and_store
 from audiotag.errors import DiskFullError, RunError
 from audiotag.experiment.board import Board
 from audiotag.experiment.cells import fit_cell
@@ -86,11 +86,10 @@ def prepare(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manif
 def _prepared(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manifest, Store]:
     if folder.config_file.is_file():
         folder.save(config)  # refuses other settings before any audio is read
-    manifest = build_manifest(corrections_found(config, folder))
-    start.check_data(manifest)
+    manifest, store = manifest_and_store(corrections_found(config, folder), partial(_check_data, folder, start))
+    # Nothing is kept before: data that cannot be trained on may be corrected, and the run begun anew.
     _keep_manifest(folder, manifest)
     folder.save(config)
-    store = build_store(manifest, config.features, Path(config.cache_dir).absolute(), config.hardware.workers)
     silent = store.silent(manifest.train)
     if silent.any():
         console.print(
@@ -102,11 +101,16 @@ def _prepared(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Man
     return manifest, store
 
 
-def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
-    """Write manifest, corrections and class list, or refuse data that changed since the run began; raises RunError."""
+def _check_data(folder: RunFolder, start: Start, manifest: Manifest) -> None:
+    """Refuse data that changed since the run, or the one whose round 0 it takes over, began; raises RunError."""
+    start.check_data(manifest)
     if folder.manifest_file.is_file() and folder.config_file.is_file():
         _refuse_other_corrections(folder, manifest)
         refuse_changed_data(folder, manifest)
+
+
+def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
+    """Write manifest, corrections and class list."""
     save_manifest(manifest, folder.manifest_file)
     if manifest.corrections.empty:
         folder.corrections_file.unlink(missing_ok=True)

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from audiotag.config import TrainConfig
 from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.data.corrections import verified_by_correction
-from audiotag.errors import ConfigError, RunError
+from audiotag.data.tables import read_table
+from audiotag.errors import ConfigError, DataError, RunError
 from audiotag.files import write_json, write_text
 from audiotag.schema import leaves, to_dict, validate
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
@@ -92,7 +93,10 @@ class RunFolder:
         """What a person has decided about training clips (columns of `data.corrections`, all text)."""
         if not self.corrections_file.is_file():
             return pd.DataFrame(columns=CORRECTIONS)
-        return pd.read_csv(self.corrections_file, dtype=str, keep_default_na=False)
+        table, problems = read_table(self.corrections_file, {name: name for name in CORRECTIONS})
+        if problems:
+            raise DataError("The corrections that the run has kept cannot be read:", problems)
+        return table[CORRECTIONS].reset_index(drop=True)
 
     @functools.cached_property
     def classes(self) -> list[str]:

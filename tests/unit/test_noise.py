@@ -154,6 +154,10 @@ def test_noise_of_unknown_classes(tmp_path):
     with pytest.raises(DataError, match="unknown label d") as caught:
         noisy(Noise(kind="confusion", matrix="m.csv"), root=tmp_path)
     assert len(caught.value.problems) == 2, "the negative number too"
+    for odd in ("inf", "nan", "1e999"):
+        (tmp_path / "m.csv").write_text(f"right,a,b\na,0,{odd}\n")
+        with pytest.raises(DataError, match="finite numbers"):
+            noisy(Noise(kind="confusion", matrix="m.csv"), root=tmp_path)
     with pytest.raises(DataError, match="not here, nor in"):
         noisy(Noise(kind="confusion", matrix="gone.csv"), root=tmp_path)
 

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from audiotag.config import Features
 from audiotag.data.manifest import Manifest, build_manifest
-from audiotag.data.store import Excerpts, Store, build_store, spectrogram
+from audiotag.data.store import Excerpts, Store, build_store, manifest_and_store, spectrogram
 from audiotag.data.workers import in_order
-from audiotag.errors import AudiotagError
+from audiotag.errors import AudiotagError, DataError
 from tests.clips import EXAMPLES, RATE_HZ, TOP, make_folder, settings, write_sound
 
 V1, V2 = Features(front_end="v1"), Features(front_end="v2")
@@ -246,6 +246,42 @@ def test_audio_that_changes_after_it_was_checked_is_refused(root, tmp_path):
     (copy / "audio_train" / "meow03.wav").unlink()
     with pytest.raises(AudiotagError, match=r"meow03\.wav cannot be read any more"):
         build_store(manifest, V1, tmp_path, 0)
+
+
+def write_unusable(path: Path) -> None:
+    """Write what can be decoded, and is less than one sample at 32 kHz."""
+    soundfile.write(path, np.full(5, 0.5, np.float32), 384_000, subtype="PCM_16")
+
+
+def test_a_clip_without_a_spectrogram_is_refused_with_its_line_or_left_out(root, store, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(root, copy)
+    for name in ("short.wav", "twin.wav"):
+        write_unusable(copy / "audio_train" / name)
+    with open(copy / "train.csv", "a", encoding="utf-8") as table:
+        table.write("short.wav,Bark,0\ntwin.wav,Meow,0\n")
+    config = settings(copy, tmp_path / "cache")
+    with pytest.raises(DataError) as caught:
+        manifest_and_store(config, lambda manifest: None)
+    places = [problem.partition(": ")[0] for problem in caught.value.problems]
+    assert places == [f"{copy}/train.csv:{line}" for line in (18, 19)]
+    assert "less than one sample" in str(caught.value)
+    built = time.time_ns()
+    left_out = dataclasses.replace(config, data=dataclasses.replace(config.data, on_bad_clip="skip"))
+    manifest, of_others = manifest_and_store(left_out, lambda manifest: None)
+    assert [problem.path for problem in manifest.skipped] == ["audio_train/short.wav", "audio_train/twin.wav"]
+    assert len(manifest.train) == 16
+    assert content(of_others) == content(store)
+    assert (of_others.folder / "frames.f16").stat().st_mtime_ns < built, "the others were not computed again"
+    assert not list((tmp_path / "cache" / "stores").glob("*.unfinished"))
+
+
+def test_no_clip_with_a_spectrogram(tmp_path):
+    make_folder(tmp_path / "set")
+    for path in (tmp_path / "set" / "audio_train").iterdir():
+        write_unusable(path)
+    with pytest.raises(DataError, match="none of the 16 train clips can be used"):
+        manifest_and_store(settings(tmp_path / "set", tmp_path, on_bad_clip="skip"), lambda manifest: None)
 
 
 # Processes, kills, and disks
