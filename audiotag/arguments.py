@@ -43,8 +43,8 @@ def groups(schema: type) -> dict[str, list[str]]:
 
 
 def _is_option(name: str, schema: type) -> bool:
-    if name == "synthetic":
-        return schema is not PredictConfig  # nobody submits predictions for the embedded data set
+    if name in ("synthetic", "folders"):
+        return schema is not PredictConfig  # nobody submits predictions for these
     return name != "of_run" or schema is VerifyConfig  # verify.py's own: there is no run before training
 
 

@@ -84,13 +84,19 @@ class Data:
     """Where the recordings and their labels come from."""
 
     name: str = "synthetic"
-    """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), fsdkaggle2018 (download)."""
+    """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), folders (one per class, no
+    table), fsdkaggle2018 (download)."""
     root: str | None = None
     """Folder of the data set; audio paths are relative to it. Null for the embedded set: below `cache_dir`."""
     table: str | None = None
     """Training table, for data=csv; relative to the working folder, else to `data.root`."""
     test_table: str | None = None
     """Test table, for data=csv, if it is a file of its own."""
+    verified: bool = True
+    """Whether the labels of data=folders are checked, where it has no folders verified/ and unverified/."""
+    unlabelled: bool = False
+    """Allow training rows without a label: clips that are never trained on, and labelled by predict.py
+    split=unlabelled."""
     allow_outside: bool = False
     """Allow recordings that are not below `data.root`: ids with ../, absolute paths, links that lead elsewhere."""
     columns: Columns = field(default_factory=Columns)
@@ -119,7 +125,7 @@ class Data:
     """Settings of the embedded data set."""
 
     def problems(self) -> list[str]:
-        found = one_of("data.name", self.name, ("synthetic", "kaggle", "csv", "fsdkaggle2018"))
+        found = one_of("data.name", self.name, ("synthetic", "kaggle", "csv", "folders", "fsdkaggle2018"))
         found += one_of("data.on_bad_clip", self.on_bad_clip, ("error", "skip"))
         if self.name != "synthetic" and not self.root:
             found.append(f"data={self.name} needs data.root=DIR, the folder with the recordings")
@@ -128,6 +134,8 @@ class Data:
         if self.name != "csv":
             given = {"data.table": self.table, "data.test_table": self.test_table}
             found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
+        if not self.verified and self.name != "folders":
+            found.append("data.verified=false belongs to data=folders; with a table, see data.columns.verified")
         if self.download and self.name != "fsdkaggle2018":
             found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):

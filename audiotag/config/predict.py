@@ -78,7 +78,8 @@ class PredictConfig:
     source: Any = None
     """Files or folders to label: one, or a list [A,B]. Folders are searched for everything libsndfile reads."""
     split: str | None = None
-    """Instead of a source: test (mean of the folds) or valid (each clip by the fold that held it out)."""
+    """Instead of a source: test (mean of the folds), valid (each clip by the fold that held it out) or unlabelled
+    (clips without a label, mean of the folds)."""
     submission: str | None = None
     """Instead of a run: a submission file (fname,label) to score against the test table of `data`."""
     usage: str | None = None
@@ -129,7 +130,7 @@ class PredictConfig:
         if isinstance(self.source, dict) or self.source in ([], ""):
             found.append(f"source={self.source} is no path; several are given as source=[A,B]")
         if self.split is not None:
-            found += one_of("split", self.split, ("test", "valid"))
+            found += one_of("split", self.split, ("test", "valid", "unlabelled"))
         if self.usage is not None and self.split != "test":
             found.append("usage= belongs to split=test or submission=")
         if self.root is not None and self.split is None:

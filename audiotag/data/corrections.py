@@ -17,7 +17,7 @@ from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.csv_table import find
 from audiotag.data.folds import check_classes
-from audiotag.data.tables import Problem, gathered, read_table, unknown_label
+from audiotag.data.tables import UNLABELLED, Problem, gathered, read_table, unknown_label
 from audiotag.errors import DataError, Nearest
 
 KEEP, RELABEL, DROP = "keep", "relabel", "drop"
@@ -86,6 +86,8 @@ def _clip_problems(row: Mapping[Hashable, str], clip: pd.Series) -> list[str]:
     """Return what is wrong with a decision about a clip of the data set."""
     if clip["split"] == "test":
         return ["a test clip: test labels are never corrected"]
+    if clip["split"] == UNLABELLED:
+        return ["a clip without a label: give it its label in the table"]
     given = row.get("label", "")
     if given not in ("", clip["label"]):
         return [f"its label here is {given}, in the data set {clip['label']}: the file belongs to other data"]

@@ -14,13 +14,25 @@ from rich.text import Text
 from audiotag.config import Data, TrainConfig
 from audiotag.console import console, progress
 from audiotag.data import csv_table, kaggle
+from audiotag.data.class_folders import class_rows
 from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.data.corrections import apply_corrections, dropped_problems, read_corrections, say_applied
 from audiotag.data.folds import assign_folds
 from audiotag.data.noise import Labels, with_noise
 from audiotag.data.places import Folders, relative
 from audiotag.data.scan import MISSING, Scan, scan_files, state_of
-from audiotag.data.tables import Problem, Rows, TableSource, blame_same_file, gathered, read_labels, read_tables
+from audiotag.data.tables import (
+    NO_LABEL_TOLD,
+    UNLABELLED,
+    Problem,
+    Rows,
+    TableSource,
+    blame_same_file,
+    checked_rows,
+    gathered,
+    read_labels,
+    read_tables,
+)
 from audiotag.errors import DataError
 from audiotag.files import write_csv
 from audiotag.randomness import key
@@ -77,6 +89,8 @@ def sources(data: Data, root: Path) -> list[TableSource]:
         with progress() as bar:
             task = bar.add_task("Making the embedded data set", total=settings.classes * clips_per_class)
             return kaggle.sources(synthetic.make(root, settings, lambda clips: bar.advance(task, clips)))
+    if data.name == "folders":
+        return []
     if data.name == "csv":
         return csv_table.sources(data, root)
     if data.name == "fsdkaggle2018":
@@ -91,10 +105,14 @@ def sources(data: Data, root: Path) -> list[TableSource]:
 
 def read_rows(config: TrainConfig) -> tuple[Rows, list[str], Path]:
     """Read the tables of a data set without its audio: rows, class list, root."""
-    root = data_root(config)
-    tables = sources(config.data, root)
-    data = config.data
-    rows, classes = read_tables(tables, data.columns, data.group, root, data.classes, data.allow_outside)
+    root, data = data_root(config), config.data
+    if data.name == "folders":
+        rows = Rows(class_rows(root, data.verified))
+        return *checked_rows(rows, root, data.classes, data.allow_outside, unlabelled=True), root
+    tables = sources(data, root)
+    rows, classes = read_tables(
+        tables, data.columns, data.group, root, data.classes, data.allow_outside, data.unlabelled
+    )
     return rows, classes, root
 
 
@@ -110,6 +128,10 @@ def build_manifest(config: TrainConfig) -> Manifest:
     assert checked.corrections is not None
     if rows.left_out:
         console.print(f"{len(rows.left_out)} test rows with neither label nor file are left out", soft_wrap=True)
+    without = int((checked.frame["split"] == UNLABELLED).sum())
+    if without:
+        note = "predict.py run=NAME split=unlabelled labels them"
+        console.print(f"{without} clips without a label are not trained on: {note}", soft_wrap=True)
     say_applied(checked.corrections)
     frame = checked.frame
     found_scans = [checked.scans[root / path] for path in frame["path"]]
@@ -187,6 +209,8 @@ def refuse(rows: Rows, problems: list[str], skip: bool) -> None:
     if problems or (skipped and not skip):
         found = [*map(str, skipped), *problems]
         advice = "Correct these, or set data.on_bad_clip=skip to leave out rows and files that cannot be used."
+        if any(NO_LABEL_TOLD in problem for problem in found):
+            advice += " Clips that are to be labelled by the networks, and not trained on, need data.unlabelled=true."
         raise DataError(f"{len(found)} problems in the data set:", found, advice)
     if skipped:
         console.print(

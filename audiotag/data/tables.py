@@ -21,6 +21,8 @@ from audiotag.errors import DataError, Nearest
 YES = {"1", "1.0", "true", "yes", "verified"}
 NO = {"0", "0.0", "false", "no", "unverified", ""}
 NO_LABEL = {"", "None"}
+NO_LABEL_TOLD = "a training clip without a label"
+UNLABELLED = "unlabelled"  # the split of clips that are neither trained nor tested on
 # What a spreadsheet runs when it opens a table: =1+1, @SUM(1), -2+cmd|'/C calc'!A1; but no name such as -20dB.wav.
 FORMULA = re.compile(r"[=@]|[+-].*[(|!]", re.DOTALL)
 FORM = (
@@ -101,8 +103,9 @@ def read_tables(
     root: Path,
     classes: list[str] | None,
     allow_outside: bool = False,
+    unlabelled: bool = False,
 ) -> tuple[Rows, list[str]]:
-    """Read all tables of a data set; return its rows and class list.
+    """Read all tables of a data set; return its rows and class list, as `checked_rows` does.
 
     Raises DataError where tables are missing, cannot be parsed, or lack columns.
     """
@@ -120,6 +123,19 @@ def read_tables(
         raise DataError("The data set's tables cannot be read:", problems, FORM)
     rows = Rows(pd.concat([table for table, _ in tables], ignore_index=True))
     _blame_malformed(rows, pd.concat([malformed for _, malformed in tables], ignore_index=True))
+    return checked_rows(rows, root, classes, allow_outside, unlabelled)
+
+
+def checked_rows(
+    rows: Rows, root: Path, classes: list[str] | None, allow_outside: bool, unlabelled: bool
+) -> tuple[Rows, list[str]]:
+    """Return rows with those blamed that cannot be used, and the class list, by default the labels found.
+
+    With `unlabelled`, training rows without a label are of the split `UNLABELLED`.
+    """
+    if unlabelled:
+        without = (rows.frame["split"] == "train") & rows.frame["label"].isin(NO_LABEL)
+        rows.frame["split"] = rows.frame["split"].mask(without, UNLABELLED)
     _blame_formulas(rows)
     if not allow_outside:
         _blame_outside(rows, root)
@@ -328,10 +344,11 @@ def _blame_outside(rows: Rows, root: Path) -> None:
 
 def _blame_values(rows: Rows, classes: list[str]) -> None:
     frame = rows.readable
-    train, test = (frame["split"] == split for split in ("train", "test"))
-    rows.blame(~train & ~test, "split is neither train nor test: " + frame["split"])
+    train = frame["split"] == "train"
     unlabelled = frame["label"].isin(NO_LABEL)
-    rows.blame(train & unlabelled, "a training clip without a label")
+    known = frame["split"].isin(["train", "test"]) | (unlabelled & (frame["split"] == UNLABELLED))
+    rows.blame(~known, "split is neither train nor test: " + frame["split"])
+    rows.blame(train & unlabelled, NO_LABEL_TOLD)
     unknown = ~unlabelled & ~frame["label"].isin(classes)
     near = Nearest(classes)
     rows.blame(unknown, frame["label"][unknown].map(lambda label: unknown_label(label, near)))

@@ -9,10 +9,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 from rich.table import Table
 
 from audiotag.console import console
-from audiotag.evaluation.plots import BLUE, GREEN, ORANGE
+from audiotag.evaluation.plots import BLUE, GREEN, GREY, ORANGE
 
 QUANTILES = {"shortest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "longest": 1.0}
-PARTS = {"train, verified": BLUE, "train, unverified": ORANGE, "test": GREEN, "recordings": BLUE}
+PARTS = {"train, verified": BLUE, "train, unverified": ORANGE, "test": GREEN, "unlabelled": GREY, "recordings": BLUE}
 
 
 def parts(clips: pd.DataFrame) -> pd.Series:
@@ -20,7 +20,7 @@ def parts(clips: pd.DataFrame) -> pd.Series:
     if "split" not in clips:
         return pd.Series("recordings", index=clips.index)
     train = "train, " + clips["verified"].map({"1": "verified", "0": "unverified"})
-    return train.where(clips["split"] == "train", "test")
+    return train.where(clips["split"] == "train", clips["split"])
 
 
 def length_table(clips: pd.DataFrame) -> pd.DataFrame:

@@ -105,7 +105,7 @@ def held_out_folds(members: Sequence[Member], split: str, usage: str | None) -> 
             "; with split=valid and fold=, with the same folds (the same seed)." if split == "valid" else "."
         )
         raise DataError(f"The runs do not have the same clips to score in split={split}:", problems, advice)
-    if split == "test":
+    if split != "valid":
         return [pd.Series(-1, index=first.index) for _ in members]
     return [other.loc[first.index, "fold"].astype(int) for other in clips]
 

@@ -16,6 +16,7 @@ from audiotag.data.corrections import verified_by_correction
 from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
 from audiotag.data.places import leading_out
+from audiotag.data.tables import UNLABELLED
 from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
 from audiotag.experiment.run_folder import Cell, RunFolder
@@ -106,7 +107,8 @@ def _is_utf8(name: str) -> bool:
 
 
 def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int], root: str | None) -> Found:
-    """Return the clips of a split: test, each for all of `folds`, or valid, verified clips for the fold without them.
+    """Return the clips of a split: test and unlabelled, each for all of `folds`, or valid, verified clips for the fold
+    without them.
 
     `usage` (public, private, private_public) says which test clips are scored, None: all that have a label. Raises
     DataError for clips that are missing, or where there are none; RunError where a network was trained on its clips.
@@ -117,7 +119,7 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
         Recording(
             row["clip_id"],
             place / row["path"],
-            tuple(folds) if split == "test" else (int(row["fold"]),),
+            (int(row["fold"]),) if split == "valid" else tuple(folds),
             row["label"],
             bool(row["scored"]),
         )
@@ -131,6 +133,13 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
 def split_clips(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int]) -> pd.DataFrame:
     """Return the manifest's rows of a split, with a column `scored`; raises as `split_recordings` does."""
     manifest = pd.read_csv(folder.manifest_file, dtype=str, keep_default_na=False)
+    if split == UNLABELLED:
+        clips = manifest[manifest["split"] == UNLABELLED]
+        if clips.empty:
+            raise DataError(
+                f"{folder.path} has no clips without a label:", ["see data.unlabelled"], "Use source= instead."
+            )
+        return clips.assign(scored=False)
     return _test(manifest, usage, folder) if split == "test" else _valid(manifest, folds, folder)
 
 

@@ -36,6 +36,7 @@ PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "pred
 NEEDED = {  # what a user must say besides the name of the option
     "data=csv": ["data.root=DIR", "data.table=FILE"],
     "data=kaggle": ["data.root=DIR"],
+    "data=folders": ["data.root=DIR"],
     "verify": ["run=NAME"],
     "predict": ["run=NAME", "split=test"],
 }
@@ -438,6 +439,7 @@ def test_values_of_the_wrong_type(override, message):
         (["data.table=t.csv"], "data.table=t.csv belongs to data=csv"),
         (["data.test_table=t.csv"], "data.test_table=t.csv belongs to data=csv"),
         (["data=kaggle", "data.root=DIR", "data.download=true"], "data=kaggle cannot be downloaded"),
+        (["data=kaggle", "data.root=DIR", "data.verified=false"], "data.verified=false belongs to data=folders"),
         (["data.name=kagle", "data.root=DIR"], "(did you mean kaggle?)"),
         (["data.on_bad_clip=skp"], "(did you mean skip?)"),
         (["data.classes=[Bark,Bark]"], "two or more different labels"),
