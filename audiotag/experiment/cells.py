@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -32,6 +32,7 @@ from audiotag.files import replacing, write_csv
 from audiotag.models.sync_batch_norm import AnyDeviceSync
 from audiotag.models.tagger import Tagger
 from audiotag.models.vgg_gap import VggGap
+from audiotag.models.weights import load_weights, read_checkpoint
 from audiotag.randomness import key
 from audiotag.verification.consensus import Consensus
 
@@ -63,17 +64,17 @@ def fit_cell(
     phase = schedule(config, cell.round, len(clips.train))
     tagger = build_tagger(config, manifest.classes, cell, folder, phase)
     data = build_data(config, clips, manifest, store, cell, phase)
-    metrics = Metrics(where / "metrics.csv", lambda: advance(len(clips.train)))
+    epochs = EpochCheckpoint(where, lambda: advance(len(clips.train)))
     # A forward pass is a third of a training step, and every rank votes on its share of the clips.
     voted = partial(advance, config.verification.excerpts / 3 * ranks.place().size)
-    callbacks = build_callbacks(config, where, cell, metrics, voted)
+    callbacks = build_callbacks(config, where, cell, epochs, voted)
     last = where / "last.ckpt"
     resume = str(last) if ranks.of_first(last.is_file()) else None
     with cell_loggers(config, folder, cell) as loggers:
         trainer = build_trainer(config, where, phase, callbacks, loggers)
         trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
     if ranks.first():
-        folder.finish(cell, _result(metrics.rows, clips, time.monotonic() - started_s))
+        folder.finish(cell, _result(epochs.rows, clips, time.monotonic() - started_s))
 
 
 def schedule(config: TrainConfig, round_: int, n_clips: int) -> Phase:
@@ -92,8 +93,8 @@ def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: Ru
     keys = (config.seed, cell.round, cell.fold)
     tagger = Tagger(network, len(classes), phase, config.augment, keys)
     if cell.round > 0:
-        best = folder.cell(Cell(cell.round - 1, cell.fold)) / "best.ckpt"
-        tagger.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        before = Cell(cell.round - 1, cell.fold)
+        load_weights(network, folder.cell(before) / "best.ckpt", folder.best_epoch(before))
     if config.hardware.channels_last is not False:
         tagger = tagger.to(memory_format=torch.channels_last)
     return tagger
@@ -124,20 +125,13 @@ def build_data(
 
 
 def build_callbacks(
-    config: TrainConfig, where: Path, cell: Cell, metrics: Callback, voted: Callable[[], None]
+    config: TrainConfig, where: Path, cell: Cell, epochs: EpochCheckpoint, voted: Callable[[], None]
 ) -> list[Callback]:
-    """Return what a cell's Trainer does besides fitting: best and last checkpoint, metrics, consensus at the end."""
-    checkpoint = partial(ModelCheckpoint, where, enable_version_counter=False, save_on_train_epoch_end=True)
-    callbacks: list[Callback] = [
-        metrics,
-        # The best first: the last one, the point of resumption, must know of it.
-        checkpoint("best", monitor="valid_loss", save_weights_only=True),
-        checkpoint("last"),
-    ]
-    if not config.data.train_on_all:
-        keys = (config.seed, cell.round)
-        callbacks.append(Consensus(where, where / "best.ckpt", config.verification.excerpts, keys, voted))
-    return callbacks
+    """Return what a cell's Trainer does besides fitting: checkpoints and metrics, consensus at the end."""
+    if config.data.train_on_all:
+        return [epochs]
+    keys = (config.seed, cell.round)
+    return [epochs, Consensus(where, where / "best.ckpt", epochs.best_epoch, config.verification.excerpts, keys, voted)]
 
 
 def build_trainer(
@@ -177,13 +171,25 @@ class WholeCheckpoints(TorchCheckpointIO):
         with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
             torch.save(checkpoint, file)
 
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint to go on from; raises RunError if it is damaged."""
+        return read_checkpoint(Path(path), "delete it, and the same command begins this cell anew")
 
-class Metrics(Callback):
-    """Keeps one row of metrics per epoch in `metrics.csv`, the loggers and, for resumption, in the checkpoint."""
 
-    def __init__(self, path: Path, advance: Callable[[], None]) -> None:
-        self.path, self.advance = path, advance
+class EpochCheckpoint(Checkpoint):
+    """Keeps `best.ckpt`, `last.ckpt` and `metrics.csv` of a cell; the checkpoint to go on from holds the rows too.
+
+    Which epoch is the best follows from the rows. Lightning's ModelCheckpoint forgets it once the folder has another
+    path, and would replace the best weights by those of the next epoch.
+    """
+
+    def __init__(self, folder: Path, advance: Callable[[], None]) -> None:
+        self.folder, self.advance = folder, advance
         self.rows: list[dict[str, float]] = []
+
+    def best_epoch(self) -> int:
+        """Return the epoch with the lowest validation loss, the earlier of equals."""
+        return int(best_row(self.rows)["epoch"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows so far."""
@@ -194,21 +200,29 @@ class Metrics(Callback):
         self.rows = list(state_dict["rows"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch; raises RunError where the loss is not finite."""
+        """Add the epoch and save it; raises RunError where the loss is not finite."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": trainer.current_epoch, "learning_rate": trainer.optimizers[0].param_groups[0]["lr"], **values}
         if not math.isfinite(row["train_loss"]) or not math.isfinite(row["valid_loss"]):
             raise RunError(
-                f"{self.path.parent}: the loss is not finite in epoch {trainer.current_epoch}: "
+                f"{self.folder}: the loss is not finite in epoch {trainer.current_epoch}: "
                 "set a lower learning rate (training.pretrain.learning_rate, training.finetune.learning_rate)"
             )
         self.rows.append(row)
         if ranks.first():
-            write_csv(self.path, pd.DataFrame(self.rows))
+            write_csv(self.folder / "metrics.csv", pd.DataFrame(self.rows))
         for logger in trainer.loggers:
             if isinstance(logger, Tracker):
                 logger.row(row, trainer.current_epoch)
+        if self.best_epoch() == trainer.current_epoch:  # the best first: the last one, to go on from, must not be ahead
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        trainer.save_checkpoint(self.folder / "last.ckpt")
         self.advance()
+
+
+def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Return the metrics of the epoch with the lowest validation loss, of equals the first."""
+    return min(rows, key=lambda row: row["valid_loss"])
 
 
 def read_training_clips(folder: RunFolder, cell: Cell) -> set[str]:
@@ -228,7 +242,7 @@ def _write_training_clips(path: Path, train: pd.DataFrame) -> None:
 
 
 def _result(rows: list[dict[str, float]], clips: CellClips, wall_s: float) -> dict[str, Any]:
-    best = min(rows, key=lambda row: row["valid_loss"])
+    best = best_row(rows)
     measured = {name: best[name] for name in ("valid_loss", "valid_accuracy", "valid_map3")}
     counts = {"trained_on": len(clips.train), "validated_on": len(clips.valid), "voted_on": len(clips.unverified)}
     return {"best_epoch": best["epoch"], **measured, **counts, "wall_s": round(wall_s, 3)}

@@ -51,7 +51,8 @@ def vote_again(
     excerpts = config.verification.excerpts
     where = RunFolder(folder.rescored(excerpts)).cell(cell)
     best = folder.cell(cell) / "best.ckpt"
-    consensus = Consensus(where, best, excerpts, (config.seed, cell.round), voted)
+    epoch = folder.best_epoch(cell)
+    consensus = Consensus(where, best, lambda: epoch, excerpts, (config.seed, cell.round), voted)
     data.trainer = build_trainer(config, where, phase, [consensus])
     data.setup("predict")
     consensus.vote(data.trainer, build_tagger(config, manifest.classes, cell, folder, phase), data)

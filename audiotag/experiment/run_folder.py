@@ -134,6 +134,11 @@ class RunFolder:
         file = self.cell(cell) / "status.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
+    def best_epoch(self, cell: Cell) -> int | None:
+        """Return the epoch with a complete cell's lowest validation loss, the one of its `best.ckpt`."""
+        status = self.status(cell)
+        return None if status is None or "best_epoch" not in status else int(status["best_epoch"])
+
     def rescored(self, excerpts: int) -> Path:
         """Return the folder of posteriors made again with K excerpts, laid out like the run's own."""
         return self.path / "verify" / f"rescored-{excerpts}-excerpts"

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pickle
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,10 +22,10 @@ from audiotag.experiment.hardware import choose_device, choose_precision
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.inference.windows import Frames, Windows
 from audiotag.models.vgg_gap import VggGap
+from audiotag.models.weights import load_weights
 
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 TRUE = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
-RESTORE = "put back a copy, or train a run of another name"
 
 
 def choose_folds(folder: RunFolder, fold: int | None) -> list[int]:
@@ -116,19 +114,6 @@ def load_networks(folder: RunFolder, round_: int, folds: Sequence[int], hardware
 
 def load_network(folder: RunFolder, cell: Cell) -> VggGap:
     """Load a cell's best weights; raises RunError where they are missing or damaged."""
-    file = folder.cell(cell) / "best.ckpt"
     network = build_network(folder.config, folder.classes)
-    prefix = "network."  # of the tagger's own name for it
-    weights = {name.removeprefix(prefix): value for name, value in _state(file).items() if name.startswith(prefix)}
-    network.load_state_dict(weights)
+    load_weights(network, folder.cell(cell) / "best.ckpt", folder.best_epoch(cell))
     return network
-
-
-def _state(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise RunError(f"{file}: the weights are missing: {RESTORE}")
-    try:
-        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise RunError(f"{file}: the weights cannot be read ({type(error).__name__}): {RESTORE}") from error
-    return state

@@ -84,7 +84,9 @@ class Tagger(pl.LightningModule):
                 clips, relevant = torch.arange(len(labels)), F.one_hot(labels, self.classes)
                 map3 = RetrievalMAP(top_k=3)
                 figures["map3"] = map3(logits.softmax(dim=1), relevant, clips[:, None].expand_as(relevant))
-            self.log_dict({f"{name}_{figure}": value for figure, value in figures.items()}, sync_dist=self._shared())
+            # NCCL, which Lightning takes their mean over ranks by, serves GPUs only.
+            here = {f"{name}_{figure}": value.to(self.device) for figure, value in figures.items()}
+            self.log_dict(here, sync_dist=self._shared())
         self._said = {}
 
     def _shared(self) -> bool:

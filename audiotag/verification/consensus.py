@@ -13,12 +13,14 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from audiotag import ranks
 from audiotag.config import Features
 from audiotag.data.datamodule import FoldDataModule
 from audiotag.errors import LeakError, RunError
 from audiotag.files import write_parquet
+from audiotag.models.weights import load_weights
 from audiotag.randomness import generator
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS
 
@@ -37,9 +39,15 @@ class Consensus(pl.Callback):
     """
 
     def __init__(
-        self, folder: Path, best_weights: Path, excerpts: int, keys: tuple[int, int], advance: Callable[[], None]
+        self,
+        folder: Path,
+        best_weights: Path,
+        best_epoch: Callable[[], int | None],
+        excerpts: int,
+        keys: tuple[int, int],
+        advance: Callable[[], None],
     ) -> None:
-        self.folder, self.best_weights = folder, best_weights
+        self.folder, self.best_weights, self.best_epoch = folder, best_weights, best_epoch
         self.excerpts, self.keys, self.advance = excerpts, keys, advance
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -49,10 +57,11 @@ class Consensus(pl.Callback):
     def vote(self, trainer: pl.Trainer, module: pl.LightningModule, data: FoldDataModule) -> None:
         """Load the best weights, score each held-out clip on one rank, write what all ranks found.
 
-        Raises LeakError where a clip to vote on was trained on, RunError where one is not scored just once.
+        Raises LeakError where a clip to vote on was trained on, RunError where one is not scored just once, or the
+        weights are not those of the best epoch.
         """
-        state = torch.load(self.best_weights, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"])
+        assert isinstance(module.network, nn.Module)
+        load_weights(module.network, self.best_weights, self.best_epoch())
         module.to(trainer.strategy.root_device).eval()
         verified = pd.concat([data.clips.valid, data.clips.corrected])
         groups = [(verified, VERIFIED_POSTERIORS), (data.clips.unverified, POSTERIORS)]

@@ -61,7 +61,7 @@ def test_killed_inside_a_cell_goes_on_from_its_last_epoch(smoke_run, work_folder
     assert not (last.parent / "status.json").exists(), "the cell was complete before the kill"
 
     checkpoint = torch.load(last, weights_only=True)
-    row = checkpoint["callbacks"]["Metrics"]["rows"][0]
+    row = checkpoint["callbacks"]["EpochCheckpoint"]["rows"][0]
     unmarked, row["train_loss"] = f"{row['train_loss']:.6f}", 123.0
     torch.save(checkpoint, last)
     subprocess.run(command, cwd=work_folder, check=True, capture_output=True, timeout=600)

@@ -294,3 +294,14 @@ def test_masks_of_time_alone_and_of_bands_alone(tmp_path):
         assert unused.max() == 0
         patterns = [{tuple(clip.flatten().tolist()) for clip in of_batch} for of_batch in changed]
         assert max(map(len, patterns)) > 1, "every clip has its own masks"
+
+
+def test_figures_are_on_the_networks_device_when_ranks_take_their_mean():
+    """NCCL refuses tensors on the CPU. The device that holds nothing stands for a GPU."""
+    tagger, _ = make_tagger()
+    logged: dict[str, Tensor] = {}
+    tagger.log_dict = lambda figures, **_: logged.update(figures)  # type: ignore[method-assign, assignment]
+    tagger._said = {0: [(torch.arange(2), torch.eye(2, CLASSES), torch.tensor([0, 1]))]}
+    tagger.to("meta").on_validation_epoch_end()
+    assert logged.keys() == {"valid_loss", "valid_accuracy", "valid_map3"}
+    assert {value.device.type for value in logged.values()} == {"meta"}
