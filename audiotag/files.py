@@ -11,11 +11,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pandas as pd
 
-from audiotag.errors import DiskFullError
+from audiotag.errors import AudiotagError, DiskFullError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+class FileLock(filelock.FileLock):
+    """A lock that ends with its process, on every machine that shares the file system; never a file that stands for it.
+
+    Raises AudiotagError where the file system has no such locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, fallback_to_soft=False)
+
+    def acquire(self, *arguments: Any, **named: Any) -> Any:
+        """Wait for the lock, as filelock does."""
+        try:
+            return super().acquire(*arguments, **named)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            raise AudiotagError(
+                f"{self.lock_file}: this file system has no locks ({error.strerror}), without which processes would "
+                "spoil each other's work: mount it with locks (NFS: version 4, or its lock daemon, and not nolock), or "
+                "set runs_dir= and cache_dir= to another disk"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ A rank is one of them; the first does what is to be done once, such as writing f
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import os
@@ -75,6 +76,8 @@ def join(device_type: str, apart: bool) -> None:
         if os.environ.get("MASTER_ADDR") == "127.0.0.1":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # whatever the machine's name resolves to
         if device_type == "cuda":
+            if torch.cuda.device_count() == 1:  # srun --gpus-per-task=1: a machine of its own, as far as one can see
+                found = dataclasses.replace(found, local_rank=0, local_size=1)
             torch.cuda.set_device(found.local_rank)
         backend = "nccl" if device_type == "cuda" else "gloo"
         dist.init_process_group(backend, store=_store(found), rank=found.rank, world_size=found.size)

@@ -25,7 +25,7 @@ from audiotag.data.plan import configure
 from audiotag.errors import AudiotagError, ConfigError, DataError
 from audiotag.evaluation.lengths import length_histogram, length_table, show_lengths
 from audiotag.evaluation.recording_plot import Heard, Picture, draw_recording
-from audiotag.experiment.hardware import set_threads
+from audiotag.experiment.hardware import set_numerics
 from audiotag.experiment.run_folder import RunFolder, find_run
 from audiotag.features.audio import AudioError, decode, resample, trim
 from audiotag.features.spectrogram import FRONT_ENDS, build_front_end
@@ -46,7 +46,7 @@ class Listener:
         self.folder: RunFolder = find_run(run, runs_dir)
         self.folds = choose_folds(self.folder, None)
         self.round = choose_round(self.folder, "best", self.folds)
-        set_threads(Hardware())
+        set_numerics(Hardware())
         self.networks: Networks = load_networks(self.folder, self.round, self.folds, Hardware())
         self.features: Features = self.folder.config.features
 

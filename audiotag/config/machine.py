@@ -34,9 +34,9 @@ class Hardware:
     """Keep the spectrogram store in the GPU's memory; null: where it fits."""
     share_devices: bool = False
     """Start on GPUs that other runs of this user hold; false: wait until enough are free."""
-    wait_s: float = 60.0
+    wait_s: float = 180.0
     """How long to wait, in seconds, for cells of other jobs that nobody works on, before giving up. On a cluster: as
-    long as a job may stand in the queue."""
+    long as a job may stand in the queue; a file of another machine may be seen a minute late over NFS."""
 
     def problems(self) -> list[str]:
         found = one_of("hardware.accelerator", self.accelerator, ("auto", "cpu", "gpu"))

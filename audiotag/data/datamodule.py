@@ -132,12 +132,14 @@ def _part(draw: Draw, place: Place) -> Draw:
     """Return one rank's clips of a draw, `weight` for each, and `total`, the number of all ranks' clips.
 
     DDP averages gradients over ranks, however many clips each has: with these weights, the mean of the ranks' sums of
-    losses is the mean over all clips. A rank that would have no clip gets one of weight 0.
+    losses is the mean over all clips. Raises ValueError for a rank without a clip: batch norm would have no mean.
     """
     n = len(draw["row"])
+    if n < place.size:
+        raise ValueError(f"{n} clips cannot be shared out among {place.size} ranks")
     own = np.arange(n)[place.rank :: place.size]
-    weight = np.full(max(len(own), 1), place.size / n if len(own) else 0.0, dtype=np.float32)
-    return {**{name: values[own if len(own) else [0]] for name, values in draw.items()}, "weight": weight, "total": n}
+    weight = np.full(len(own), place.size / n, dtype=np.float32)
+    return {**{name: values[own] for name, values in draw.items()}, "weight": weight, "total": n}
 
 
 class WholeClips(Sampler[Draw]):
@@ -185,7 +187,10 @@ def cut(batch: Batch, cutter: Excerpts, n_frames: int) -> Batch:
 
 
 class FoldDataModule(pl.LightningDataModule):
-    """Data of one cell: `train` excerpts and `valid` whole clips, cut on the device where the store fits there."""
+    """Data of one cell: `train` excerpts and `valid` whole clips, cut on the device where the store fits there.
+
+    `shared_by`: how many processes of the job may use the same GPU.
+    """
 
     def __init__(
         self,
@@ -200,26 +205,20 @@ class FoldDataModule(pl.LightningDataModule):
         store_on_device: bool | None = None,
         validate_unverified: bool = False,
         place: Place = ALONE,
+        shared_by: int = 1,
     ) -> None:
         super().__init__()
         self.clips, self.classes, self.store, self.features = clips, classes, store, features
         self.batch_size, self.valid_batch_size, self.mixup_alpha = batch_size, valid_batch_size, mixup_alpha
         self.keys, self.store_on_device, self.validate_unverified = keys, store_on_device, validate_unverified
-        self.place = place
+        self.place, self.shared_by = place, shared_by
         self._cutter: Excerpts | None = None  # where excerpts are cut after the transfer to the device
 
     def setup(self, stage: str) -> None:
         """Decide where excerpts are cut."""
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
-        resident = device.type == "cpu" or self._fits(device)
-        self._cutter = self.store.excerpts.to(device) if resident else None
-
-    def _fits(self, device: torch.device) -> bool:
-        if self.store_on_device is not None:
-            return self.store_on_device
-        free_bytes, _ = torch.cuda.mem_get_info(device)
-        return self.store.size_bytes < free_bytes / 2  # the rest is for the network
+        self._cutter = self.store.excerpts_on(device, self.store_on_device, self.shared_by)
 
     def labels(self, clips: pd.DataFrame) -> np.ndarray:
         """Return class indices of clips."""

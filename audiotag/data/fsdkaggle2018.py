@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-import filelock
 import pandas as pd
 import pooch
 import requests
@@ -30,6 +29,7 @@ from rich.progress import (
 )
 
 from audiotag.errors import AudiotagError
+from audiotag.files import FileLock
 
 RECORD_PAGE = "https://zenodo.org/records/2552860"
 ZENODO_URL = f"{RECORD_PAGE}/files"
@@ -120,7 +120,7 @@ def fetch(
         if not _wanted(root, doc):
             return root
         root.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(root / ".fetch.lock"):  # a second process waits here, then finds nothing to do
+        with FileLock(root / ".fetch.lock"):  # a second process waits here, then finds nothing to do
             job.run(doc)
     except OSError as error:
         full = " Make room and run it again: what has arrived is kept." if error.errno == errno.ENOSPC else ""

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pandas as pd
 import torch
@@ -30,7 +29,7 @@ from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
 from audiotag.features.spectrogram import FrontEnd, build_front_end
-from audiotag.files import write_json
+from audiotag.files import FileLock, write_json
 
 FRAMES, INDEX, INFO = "frames.f16", "index.csv", "store.json"
 HEADER = b"content_hash,start,frames,silent\n"
@@ -69,6 +68,7 @@ class Store:
         self.info = json.loads((folder / INFO).read_text(encoding="utf-8"))
         self.index = pd.read_csv(folder / INDEX, dtype={"content_hash": str}).set_index("content_hash")
         self._row = pd.Series(np.arange(len(self.index)), index=self.index.index)
+        self._copies: dict[torch.device, Excerpts] = {}
 
     @functools.cached_property
     def excerpts(self) -> Excerpts:
@@ -79,6 +79,19 @@ class Store:
             torch.from_numpy(self.index[name].to_numpy(np.int64, copy=True)) for name in ("start", "frames")
         )
         return Excerpts(torch.from_numpy(mapped), starts, lengths)
+
+    def excerpts_on(self, device: torch.device, wanted: bool | None, shared_by: int = 1) -> Excerpts | None:
+        """Return excerpts cut on a device, by its one copy of the frames; None where they are to stay with the host.
+
+        `wanted` says so; None: where they take at most half of the free memory, of a GPU `shared_by` as many processes.
+        """
+        if device.type == "cpu":
+            return self.excerpts
+        if device not in self._copies and wanted is not False:
+            if wanted is None and self.size_bytes > torch.cuda.mem_get_info(device)[0] / 2 / shared_by:
+                return None  # the rest of the memory is for the network
+            self._copies[device] = self.excerpts.to(device)
+        return self._copies.get(device) if wanted is not False else None
 
     @property
     def size_bytes(self) -> int:
@@ -107,7 +120,7 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     prefix = f"{features.front_end}-{_digest(json.dumps(settings, sort_keys=True))}"
     folder = cache_dir / "stores" / f"{prefix}-{_digest(*clips['content_hash'])}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
+    with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
             others = [other for other in sorted(folder.parent.glob(f"{prefix}-*")) if _is_store(other)]
             failed = _build(folder, manifest, clips, features, front_end, [Store(other) for other in others], workers)
@@ -175,7 +188,7 @@ def _with(scan: Scan, why: dict[str, str]) -> Scan:
 
 def _keep(finished: Path, folder: Path) -> None:
     """Keep the store of some of the clips that were asked for, unless there is one."""
-    with filelock.FileLock(folder.with_suffix(".lock")):
+    with FileLock(folder.with_suffix(".lock")):
         if (finished / FRAMES).stat().st_size and not folder.is_dir():
             os.replace(finished, folder)
         else:

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pandas as pd
 import soundfile
@@ -20,7 +19,7 @@ from scipy.signal import fftconvolve
 
 from audiotag.data.synthetic_sounds import SOUNDS, Rng, Wave, band_noise, log_uniform
 from audiotag.errors import AudiotagError
-from audiotag.files import write_csv, write_json
+from audiotag.files import FileLock, write_csv, write_json
 from audiotag.randomness import generator, key
 
 VERSION = 1  # one more whenever the same seed gives other sounds or other tables
@@ -185,7 +184,7 @@ def make(root: Path, settings: SyntheticSettings, progress: Callable[[int], obje
     if _is_there(root, settings):
         return asked
     root.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(root.with_name(f".{root.name}.lock")):
+    with FileLock(root.with_name(f".{root.name}.lock")):
         if _is_there(root, settings):  # made by another process while this one waited
             return asked
         partial = root.with_name(f".{root.name}.partial")

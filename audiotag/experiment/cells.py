@@ -24,7 +24,7 @@ from audiotag.data.datamodule import CellClips, FoldDataModule, cell_clips
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
 from audiotag.errors import RunError
-from audiotag.experiment.hardware import choose_device, choose_precision, set_threads
+from audiotag.experiment.hardware import choose_device, choose_precision, set_numerics
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.experiment.trackers import Tracker
 from audiotag.experiment.tracking import cell_loggers
@@ -60,7 +60,7 @@ def fit_cell(
         clips.check_no_leak(_trained_on_before(folder, cell))
     if ranks.first():
         _write_training_clips(where / TRAINING, clips.train)
-    set_threads(config.hardware)
+    set_numerics(config.hardware)
     phase = schedule(config, cell.round, len(clips.train))
     tagger = build_tagger(config, manifest.classes, cell, folder, phase)
     data = build_data(config, clips, manifest, store, cell, phase)
@@ -121,6 +121,7 @@ def build_data(
         config.hardware.store_on_device,
         config.data.validate_unverified,
         ranks.place(),
+        ranks.neighbours() if config.hardware.share_devices else 1,
     )
 
 

@@ -11,10 +11,17 @@ from audiotag.config import Hardware
 from audiotag.errors import AudiotagError
 
 
-def set_threads(hardware: Hardware) -> None:
-    """Set the number of threads of PyTorch's operations on a CPU, shared with the job's other processes."""
+def set_numerics(hardware: Hardware) -> None:
+    """Set threads, float32 that is float32, and algorithms of cuDNN that give the same result each time.
+
+    The threads of PyTorch's operations on a CPU are shared with the job's other processes.
+    """
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(hardware.threads or max(1, cores // ranks.neighbours()))
+    # By themselves, convolutions in float32 are computed in TF32: 10 bits of mantissa.
+    exact = choose_precision(hardware) == "32-true"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not exact
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def choose_device(hardware: Hardware) -> torch.device:

@@ -14,7 +14,7 @@ from audiotag import ranks
 from audiotag.console import console
 from audiotag.errors import RunError
 from audiotag.experiment.run_folder import Cell, RunFolder
-from audiotag.files import remove_leftovers
+from audiotag.files import FileLock, remove_leftovers
 from audiotag.processes import SWEEP_STARTED
 
 POLL_S = 0.5
@@ -67,7 +67,7 @@ def taken(folder: RunFolder, cell: Cell) -> Iterator[bool]:
     """Hold a cell's lock in the block, and say whether it was free; the lock ends with the process."""
     where = folder.cell(cell)
     where.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(where / ".lock")
+    lock = FileLock(where / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:

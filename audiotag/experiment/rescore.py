@@ -13,7 +13,7 @@ from audiotag.data.datamodule import cell_clips
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store, manifest_and_store
 from audiotag.experiment.cells import build_data, build_tagger, build_trainer, read_training_clips, schedule
-from audiotag.experiment.hardware import set_threads
+from audiotag.experiment.hardware import set_numerics
 from audiotag.experiment.redecide import missing_cells, of_run_here
 from audiotag.experiment.rounds import refuse_changed_data, with_own_corrections
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
@@ -29,7 +29,7 @@ def rescore(config: VerifyConfig) -> None:
     folder = find_run(config.run, config.runs_dir)
     of_run = with_own_corrections(of_run_here(folder.config, config), folder)
     manifest, store = manifest_and_store(of_run, partial(refuse_changed_data, folder))
-    set_threads(of_run.hardware)
+    set_numerics(of_run.hardware)
     todo = ranks.of_first(missing_cells(folder, config))
     with progress() as bar:
         task = bar.add_task("", total=len(todo) * len(manifest.train) // of_run.folds)

@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-import filelock
 from rich.text import Text
 
 from audiotag import ranks
 from audiotag.config import TrainConfig
 from audiotag.console import console, progress
 from audiotag.data.csv_table import find
+from audiotag.data.datamodule import cell_clips
 from audiotag.data.manifest import Manifest, data_root, save_manifest, save_truth
 from audiotag.data.store import Store, manifest_and_store
-from audiotag.errors import DiskFullError, RunError
+from audiotag.errors import AudiotagError, DiskFullError, RunError
 from audiotag.experiment.board import Board
 from audiotag.experiment.cells import fit_cell
 from audiotag.experiment.ledgers import round_ledger, write_ledger
@@ -27,7 +27,7 @@ from audiotag.experiment.start import Start
 from audiotag.experiment.summary import print_summary, write_summary
 from audiotag.experiment.tracking import check_trackers, track_summary
 from audiotag.experiment.warnings_log import warnings_to
-from audiotag.files import csv_text, write_csv, write_json, write_text
+from audiotag.files import FileLock, csv_text, write_csv, write_json, write_text
 from audiotag.verification.confident_learning import check_installed
 
 
@@ -46,15 +46,27 @@ def run_experiment(config: TrainConfig) -> float | None:
     start = Start(config, folder)
     manifest, store = prepare(config, folder, start)
     ranks.agree(f"The data set of {folder.path}", csv_text(manifest.frame))
+    check_clips_for_ranks(config, manifest)
     with warnings_to(folder.path / "warnings.log"):
         run_cells(config, folder, manifest, store)
     return _finish(config, folder, manifest, store, started_s) if ranks.leads() else None
 
 
+def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:
+    """Raise AudiotagError where a network would be trained on fewer clips than processes fit it together."""
+    round_, everything = min(config.rounds, 1), config.data.train_on_all
+    fewest = min(len(cell_clips(manifest, round_, fold, set(), everything).train) for fold in range(config.folds))
+    if fewest < ranks.place().size:
+        raise AudiotagError(
+            f"devices={ranks.place().size}: some fold has only {fewest} clips to train on, and each process needs one: "
+            f"set devices={fewest} or less"
+        )
+
+
 def _finish(config: TrainConfig, folder: RunFolder, manifest: Manifest, store: Store, started_s: float) -> float | None:
     """Write ledger and summary; return the mean validation loss of the best round."""
     # Jobs side by side end together; the last one to write must have seen what the others completed.
-    with filelock.FileLock(folder.path / ".summary.lock"):
+    with FileLock(folder.path / ".summary.lock"):
         ledger = write_ledger(folder)
         summary = write_summary(folder, manifest, store, ledger, time.monotonic() - started_s)
     track_summary(config, folder, summary, ledger)
@@ -79,7 +91,7 @@ def prepare(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manif
     One process after another: the first does the work, the others find it done.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.path / ".prepare.lock"):
+    with FileLock(folder.path / ".prepare.lock"):
         return _prepared(config, folder, start)
 
 

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from audiotag.errors import AudiotagError
-from audiotag.experiment.devices import claimed, gpus, locks_folder
+from audiotag.experiment.devices import claimed, for_processes, gpus, locks_folder
 from audiotag.processes import STORE_FD, describe, end_with, python
 
 POLL_S = 0.05
@@ -91,14 +91,14 @@ def _supervised(work: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 @contextlib.contextmanager
 def _devices(config: dict[str, Any]) -> Iterator[list[str]]:
-    """Yield the GPUs that this job holds, none on a CPU."""
+    """Yield the GPU of each process of this job, none on a CPU."""
     hardware, wanted = config["hardware"], config["devices"]
     available = gpus(hardware["accelerator"])
     if available and not hardware["share_devices"]:
         with claimed(wanted, available, locks_folder(), _say_waiting) as names:
             yield names
     else:
-        yield available[:wanted]
+        yield for_processes(wanted, available, config.get("parallel") == "folds")
 
 
 def _say_waiting(names: list[str]) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from audiotag import ranks
-from audiotag.config import TrainConfig, VerifyConfig
+from audiotag.config import Hardware, TrainConfig, VerifyConfig
 from audiotag.console import console
 from audiotag.errors import AudiotagError
+from audiotag.experiment.devices import for_processes, gpus
 from audiotag.experiment.hardware import choose_device
 from audiotag.experiment.rescore import rescore
 from audiotag.experiment.rounds import run_experiment
 from audiotag.files import full_disk_told
+from audiotag.randomness import key
 from audiotag.schema import to_dict
 
 TASKS: dict[str, tuple[type, Callable[[Any], Any]]] = {
@@ -28,12 +30,12 @@ TASKS: dict[str, tuple[type, Callable[[Any], Any]]] = {
 def run_as_rank(task: str, config: Any) -> Any:
     """Do a task together with the other processes of the job, if there are any; the leading one returns its result."""
     _, function = TASKS[task]
-    device = choose_device(config.hardware)  # refuses one that is not there
     _take_place_of_slurm()
     _check_devices(config)
     apart = getattr(config, "parallel", "batches") == "folds"
-    if apart and device.type == "cuda":
-        _see_own_gpu_only()
+    if apart:
+        _see_own_gpu_only(config.hardware)  # before anything initialises CUDA, which reads the variable once
+    device = choose_device(config.hardware)  # refuses one that is not there
     ranks.join(device.type, apart)
     console.quiet = not ranks.leads()
     ranks.agree("The configuration", json.dumps(to_dict(config), sort_keys=True))
@@ -55,16 +57,25 @@ def _take_place_of_slurm() -> None:
     # Lightning knows how to read the list of machines; the port is by its custom too, other for other jobs.
     machines = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", "127.0.0.1"))
     environment["MASTER_ADDR"] = SLURMEnvironment.resolve_root_node_address(machines)
-    environment["MASTER_PORT"] = str(15_000 + int(environment["SLURM_JOB_ID"]) % 10_000)
+    # Steps of one job may run side by side.
+    step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", "0"))
+    environment["MASTER_PORT"] = str(15_000 + key("port", environment["SLURM_JOB_ID"], step) % 10_000)
 
 
-def _see_own_gpu_only() -> None:
-    """Hide the GPUs of the other processes on this machine, which torchrun and srun let every one of them see."""
-    local = ranks.place_of_environment()
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    seen = named or [str(i) for i in range(local.local_size)]
-    if len(seen) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = seen[local.local_rank]
+def _see_own_gpu_only(hardware: Hardware) -> None:
+    """Hide the GPUs of the other processes on this machine, which torchrun and srun let every one of them see.
+
+    Raises AudiotagError where there are fewer GPUs than processes, and they are not to be shared.
+    """
+    local, seen = ranks.place_of_environment(), gpus(hardware.accelerator)
+    if len(seen) < 2:
+        return  # none, or what srun has given to this process alone
+    if local.local_size > len(seen) and not hardware.share_devices:
+        raise AudiotagError(
+            f"the job was started as {local.local_size} processes on a machine with {len(seen)} GPUs: start as many as "
+            "there are GPUs, or set hardware.share_devices=true"
+        )
+    os.environ["CUDA_VISIBLE_DEVICES"] = for_processes(local.local_size, seen, apart=True)[local.local_rank]
 
 
 def _check_devices(config: Any) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
@@ -24,7 +23,7 @@ from rich.text import Text
 from audiotag.config import Mlflow
 from audiotag.console import console
 from audiotag.experiment.run_folder import RunFolder
-from audiotag.files import csv_text, write_json
+from audiotag.files import FileLock, csv_text, write_json
 
 SHOWN_ROWS = 200  # of a table in TensorBoard, which has text only
 
@@ -128,7 +127,7 @@ class Kept:
 
     def __init__(self, folder: RunFolder) -> None:
         self.path = folder.path / "tracking.json"
-        self.lock = filelock.FileLock(folder.path / ".tracking.lock")
+        self.lock = FileLock(folder.path / ".tracking.lock")
 
     def content(self) -> dict[str, Any]:
         """Return all of it."""
@@ -240,7 +239,7 @@ def open_mlflow(config: Mlflow, folder: RunFolder, tracked: Tracked) -> MlflowTr
     client = mlflow.MlflowClient(uri)
     kept = Kept(folder)
     # One process at a time: MLflow would make the tables of a new database twice.
-    with filelock.FileLock(folder.path.parent / ".mlflow.lock"):
+    with FileLock(folder.path.parent / ".mlflow.lock"):
         experiment = _experiment(client, config.experiment, folder if uri == local else None)
 
         def begun(key: str, name: str, **tags: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audiotag.config import PredictConfig
 from audiotag.errors import AudiotagError, DataError
 from audiotag.evaluation.metrics import ranking
-from audiotag.experiment.hardware import set_threads
+from audiotag.experiment.hardware import set_numerics
 from audiotag.files import write_csv
 from audiotag.inference.ensemble import Ensembled, choose_fusion, write_ensemble
 from audiotag.inference.labelling import EnsembleLabelled, ask_members
@@ -44,7 +44,7 @@ def predict(config: PredictConfig) -> Path:
     fusion = choose_fusion(members, config.ensemble)
     out = out_path(config, members)
 
-    set_threads(config.hardware)
+    set_numerics(config.hardware)
     labelled = ask_members(members, found.recordings, asked, config)
     _refuse_unread(labelled, len(found.recordings), config)
     by_member = labelled.posteriors(config.ensemble.mean)

@@ -9,12 +9,11 @@ import hashlib
 import json
 import traceback
 
-import filelock
-
 import audiotag
 from audiotag.config import TrainConfig
 from audiotag.errors import AudiotagError, RunError, WorkError
 from audiotag.experiment.run_folder import RunFolder, find_run
+from audiotag.files import FileLock
 
 PAGE = "report.html"
 STATE_WITHIN = 2000  # letters of the page's beginning, in which the state of the run stands
@@ -28,7 +27,7 @@ def report_finished(config: TrainConfig) -> None:
     folder = find_run(config.run or "", config.runs_dir)
     try:
         # Jobs side by side may complete a run together.
-        with filelock.FileLock(folder.path / ".report.lock"):
+        with FileLock(folder.path / ".report.lock"):
             if _is_complete(folder) and not _is_written(folder):
                 from audiotag.report.write import write_report
 

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiotag import ranks
 from audiotag.config import Features
 from audiotag.data import datamodule
 from audiotag.data.datamodule import (
@@ -29,7 +30,8 @@ from audiotag.data.datamodule import (
 )
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Store, build_store
-from audiotag.errors import LeakError
+from audiotag.errors import AudiotagError, LeakError
+from audiotag.experiment.rounds import check_clips_for_ranks
 from audiotag.ranks import ALONE, Place
 from tests.clips import EXAMPLES, make_folder, settings
 
@@ -279,15 +281,39 @@ def test_ranks_share_each_batch_of_one_device(n, batch_size, size, alpha):
         if size == 1:
             assert equal(parts[0], batch)
             continue
-        real = [part["weight"] > 0 for part in parts]
         for name, values in batch.items():
-            found = np.concatenate([part[name][keep] for part, keep in zip(parts, real, strict=True)])
+            found = np.concatenate([part[name] for part in parts])
             assert sorted(found) == sorted(values), name
         # The mean over ranks of their weighted sums is the mean over the batch's clips.
         loss = {int(row): float(row) ** 2 for row in batch["row"]}
         sums = [sum(w * loss[int(r)] for r, w in zip(part["row"], part["weight"], strict=True)) for part in parts]
         assert np.mean(sums) == pytest.approx(np.mean(list(loss.values())), rel=1e-6)
         assert {part["total"] for part in parts} == {len(batch["row"])}
+
+
+def test_a_rank_without_a_clip_is_refused():
+    """A copy of another's clip, of no weight in the loss, would still have one in batch norm."""
+    with pytest.raises(ValueError, match="4 clips cannot be shared out among 8 ranks"):
+        next(iter(ExcerptSampler(np.arange(4), np.arange(4), FEATURES, 16, 0.0, KEYS, Place(7, 8))))
+
+
+def test_cells_of_one_process_share_one_copy_of_the_store_on_a_device(manifest, store):
+    """The device that holds nothing stands for a GPU. Earlier cells' data may be alive until garbage is collected."""
+    modules = []
+    for _ in range(3):
+        data = make_data(manifest, store, store_on_device=True)
+        data.trainer = types.SimpleNamespace(strategy=types.SimpleNamespace(root_device=torch.device("meta")))
+        data.setup("fit")
+        modules.append(data)
+    assert modules[0]._cutter.frames.device.type == "meta"
+    assert len({id(data._cutter.frames) for data in modules}) == 1
+
+
+def test_a_store_too_large_for_a_share_of_the_gpu_stays_with_the_host(store, monkeypatch):
+    gpu, store = torch.device("meta"), Store(store.folder)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (store.size_bytes * 4, 0))
+    assert store.excerpts_on(gpu, None, shared_by=3) is None
+    assert store.excerpts_on(gpu, None, shared_by=2) is not None
 
 
 def test_a_ranks_clips_keep_their_mixup_partners():
@@ -417,3 +443,13 @@ def test_excerpts_to_vote_on(manifest, store, tmp_path):
     assert torch.equal(data.excerpts(row, offsets), expected)
     data._cutter = None  # a store that stays in the host's memory
     assert torch.equal(data.excerpts(row, offsets), expected)
+
+
+def test_more_processes_than_clips_to_train_on_are_refused_before_any_work(manifest, monkeypatch):
+    config = dataclasses.replace(settings(manifest.root, manifest.root.parent / "cache"), rounds=1)
+    fewest = min(len(cell_clips(manifest, 1, fold, set(), train_on_all=False).train) for fold in range(config.folds))
+    monkeypatch.setattr(ranks, "_place", Place(0, fewest))
+    check_clips_for_ranks(config, manifest)
+    monkeypatch.setattr(ranks, "_place", Place(0, fewest + 1))
+    with pytest.raises(AudiotagError, match=f"only {fewest} clips to train on.* set devices={fewest} or less"):
+        check_clips_for_ranks(config, manifest)

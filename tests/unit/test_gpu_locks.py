@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from audiotag.errors import AudiotagError
-from audiotag.experiment.devices import claimed, gpus
+from audiotag.experiment import devices
+from audiotag.experiment.devices import claimed, for_processes, gpus
 
 TOP = Path(__file__).resolve().parent.parent.parent
 HOLD = """
@@ -69,3 +70,83 @@ def test_more_than_there_are_is_an_error_at_once(tmp_path):
 
 def test_work_on_the_cpu_claims_nothing():
     assert gpus("cpu") == []
+
+
+UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3"]
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A program nvidia-smi that lists `UUIDS`, first on the path."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nprintf '%s\\n' " + " ".join(UUIDS) + "\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(devices, "DRIVERS", [str(program)])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return program
+
+
+@pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, UUIDS),
+        ("1", UUIDS[1:2]),
+        ("2,0", [UUIDS[2], UUIDS[0]]),
+        ("GPU-aabb-2, 0", [UUIDS[1], UUIDS[0]]),
+        ("GPU-cc", UUIDS[2:]),
+        ("0,7,1", UUIDS[:1]),  # as CUDA reads it: up to the first that is not there
+        ("MIG-1234", ["MIG-1234"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+    ],
+)
+def test_gpus_are_named_by_uuid_however_they_are_asked_for(monkeypatch, visible, expected):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus("auto") == expected
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_number_and_a_uuid_of_one_gpu_exclude_each_other(tmp_path, monkeypatch):
+    waiting: list[list[str]] = []
+
+    def give_up(names: list[str]) -> None:
+        waiting.append(names)
+        raise TimeoutError
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with claimed(1, gpus("auto"), tmp_path, give_up):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aabb")
+        with pytest.raises(TimeoutError), claimed(1, gpus("auto"), tmp_path, give_up):
+            pass
+    assert waiting == [["GPU-aabb-2"]]
+
+
+def test_two_jobs_that_see_their_gpu_as_0_do_not_wait_for_each_other(tmp_path, driver):
+    with claimed(1, gpus("auto")[:1], tmp_path, print):
+        driver.write_text("#!/bin/sh\necho GPU-other-4\n")  # what SLURM lets the second job see
+        with claimed(1, gpus("auto")[:1], tmp_path, pytest.fail) as names:
+            assert names == ["GPU-other-4"]
+
+
+def test_folds_share_gpus_if_there_are_too_few_and_one_network_does_not():
+    assert for_processes(4, ["a"], apart=True) == ["a"] * 4
+    assert for_processes(3, ["a", "b"], apart=True) == ["a", "b", "a"]
+    assert for_processes(2, ["a", "b", "c"], apart=False) == ["a", "b"]
+    assert for_processes(4, [], apart=False) == []
+    with pytest.raises(AudiotagError, match="parallel=folds"):
+        for_processes(4, ["a"], apart=False)
+
+
+@pytest.mark.usefixtures("driver")
+def test_four_folds_on_one_gpu_each_see_it(monkeypatch):
+    from audiotag.experiment.supervise import _devices
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    hardware = {"accelerator": "auto", "share_devices": True}
+    with _devices({"hardware": hardware, "devices": 4, "parallel": "folds"}) as names:
+        assert names == [UUIDS[2]] * 4

@@ -31,14 +31,14 @@ print(json.dumps(told))
 """
 
 
-def told_by_ranks(how: str, size: int = 3) -> list[dict]:
+def told_by_ranks(how: str, size: int = 3, program: str = RANK) -> list[dict]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     started = []
     for rank in range(size):
         place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
         environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place.items()}}
-        command = [sys.executable, "-c", RANK, how]
+        command = [sys.executable, "-c", program, how]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=TOP))
     outputs = [process.communicate(timeout=180)[0] for process in started]
     assert [process.returncode for process in started] == [0] * size
@@ -60,6 +60,40 @@ def test_processes_that_work_apart_share_the_machine_and_nothing_else():
     assert all(one["gathered"] == [{"of": 0}] and one["first"] and one["neighbours"] == 2 for one in told)
     assert [one["leads"] for one in told] == [True, False]
     assert all("error" not in one for one in told)
+
+
+ONE_GPU_A_TASK = """
+import json, sys, torch
+import torch.distributed as dist
+torch.cuda.device_count = lambda: 1
+chosen = []
+torch.cuda.set_device = chosen.append
+real = dist.init_process_group
+# Serves GPUs alone, as NCCL does: what is told on the way must go by another group.
+dist.init_process_group = lambda backend, **how: real({"nccl": "cuda:gloo"}[backend], **how)
+from audiotag import ranks
+ranks.join("cuda", apart=False)
+lightning = ranks.Environment()
+told = {"chosen": chosen, "place": [ranks.place().local_rank, ranks.place().local_size, ranks.place().size]}
+told["lightning"] = [lightning.local_rank(), lightning.node_rank(), lightning.world_size(), lightning.global_rank()]
+told["gathered"] = ranks.gathered(ranks.place().rank)
+try:
+    dist.all_reduce(torch.ones(1))
+except RuntimeError as error:
+    told["refused"] = str(error)
+ranks.leave()
+print(json.dumps(told))
+"""
+
+
+def test_tasks_of_srun_that_see_one_gpu_each():
+    """As under `srun --gpus-per-task=1`: each one's GPU is number 0."""
+    told = told_by_ranks("together", size=2, program=ONE_GPU_A_TASK)
+    assert [one["chosen"] for one in told] == [[0], [0]]
+    assert [one["place"] for one in told] == [[0, 1, 2]] * 2
+    assert [one["lightning"] for one in told] == [[0, rank, 2, rank] for rank in range(2)]
+    assert all(one["gathered"] == [0, 1] for one in told)
+    assert all("cpu" in one["refused"] for one in told), "the group is not one that serves GPUs alone"
 
 
 def test_alone_everything_is_ones_own():
