@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
+
+# What a spreadsheet runs when it opens a table: =1+1, @SUM(1), -2+cmd|'/C calc'!A1; but no name such as -20dB.wav.
+FORMULA = re.compile(r"[=@]|[+-].*[(|!]", re.DOTALL)
+
+
+def is_formula(text: str) -> bool:
+    """Say whether a spreadsheet would run a text as a formula."""
+    return FORMULA.match(text) is not None
+
+
+def formula_told(text: str) -> str:
+    """Say that a name is refused for being a formula."""
+    return f"a spreadsheet would run {text} as a formula: give it another name"
 
 
 def one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from audiotag.config.checks import one_of, share
+from audiotag.config.checks import formula_told, is_formula, one_of, share
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class Data:
             found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             found.append(f"data.classes={self.classes} must be two or more different labels")
+        found += [f"data.classes: {formula_told(label)}" for label in self.classes or () if is_formula(label)]
         found += self.noise.problems()
         if self.name == "synthetic":
             found += one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))

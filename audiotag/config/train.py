@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from audiotag.config.checks import at_least, one_of
+from audiotag.config.checks import at_least, formula_told, is_formula, one_of
 from audiotag.config.data import Data
 from audiotag.config.machine import Hardware, Trainer
 from audiotag.config.network import MIN_FRAMES, Augment, Features, Model, Training
@@ -70,6 +70,8 @@ class TrainConfig:
         for name, value in (("run", self.run), ("start", self.start)):
             if value in ("", ".", ".."):
                 found.append(f"{name}={value} is no name for a run folder")
+            elif value is not None and is_formula(value):
+                found.append(f"{name}: {formula_told(value)}")
         if self.round is not None and not 0 <= self.round <= self.rounds:
             found.append(f"round={self.round} must lie in 0 to rounds={self.rounds}")
         if self.fold is not None and not 0 <= self.fold < self.folds:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiotag.config.checks import is_formula
 from audiotag.data.examine import Examined
 from audiotag.data.manifest import Checked
 from audiotag.data.scan import MISSING
@@ -64,7 +65,8 @@ def row_findings(checked: Checked, skip: bool) -> Iterator[Finding]:
             kind = "table row" if not of_file else "missing file" if why.startswith(MISSING) else "unusable file"
             short = why.removeprefix(f"{checked.root / row['path']}: ")
             severity, kind = (WARNING, "left out") if skip else (ERROR, kind)
-            yield Finding(severity, kind, str(row["clip_id"]), str(row["path"]), f"{row['where']}: {short}")
+            clip_id, path = ("" if is_formula(str(row[name])) else str(row[name]) for name in ("clip_id", "path"))
+            yield Finding(severity, kind, clip_id, path, f"{row['where']}: {short}")
     padding = rows.frame.loc[sorted(rows.left_out)].query("split == 'test' and label == ''")
     if len(padding):
         what = f"{len(padding)} test rows without a label, whose files are not there either, are left out"

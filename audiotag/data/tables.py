@@ -15,6 +15,7 @@ from typing import TypeVar
 import pandas as pd
 
 from audiotag.config import Columns
+from audiotag.config.checks import formula_told, is_formula
 from audiotag.data.places import leading_out, nfc, relative
 from audiotag.errors import DataError, Nearest
 
@@ -23,8 +24,6 @@ NO = {"0", "0.0", "false", "no", "unverified", ""}
 NO_LABEL = {"", "None"}
 NO_LABEL_TOLD = "a training clip without a label"
 UNLABELLED = "unlabelled"  # the split of clips that are neither trained nor tested on
-# What a spreadsheet runs when it opens a table: =1+1, @SUM(1), -2+cmd|'/C calc'!A1; but no name such as -20dB.wav.
-FORMULA = re.compile(r"[=@]|[+-].*[(|!]", re.DOTALL)
 FORM = (
     "A table is UTF-8 text, values between commas, semicolons or tabs, the first row their names: save it so, in Excel "
     "as 'CSV UTF-8', in LibreOffice as 'Text CSV' with the character set UTF-8."
@@ -164,7 +163,7 @@ def read_labels(path: Path, clip: str, label: str) -> pd.Series:
     table, problems = read_table(path, {"data.columns.clip": clip, "data.columns.label": label})
     doubled, formula = table[clip].duplicated(), table[label].map(is_formula).astype(bool)
     problems += [f"{path}:{line}: {name}: duplicate id" for line, name in table[clip][doubled].items()]
-    problems += [f"{path}:{line}: {_formula_told(name)}" for line, name in table[label][formula].items()]
+    problems += [f"{path}:{line}: {formula_told(name)}" for line, name in table[label][formula].items()]
     if problems:
         raise DataError("The table of labels cannot be used:", problems)
     return table[~table[label].isin(NO_LABEL)].set_index(clip)[label]
@@ -316,21 +315,12 @@ def blame_same_file(rows: Rows) -> None:
     rows.blame(frame["path"].duplicated(), "the same file as in " + frame["path"].map(first).astype(str))
 
 
-def is_formula(text: str) -> bool:
-    """Say whether a spreadsheet would run a text as a formula."""
-    return FORMULA.match(text) is not None
-
-
-def _formula_told(text: str) -> str:
-    return f"a spreadsheet would run {text} as a formula: give it another name"
-
-
 def _blame_formulas(rows: Rows) -> None:
     formulas = pd.Series(False, index=rows.readable.index)
     for name in ("clip_id", "label", "usage", "group"):
         values = rows.readable[name]
         found = values.map(is_formula).astype(bool)
-        rows.blame(found, values.map(_formula_told))
+        rows.blame(found, values.map(formula_told))
         formulas |= found
     rows.unreadable |= set(formulas.index[formulas])
 

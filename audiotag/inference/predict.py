@@ -54,7 +54,7 @@ def predict(config: PredictConfig) -> Path:
     table = predictions_table(names, together.posteriors, classes, config.top)
     write_csv(out, submission_table(names, together.posteriors, classes) if config.format == "submission" else table)
     write_ensemble(out.parent, together)
-    if config.split is not None:
+    if config.split in ("test", "valid"):
         score_split(labelled, together, out.parent, config)
     else:
         print_labels(table)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from audiotag.config.checks import formula_told, is_formula
 from audiotag.data.answers import scored
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.formats import is_recording
@@ -99,6 +100,7 @@ def _name_problems(found: Iterable[tuple[str, Path]]) -> list[str]:
         for name, paths in by_name.items()
         if len(paths) > 1
     ]
+    problems += [formula_told(name) for name in by_name if is_formula(name)]
     return problems + [f"{name!a}: this name is not UTF-8; rename the file" for name in by_name if not _is_utf8(name)]
 
 

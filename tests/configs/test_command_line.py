@@ -12,12 +12,13 @@ import pytest
 
 from audiotag import arguments
 from audiotag.arguments import groups, quoted
-from audiotag.command import check_command_line, print_help
+from audiotag.command import check_command_line, print_help, reported
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.data.plan import configure as configure_plan
+from audiotag.data.plan import main as plan
 from audiotag.errors import ConfigError
 from audiotag.schema import schema_keys
-from tests.clips import TOP
+from tests.clips import TOP, no_rights
 
 SCHEMAS: dict[str, type] = {"train.py": TrainConfig, "verify.py": VerifyConfig, "predict.py": PredictConfig}
 
@@ -270,6 +271,24 @@ def test_any_path_needs_quotes_for_the_shell_alone(tmp_path, monkeypatch, value)
         (tmp_path / value).mkdir()
     arguments = configure_plan(["data=csv", f"data.root={value}", "++data.table='given \\'so\\''"])
     assert (arguments.data.root, arguments.data.table) == (value, "given 'so'")
+
+
+def test_what_may_not_be_read_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.csv").write_text("fname,label,manually_verified\n")
+    configure_plan(["data=kaggle", f"data.root={tmp_path / 'set'}"])  # imports what nobody may import
+    with no_rights(tmp_path / "set"), pytest.raises(SystemExit) as ended:
+        reported(lambda: plan(["data=kaggle", f"data.root={tmp_path / 'set'}"]))
+    assert ended.value.code == 2
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_root_that_is_a_link_to_itself_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "set").symlink_to("set")
+    with pytest.raises(SystemExit) as ended:
+        reported(lambda: plan(["data=kaggle", f"data.root={tmp_path / 'set'}"]))
+    assert ended.value.code == 2
+    assert "there is no such file" in capsys.readouterr().err
 
 
 def test_what_hydra_understands_is_left_to_it():

@@ -17,7 +17,7 @@ from audiotag.data.manifest import build_manifest
 from audiotag.data.plan import configure
 from audiotag.errors import DataError
 from audiotag.evaluation.lengths import length_table
-from tests.clips import write_table
+from tests.clips import make_folder, write_table
 
 RATE = 44_100
 
@@ -241,3 +241,15 @@ def test_lengths_by_hand():
     assert table[["part", "clips", "shortest", "median", "longest", "sum"]].values.tolist() == [
         ["train, verified", 2, 1.0, 2.0, 3.0, 4.0], ["test", 1, 2.0, 2.0, 2.0, 2.0]
     ]  # fmt: skip
+
+
+def test_what_a_spreadsheet_would_run_is_in_no_cell_of_its_table(tmp_path):
+    make_folder(tmp_path / "set")
+    table = [("=1+1", "Bark", 1), ("a.wav", "@SUM(1)", 1)]
+    write_table(tmp_path / "set" / "odd.csv", [(f"audio_train/{c}{i:02d}.wav", c, int(i < 4)) for c in ("bark", "meow")
+                                               for i in range(8)] + table)  # fmt: skip
+    arguments = ["data=csv", "data.table=odd.csv", f"data.root={tmp_path / 'set'}", f"cache_dir={tmp_path / 'cache'}"]
+    assert doctor.main([*arguments, f"out={tmp_path / 'out'}"]) == 1
+    cells = pd.read_csv(tmp_path / "out" / "doctor.csv", dtype=str, keep_default_na=False).to_numpy().ravel()
+    assert any("would run =1+1 as a formula" in cell for cell in cells)
+    assert not any(cell.startswith(("=", "@")) for cell in cells)

@@ -22,7 +22,7 @@ from audiotag.data.scan import state_of
 from audiotag.data.tables import Rows
 from audiotag.errors import DataError
 from audiotag.experiment.run_folder import RunFolder
-from audiotag.inference.recordings import split_recordings
+from audiotag.inference.recordings import find_recordings, split_recordings
 from tests.clips import RATE_HZ, make_folder, no_rights, settings, shared_data, sound, write_sound, write_table
 
 TEST_HEADER = ("fname", "label", "usage")
@@ -286,6 +286,19 @@ def test_clips_of_a_run_are_labelled_only_below_the_data_set(config, root, tmp_p
     folder.save(allowed)
     save_manifest(manifest, folder.manifest_file)
     assert len(split_recordings(folder, "test", None, [0], None).recordings) == 3
+
+
+def test_recordings_that_a_spreadsheet_would_run_are_not_labelled(tmp_path):
+    write_sound(tmp_path / "=1+1.wav", 1)
+    with pytest.raises(DataError, match=r"a spreadsheet would run =1\+1\.wav as a formula"):
+        find_recordings(str(tmp_path), [0])
+
+
+def test_a_link_to_itself_among_recordings_is_none(tmp_path):
+    write_sound(tmp_path / "a.wav", 1)
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "loop").symlink_to(".")
+    assert [recording.fname for recording in find_recordings(str(tmp_path), [0]).recordings] == ["a.wav"]
 
 
 def test_unlabelled_test_rows_need_no_audio(config, root, capsys):
