@@ -32,7 +32,8 @@ from audiotag.data.tables import Rows
 from audiotag.data.twins import find_twins
 from audiotag.errors import ConfigError, DataError
 from audiotag.evaluation.lengths import length_histogram, show_lengths
-from audiotag.files import replacing, write_csv
+from audiotag.evaluation.plots import save_png
+from audiotag.files import check_output, write_csv
 
 SHOWN = 5  # findings of a kind that are printed
 COLOURS = {found.ERROR: "red", found.WARNING: "yellow", found.NOTE: "cyan"}
@@ -140,8 +141,7 @@ def write(diagnosis: Diagnosis, out: Path) -> None:
     if len(diagnosis.clips):
         write_csv(out / "classes.csv", class_counts(diagnosis.clips))
         write_csv(out / "clips.csv", diagnosis.clips)
-        with replacing(out / "lengths.png") as temporary:
-            length_histogram(diagnosis.clips).savefig(temporary, format="png")
+        save_png(out / "lengths.png", length_histogram(diagnosis.clips))
     console.print(f"Written: {out}", soft_wrap=True)
 
 
@@ -154,6 +154,8 @@ def main(arguments: list[str]) -> int:
     if len(outs) > 1 or "" in outs or any(Path(name).is_file() for name in outs):
         raise ConfigError("The findings have no place to be written to:", ["out=DIR is a folder, and given once"])
     out = Path(outs[0]) if outs else None
+    if out is not None:
+        check_output(out / "doctor.csv", "severity,kind,clip_id,path,what", ("classes.csv", "clips.csv", "lengths.png"))
     diagnosis = diagnose(configure([argument for argument in arguments if not argument.startswith("out=")]))
     show(diagnosis, out)
     if out is not None:

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,35 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path, mark: str, beside: Iterable[str] = (), inputs: Iterable[Path] = ()) -> None:
+    """Raise AudiotagError unless a file may be written: it is not there, or is this program's own and none of `inputs`.
+
+    `mark` is what stands at the beginning of what this program writes there; `beside` are names of files that it writes
+    with it, which are nobody else's only if they stand beside such a file.
+    """
+    if path.is_dir():
+        raise AudiotagError(f"{path} is a folder: name a file in it")
+    for folder in path.parents:
+        if folder.exists() and not folder.is_dir():
+            raise AudiotagError(f"{path} cannot be written: {folder} is a file, not a folder")
+    keep = "it is left as it is; name another place with out=, or move it away"
+    if not path.exists():
+        others = [name for name in beside if path.with_name(name).exists()]
+        if others:
+            raise AudiotagError(
+                f"{path.with_name(others[0])} is there already, and was not written with {path}: {keep}"
+            )
+        return
+    if not path.is_file():
+        raise AudiotagError(f"{path} is not a regular file: name one with out=")
+    if any(other.exists() and path.samefile(other) for other in inputs):
+        raise AudiotagError(f"{path} is what this command reads: {keep}")
+    with open(path, "rb") as file:
+        begin = file.read(512)
+    if begin and mark.encode() not in begin:
+        raise AudiotagError(f"{path} was not written by this command: {keep}")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -24,12 +24,13 @@ from audiotag.data.manifest import build_manifest
 from audiotag.data.plan import configure
 from audiotag.errors import AudiotagError, ConfigError, DataError
 from audiotag.evaluation.lengths import length_histogram, length_table, show_lengths
+from audiotag.evaluation.plots import PNG_MARK, save_png
 from audiotag.evaluation.recording_plot import Heard, Picture, draw_recording
 from audiotag.experiment.hardware import set_numerics
 from audiotag.experiment.run_folder import RunFolder, find_run
 from audiotag.features.audio import AudioError, decode, resample, trim
 from audiotag.features.spectrogram import FRONT_ENDS, build_front_end
-from audiotag.files import replacing, write_csv
+from audiotag.files import check_output, write_csv
 from audiotag.inference.networks import Networks, choose_folds, choose_round, load_networks
 from audiotag.inference.recordings import Recording, find_recordings
 from audiotag.inference.windows import Frames, Windows, cut
@@ -100,21 +101,25 @@ def look_at(recording: Recording, features: Features, listener: Listener | None)
 def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, run: str | None, runs_dir: str) -> None:
     """Draw every recording, and the lengths of those in folders; raises DataError where some cannot be read."""
     recordings, folders = _find(sources)
+    names = _names(recordings)
+    for name in names:
+        check_output(out / f"{name}.png", PNG_MARK, (f"{name}.csv",) if run else ())
+    if folders:
+        check_lengths(out)
     listener = None if run is None else Listener(run, runs_dir)
     features = Features(front_end=front_end or "v1") if listener is None else listener.features
     if front_end not in (None, features.front_end):
         raise ConfigError("These do not go together:", [f"--front-end {front_end}, but {run} has {features.front_end}"])
     problems, lengths = [], []
     with progress() as bar:
-        for recording, name in bar.track(list(zip(recordings, _names(recordings), strict=True)), description="Drawing"):
+        for recording, name in bar.track(list(zip(recordings, names, strict=True)), description="Drawing"):
             try:
                 picture, heard = look_at(recording, features, listener)
             except AudioError as error:
                 problems.append(str(error))
                 continue
             lengths.append({"path": recording.fname, "duration_s": len(picture.wave) / picture.rate_hz})
-            with replacing(out / f"{name}.png") as temporary:
-                draw_recording(picture, heard).savefig(temporary, format="png")
+            save_png(out / f"{name}.png", draw_recording(picture, heard))
             if heard is not None:
                 _write_heard(out / f"{name}.csv", heard)
     if folders and lengths:
@@ -160,12 +165,17 @@ def _write_heard(path: Path, heard: Heard) -> None:
 def _lengths(clips: pd.DataFrame, out: Path) -> None:
     show_lengths(clips)
     write_csv(out / "lengths.csv", length_table(clips))
-    with replacing(out / "lengths.png") as temporary:
-        length_histogram(clips).savefig(temporary, format="png")
+    save_png(out / "lengths.png", length_histogram(clips))
+
+
+def check_lengths(out: Path) -> None:
+    """Raise AudiotagError where the lengths of recordings may not be written."""
+    check_output(out / "lengths.csv", "part,clips,", ("lengths.png",))
 
 
 def show_data_set(settings: list[str], out: Path) -> None:
     """Print and draw how long the recordings of a data set are; raises DataError where it cannot be trained on."""
+    check_lengths(out)
     _lengths(build_manifest(configure(settings)).frame, out)
     console.print(f"Lengths: {out / 'lengths.png'}", soft_wrap=True)
 

@@ -10,6 +10,7 @@ from audiotag.config.data import Columns
 from audiotag.config.machine import Hardware
 from audiotag.errors import ConfigError
 
+MOST_WINDOWS = 10_000  # 17 hours of excerpts of the paper's length
 FORMATS = ("predictions", "submission")
 USAGES = ("public", "private", "private_public")  # parts of the challenge's test set
 
@@ -76,7 +77,8 @@ class PredictConfig:
     runs_dir: str = "runs"
     """Folder that holds the run folders."""
     source: Any = None
-    """Files or folders to label: one, or a list [A,B]. Folders are searched for everything libsndfile reads."""
+    """Files or folders to label: one, or a list [A,B]; patterns such as 'clips/**/*.wav' work too. Folders are searched
+    for everything libsndfile reads."""
     split: str | None = None
     """Instead of a source: test (mean of the folds), valid (each clip by the fold that held it out) or unlabelled
     (clips without a label, mean of the folds)."""
@@ -86,7 +88,8 @@ class PredictConfig:
     """Part of the test split to score: public, private or private_public; null: every row with a label."""
     out: str | None = None
     """File for the predictions, scores stand beside it in scores.json; null: below the run folder, `predict/`, and of
-    several runs below `runs/ensembles/`. With submission=: the file for the scores; null: beside the submission."""
+    several runs below `runs/ensembles/`. A file is replaced only if it holds labels of these recordings alone, made by
+    this program. With submission=: the file for the scores; null: beside the submission."""
     format: str = "predictions"
     """predictions (labels and probabilities), or submission: the challenge's file (fname,label; three labels a row)."""
     top: int = 3
@@ -123,6 +126,8 @@ class PredictConfig:
 
     def _problems_of_runs(self) -> list[str]:
         found = needs_run(self.run) + at_least("top", self.top, 1) + at_least("windows", self.windows, 0)
+        if self.windows > MOST_WINDOWS:
+            found.append(f"windows={self.windows} is more than the {MOST_WINDOWS} that are of use: 0 hears all")
         if isinstance(self.run, dict):
             found.append(f"run={self.run} names no run; several are given as run=[A,B]")
         if (self.source is None) == (self.split is None):

@@ -26,7 +26,7 @@ from audiotag.data.manifest import plan_folds, read_known, read_rows, refuse
 from audiotag.data.noise import Labels, with_noise
 from audiotag.data.tables import gathered
 from audiotag.errors import ConfigError
-from audiotag.files import write_csv
+from audiotag.files import check_output, write_csv
 from audiotag.schema import validate
 
 COLUMNS = ["clip_id", "label", "verified", "fold"]
@@ -84,6 +84,11 @@ def main(arguments: list[str]) -> None:
     if len(outs) > 1 or "" in outs:
         raise ConfigError("The folds have no place to be written to:", ["out=FILE.csv is a file, and given once"])
     config = configure([argument for argument in arguments if not argument.startswith("out=")])
+    read = [getattr(config.data, name) for name in ("table", "test_table", "truth", "corrections")]
+    root = Path(config.data.root or "")
+    inputs = [place / name for name in filter(None, read) for place in (root, Path())] + list(root.glob("*.csv"))
+    for out in outs:
+        check_output(Path(out).absolute(), ",".join(COLUMNS), inputs=inputs)
     clips = plan(config)
     show(clips, config.folds)
     for out in outs:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from audiotag.files import replacing
+from audiotag.evaluation.plots import save_png
 
 PANELS = {"accepted": "Labels accepted", "precision": "Precision", "recall": "Recall"}
 NUMBERS = {"threshold": "Threshold on the consensus", "cap": "Most labels accepted per class"}
@@ -51,8 +51,7 @@ def plot_decisions(decisions: pd.DataFrame, folder: Path, best_round: int | None
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
     path = folder / f"by_{number or 'decision'}.png"
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    save_png(path, figure, dpi=150)
     return path
 
 

@@ -1,8 +1,9 @@
-"""Pictures of results, each returned as a Figure; nothing is shown or saved here, and no screen is needed."""
+"""Pictures of results, each returned as a Figure; no screen is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import confusion_matrix as count_confusions
 
+from audiotag.files import replacing
+
+PNG_MARK = "Software\0audiotag"  # in the header of every picture
 # Of Okabe and Ito (2008), told apart by colour-blind people too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+
+
+def save_png(path: Path, figure: Figure, **options: Any) -> None:
+    """Write a picture, whole or not at all, that says which program made it."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": "audiotag"}, **options)
 
 
 def confusion_matrix(

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from audiotag.console import console
 from audiotag.evaluation.bootstrap import Intervals, bootstrap_intervals
 from audiotag.evaluation.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
 from audiotag.evaluation.metrics import RATES, Scores, first_labels, score_ranked
-from audiotag.evaluation.plots import confusion_matrix
-from audiotag.files import replacing, write_csv, write_json
+from audiotag.evaluation.plots import confusion_matrix, save_png
+from audiotag.files import write_csv, write_json
+
+OTHERS = ("per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "f1.png")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class ScoreFiles:
     def beside(self, name: str) -> Path:
         """Return the place of another file."""
         return self.folder / (f"{self.stem}_{name}" if self.stem else name)
+
+    @property
+    def others(self) -> list[str]:
+        """The names of all files but the first."""
+        return [self.beside(name).name for name in OTHERS]
 
 
 def report_scores(
@@ -106,13 +112,8 @@ def draw_classes(
     write_csv(files.beside("confusion_matrix.csv"), confusion_table(labels, first, classes))
     named = as_classes(first, classes)
     axis = [*classes, *([NO_CLASS] if NO_CLASS in named else [])]
-    _save(files.beside("confusion_matrix.png"), confusion_matrix(labels, named, axis, title))
-    _save(files.beside("f1.png"), f1_bars(scores.per_class, title))
-
-
-def _save(path: Path, figure: Figure) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_png(files.beside("confusion_matrix.png"), confusion_matrix(labels, named, axis, title))
+    save_png(files.beside("f1.png"), f1_bars(scores.per_class, title))
 
 
 def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals: Intervals | None = None) -> None:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from audiotag.config import PredictConfig
 from audiotag.errors import AudiotagError, DataError
 from audiotag.evaluation.metrics import ranking
+from audiotag.evaluation.scores import ScoreFiles
 from audiotag.experiment.hardware import set_numerics
-from audiotag.files import write_csv
+from audiotag.files import check_output, write_csv
 from audiotag.inference.ensemble import Ensembled, choose_fusion, write_ensemble
 from audiotag.inference.labelling import EnsembleLabelled, ask_members
 from audiotag.inference.members import Member, choose_members, default_folder, held_out_folds
@@ -42,7 +43,7 @@ def predict(config: PredictConfig) -> Path:
         check_submittable(classes)
     found, asked = _find(config, members)
     fusion = choose_fusion(members, config.ensemble)
-    out = out_path(config, members)
+    out = out_path(config, members, found)
 
     set_numerics(config.hardware)
     labelled = ask_members(members, found.recordings, asked, config)
@@ -65,8 +66,8 @@ def predict(config: PredictConfig) -> Path:
     return out
 
 
-def out_path(config: PredictConfig, members: Sequence[Member]) -> Path:
-    """Return the file for the predictions; raises AudiotagError where it cannot be written."""
+def out_path(config: PredictConfig, members: Sequence[Member], found: Found) -> Path:
+    """Return the file for the predictions; raises AudiotagError where it cannot be written, or others would be lost."""
     name = f"{config.format}.csv"
     folder = default_folder(members, config.runs_dir)
     if config.out is not None:
@@ -77,8 +78,14 @@ def out_path(config: PredictConfig, members: Sequence[Member]) -> Path:
         out = folder / "-".join(filter(None, _out_parts(config, members))) / name
     if out.is_dir():
         raise AudiotagError(f"out={config.out} is a folder: name a file, such as {out / name}")
+    if out.suffix.lower() != ".csv":
+        raise AudiotagError(f"out={config.out}: predictions are written as CSV; name it {out.with_suffix('.csv').name}")
     if out.name in WRITTEN_BESIDE:
         raise AudiotagError(f"out={config.out}: a file of that name is written beside the labels; name another")
+    beside = WRITTEN_BESIDE if config.split is not None else WRITTEN_BESIDE[-2:] if len(members) > 1 else ()
+    check_output(out, "fname,label", beside, [recording.path for recording in found.recordings])
+    if config.split is None:
+        _refuse_losing(out, {recording.fname for recording in found.recordings})
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -88,7 +95,20 @@ def out_path(config: PredictConfig, members: Sequence[Member]) -> Path:
     return out
 
 
-WRITTEN_BESIDE = ("scores.json", "per_class.csv", "confusion_matrix.csv", "agreement.csv", "weights.csv")
+WRITTEN_BESIDE = ("scores.json", *ScoreFiles(Path()).others, "agreement.csv", "weights.csv")
+
+
+def _refuse_losing(out: Path, names: set[str]) -> None:
+    """Raise AudiotagError where a file holds labels of recordings that this command does not label again."""
+    if not out.exists() or not out.stat().st_size:
+        return
+    others = sorted(set(pd.read_csv(out, usecols=["fname"], dtype=str, keep_default_na=False)["fname"]) - names)
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise AudiotagError(
+            f"{out} holds the labels of other recordings ({others[0]}{more}), which would be lost: name another file "
+            "with out=, or delete it"
+        )
 
 
 def _out_parts(config: PredictConfig, members: Sequence[Member]) -> list[str | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,8 +59,15 @@ def find_recordings(source: Any, folds: Sequence[int]) -> Found:
                 problems.append(f"{place}: there is no recording in this folder ({len(others)} other files)")
             found += [(path.relative_to(place).as_posix(), path) for path in recordings]
             passed_over += others
-        elif place.exists():
+        elif place.is_file():
             found.append((place.name, place))
+        elif place.exists():
+            problems.append(f"{place} is neither a file nor a folder")
+        elif glob.has_magic(str(place)):
+            matched = _matches(place)
+            found += matched
+            if not matched:
+                problems.append(f"{place}: no file has a name like this")
         else:
             problems.append(f"{place}: there is no such file or folder")
     problems += _name_problems(found)
@@ -67,12 +76,19 @@ def find_recordings(source: Any, folds: Sequence[int]) -> Found:
     return Found([Recording(name, path, tuple(folds)) for name, path in found], passed_over)
 
 
+def _matches(pattern: Path) -> list[tuple[str, Path]]:
+    """Return the files that a pattern names (clips/*.wav, clips/**/*.wav), by their path below its fixed part."""
+    fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    files = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
+    return [(file.relative_to(fixed).as_posix(), file) for file in files if file.is_file()]
+
+
 def _search(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the recordings and the other files below a folder, hidden ones among the others, links followed."""
     recordings: list[Path] = []
     others: list[Path] = []
     for path in sorted(_files(folder, set())):
-        (recordings if is_recording(path) else others).append(path)
+        (recordings if is_recording(path) and path.is_file() else others).append(path)
     return recordings, others
 
 

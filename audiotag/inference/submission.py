@@ -23,6 +23,7 @@ from audiotag.data.tables import gathered, read_csv
 from audiotag.errors import AudiotagError, DataError
 from audiotag.evaluation.metrics import MAP_DEPTH, ranked_labels
 from audiotag.evaluation.scores import ScoreFiles, report_scores
+from audiotag.files import check_output
 
 COLUMNS = ["fname", "label"]
 SHOWN = 10  # problems of a kind that are listed one by one
@@ -67,6 +68,7 @@ def score_submission(config: PredictConfig) -> Path:
     assert config.submission is not None  # the schema asks for it
     path = Path(config.submission).expanduser().absolute()
     out = _out_path(config, path)
+    check_output(out, '{\n  "usage"', ScoreFiles(out.parent, out.stem).others, [path])
     answers = read_answers(config.data, config.usage)
     submission = read_submission(path, answers)
     right = answers.right

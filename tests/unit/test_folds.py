@@ -17,7 +17,7 @@ from audiotag.config import Columns
 from audiotag.data.folds import assign_folds, worst_deviation
 from audiotag.data.manifest import build_manifest
 from audiotag.data.plan import main, plan
-from audiotag.errors import ConfigError, DataError
+from audiotag.errors import AudiotagError, ConfigError, DataError
 from tests.clips import EXAMPLES, TOP, make_folder, settings, shared_data, write_table
 
 
@@ -283,3 +283,13 @@ def test_folds_are_shown_without_a_file(tmp_path, monkeypatch, capsys):
     main(["data=kaggle", f"data.root={tmp_path / 'Größe (1)'}"])
     assert "16 clips, 2 classes" in capsys.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_plan_is_not_written_over_the_table_it_reads(tmp_path):
+    root = tmp_path / "set"
+    make_folder(root, verified=8, unverified=8)
+    table = root / "train.csv"
+    before = table.read_bytes()
+    with pytest.raises(AudiotagError, match="is what this command reads"):
+        main([f"data.root={root}", "data=kaggle", f"out={table}"])
+    assert table.read_bytes() == before
