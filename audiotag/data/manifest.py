@@ -33,7 +33,7 @@ from audiotag.data.tables import (
     read_labels,
     read_tables,
 )
-from audiotag.errors import DataError
+from audiotag.errors import FIRST, LAST, DataError
 from audiotag.files import write_csv
 from audiotag.randomness import key
 
@@ -211,6 +211,8 @@ def refuse(rows: Rows, problems: list[str], skip: bool) -> None:
         advice = "Correct these, or set data.on_bad_clip=skip to leave out rows and files that cannot be used."
         if any(NO_LABEL_TOLD in problem for problem in found):
             advice += " Clips that are to be labelled by the networks, and not trained on, need data.unlabelled=true."
+        if len(found) > FIRST + LAST:
+            advice += " python -m audiotag.doctor, with the same settings of data and out=DIR, lists them all."
         raise DataError(f"{len(found)} problems in the data set:", found, advice)
     if skipped:
         console.print(

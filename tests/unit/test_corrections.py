@@ -199,6 +199,18 @@ def test_decisions_about_clips_that_are_left_out_anyway(root, tmp_path):
     assert [problem.why for problem in manifest.skipped] == ["there is no such file"]
 
 
+def test_a_review_that_a_spreadsheet_has_saved(root, tmp_path):
+    """As Excel writes it where a comma is the decimal point; and as it must be saved again."""
+    text = "rank;clip_id;label;decision\r\n1;bark05.wav;Bark;relabel Meow\r\n2;bark06.wav;Bark;\r\n"
+    config = corrected(root, tmp_path)
+    (tmp_path / "review.csv").write_bytes(text.encode("utf-8-sig"))
+    assert build_manifest(config).corrections["decision"].tolist() == ["relabel Meow"]
+    (tmp_path / "review.csv").write_bytes(text.replace("Meow", "Größe").encode("cp1252"))
+    (problem,) = problems(config)
+    assert problem.endswith("review.csv:2: this is no UTF-8 text; as cp1252, which Windows programs write, it says: "
+                            "1;bark05.wav;Bark;relabel Größe")  # fmt: skip
+
+
 CLASSES = ["Bark", "Meow"]
 CORRECTIONS = pd.DataFrame(
     [("k", "", "Bark", "0", "0", "keep"), ("r", "", "Bark", "0", "1", "relabel Meow"),

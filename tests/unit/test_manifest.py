@@ -222,6 +222,15 @@ def test_names_are_matched_where_it_is_plain_which_file_is_meant(config, root):
     assert frame.loc["Größe/b.1", "path"] == f"audio_train/{folder}/b.1.flac"
 
 
+def test_of_very_many_problems_it_is_said_where_all_are_listed(config, root):
+    append(root / "train.csv", *(f"x{i:05d}.ogg,Bark,1" for i in range(60)))
+    with pytest.raises(DataError) as caught:
+        build_manifest(config)
+    assert len(caught.value.problems) == 60
+    assert len(str(caught.value).splitlines()) == 53
+    assert "doctor, with the same settings of data and out=DIR, lists them all" in str(caught.value)
+
+
 def test_a_file_that_may_be_meant_is_named(config, root):
     audio = root / "audio_train"
     for seed, name in enumerate(("x.wav", "x.flac", "REC 7.WAV", "recording_07.wav")):
