@@ -92,8 +92,6 @@ class Data:
     """Training table, for data=csv; relative to the working folder, else to `data.root`."""
     test_table: str | None = None
     """Test table, for data=csv, if it is a file of its own."""
-    verified: bool = True
-    """Whether the labels of data=folders are checked, where it has no folders verified/ and unverified/."""
     unlabelled: bool = False
     """Allow training rows without a label: clips that are never trained on, and labelled by predict.py
     split=unlabelled."""
@@ -134,8 +132,6 @@ class Data:
         if self.name != "csv":
             given = {"data.table": self.table, "data.test_table": self.test_table}
             found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
-        if not self.verified and self.name != "folders":
-            found.append("data.verified=false belongs to data=folders; with a table, see data.columns.verified")
         if self.download and self.name != "fsdkaggle2018":
             found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):

@@ -9,37 +9,39 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.data.formats import is_recording
-from audiotag.data.places import nfc, relative
+from audiotag.data.places import is_utf8, nfc, relative
 from audiotag.data.tables import ROWS
 from audiotag.errors import DataError
 
-# Folders below which the classes' folders lie, if there is one of the first two; `unlabelled` holds recordings only.
+# What may lie beside the classes' folders: more of these, by split and by whether labels are checked; and recordings.
 PARTS = {"verified": ("train", "1"), "unverified": ("train", "0"), "test": ("test", ""), "unlabelled": ("train", "")}
 
 
-def class_rows(root: Path, verified: bool) -> pd.DataFrame:
-    """Return a row (columns `ROWS`) per recording below CLASS/, or below verified/CLASS/, unverified/CLASS/ and so on.
+def class_rows(root: Path) -> pd.DataFrame:
+    """Return a row (columns `ROWS`) per recording below CLASS/, verified/CLASS/, unverified/CLASS/ and so on.
 
-    `verified` says whether labels are, where no folder does. Raises DataError for recordings in no class's folder.
+    Labels of CLASS/ are checked if there is no folder verified/. Raises DataError for recordings in no class's folder.
     """
     if not root.is_dir():
         raise DataError("There are no recordings:", [f"data.root={root} is not a folder"])
-    in_parts = any((root / name).is_dir() for name in ("verified", "unverified"))
-    rows, stray = [], []
+    otherwise = "0" if (root / "verified").is_dir() else "1"
+    rows, problems = [], []
     for path in sorted(_recordings(root)):
         name = path.relative_to(root).as_posix()
         *folders, _ = name.split("/")
-        part = folders.pop(0) if folders and (in_parts or folders[0] in ("test", "unlabelled")) else ""
-        split, flag = PARTS.get(part, ("train", str(int(verified))))
-        if (in_parts and part not in PARTS) or not (folders or part == "unlabelled"):
-            stray.append(f"{path}: in no class's folder")
-            continue
-        label = "" if part == "unlabelled" else folders[0]
-        rows.append((nfc(name), relative(path, root), nfc(label), flag, split, "", "", str(path.parent)))
-    if stray or not rows:
-        layout = "CLASS/, or " + ", ".join(f"{name}/CLASS/" for name in ("verified", "unverified", "test"))
-        advice = f"Recordings of data=folders lie below {layout} and unlabelled/ of data.root."
-        raise DataError("The folders of classes cannot be used:", stray or [f"{root}: there is no recording"], advice)
+        part = folders.pop(0) if folders and folders[0] in PARTS else ""
+        split, flag = PARTS.get(part, ("train", otherwise))
+        if not folders and part != "unlabelled":
+            problems.append(f"{path}: in no class's folder")
+        elif not is_utf8(name):
+            problems.append(f"{str(path)!a}: this name is not UTF-8; rename the file")
+        else:
+            label = "" if part == "unlabelled" else nfc(folders[0])
+            rows.append((nfc(name), relative(path, root), label, flag, split, "", "", str(path.parent)))
+    if problems or not rows:
+        problems = problems or [f"{root}: there is no recording"]
+        advice = "Recordings belong below CLASS/, verified/CLASS/, unverified/CLASS/, test/CLASS/ or unlabelled/."
+        raise DataError("The folders of classes cannot be used:", problems, advice)
     return pd.DataFrame(rows, columns=ROWS)
 
 

@@ -27,6 +27,7 @@ from audiotag.data.tables import (
     Problem,
     Rows,
     TableSource,
+    blame_outside,
     blame_same_file,
     checked_rows,
     gathered,
@@ -107,7 +108,7 @@ def read_rows(config: TrainConfig) -> tuple[Rows, list[str], Path]:
     """Read the tables of a data set without its audio: rows, class list, root."""
     root, data = data_root(config), config.data
     if data.name == "folders":
-        rows = Rows(class_rows(root, data.verified))
+        rows = Rows(class_rows(root))
         return *checked_rows(rows, root, data.classes, data.allow_outside, unlabelled=True), root
     tables = sources(data, root)
     rows, classes = read_tables(
@@ -189,7 +190,7 @@ def check_data(
     problems: list[str] = []  # those that leaving out rows does not solve
     given = Labels(rows, classes, gathered(problems, lambda: read_known(config, root, rows)))
     folders = Folders()
-    match_files(rows, root, folders)
+    match_files(rows, root, folders, config.data.allow_outside)
     scans = (_look if problems and not in_any_case else scan)(rows, root, config)
     problems += _leave_out(rows, root, scans, folders, config.data.on_bad_clip == "skip")
     labels = gathered(problems, lambda: with_noise(given, config.data, config.seed, root)) or given
@@ -252,11 +253,13 @@ def _look(rows: Rows, root: Path, config: TrainConfig) -> dict[Path, Scan]:
     return {root / path: state_of(root / path) for path in rows.readable["path"]}
 
 
-def match_files(rows: Rows, root: Path, folders: Folders) -> None:
+def match_files(rows: Rows, root: Path, folders: Folders, allow_outside: bool) -> None:
     """Let rows name the files that are meant: as they are written on the disk, and each once."""
     paths = rows.readable["path"]
     found = paths.map(lambda path: relative(folders.find(root / path), root))
     rows.frame = rows.frame.assign(path=found.reindex(rows.frame.index).fillna(rows.frame["path"]))
+    if not allow_outside:
+        blame_outside(rows, root)  # what is found in place of a name may be a link
     blame_same_file(rows)
 
 

@@ -20,12 +20,17 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def is_utf8(name: str) -> bool:
+    """Return whether a file's name is text; the disk holds any bytes."""
+    return name == name.encode("utf-8", "replace").decode("utf-8")
+
+
 def relative(path: Path, root: Path) -> str:
     """Return a path without . and .., relative to a folder if it begins there."""
     if path.is_relative_to(root):
-        within = os.path.normpath(path.relative_to(root))
-        if not within.startswith(".."):
-            return Path(within).as_posix()
+        within = Path(os.path.normpath(path.relative_to(root)))
+        if within.parts[:1] != ("..",):
+            return within.as_posix()
     return Path(os.path.normpath(path)).as_posix()
 
 

@@ -137,7 +137,7 @@ def checked_rows(
         rows.frame["split"] = rows.frame["split"].mask(without, UNLABELLED)
     _blame_formulas(rows)
     if not allow_outside:
-        _blame_outside(rows, root)
+        blame_outside(rows, root)
     known = sorted(map(nfc, classes)) if classes is not None else _labels_of(rows.readable)
     _blame_duplicates(rows)
     _blame_values(rows, known)
@@ -325,7 +325,8 @@ def _blame_formulas(rows: Rows) -> None:
     rows.unreadable |= set(formulas.index[formulas])
 
 
-def _blame_outside(rows: Rows, root: Path) -> None:
+def blame_outside(rows: Rows, root: Path) -> None:
+    """Blame rows whose files are not below the data set's folder, and say nothing else of them."""
     paths = rows.readable["path"].map(lambda path: root / path)
     outside = paths.isin(leading_out(paths, root)).astype(bool)
     rows.blame(outside, f"this file is not below {root}, links followed (data.allow_outside=true allows that)")

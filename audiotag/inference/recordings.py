@@ -18,7 +18,7 @@ from audiotag.data.answers import scored
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
-from audiotag.data.places import leading_out
+from audiotag.data.places import is_utf8, leading_out
 from audiotag.data.tables import UNLABELLED
 from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
@@ -117,11 +117,7 @@ def _name_problems(found: Iterable[tuple[str, Path]]) -> list[str]:
         if len(paths) > 1
     ]
     problems += [formula_told(name) for name in by_name if is_formula(name)]
-    return problems + [f"{name!a}: this name is not UTF-8; rename the file" for name in by_name if not _is_utf8(name)]
-
-
-def _is_utf8(name: str) -> bool:
-    return name == name.encode("utf-8", "replace").decode("utf-8")
+    return problems + [f"{name!a}: this name is not UTF-8; rename the file" for name in by_name if not is_utf8(name)]
 
 
 def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int], root: str | None) -> Found:

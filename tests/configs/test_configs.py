@@ -439,7 +439,6 @@ def test_values_of_the_wrong_type(override, message):
         (["data.table=t.csv"], "data.table=t.csv belongs to data=csv"),
         (["data.test_table=t.csv"], "data.test_table=t.csv belongs to data=csv"),
         (["data=kaggle", "data.root=DIR", "data.download=true"], "data=kaggle cannot be downloaded"),
-        (["data=kaggle", "data.root=DIR", "data.verified=false"], "data.verified=false belongs to data=folders"),
         (["run='=cmd|x'"], "run: a spreadsheet would run =cmd|x as a formula"),
         (["data.classes=[a,'@SUM(1)']"], "data.classes: a spreadsheet would run @SUM(1) as a formula"),
         (["data.name=kagle", "data.root=DIR"], "(did you mean kaggle?)"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -52,10 +54,14 @@ def test_a_folder_per_class(tmp_path):
     assert list(plan(config)["clip_id"]) == list(manifest.train.index)
 
 
-def test_whether_they_are_checked_can_be_said(tmp_path):
+def test_what_is_checked_lies_apart_if_not_all_is(tmp_path):
     root = fill(tmp_path / "set", "")
     assert any("every training label is verified" in problem for problem in problems(of(root)))
-    assert "class Bark: 0 verified clips, 4 folds" in " ".join(problems(of(root, verified=False)))
+    manifest = build_manifest(of(fill(root, "", "verified")))
+    assert manifest.train["verified"].to_dict() == {
+        **{f"{label}/{i}.wav": "0" for label in ("Bark", "Größe") for i in range(4)},
+        **{f"verified/{label}/{i}.wav": "1" for label in ("Bark", "Größe") for i in range(4)},
+    }
 
 
 def test_folders_of_checked_and_unchecked_labels(tmp_path, capsys):
@@ -81,10 +87,14 @@ def test_a_class_in_either_normal_form_is_one(tmp_path):
 
 def test_what_is_in_no_class_is_named(tmp_path):
     root = fill(tmp_path / "set", "verified", "unverified")
-    for seed, name in enumerate(("a.wav", "verified/b.wav", "other/Bark/c.wav")):
+    for seed, name in enumerate(("a.wav", "verified/b.wav")):
         write_sound(root / name, seed)
+    odd = root / "verified" / "Bark" / os.fsdecode(b"c\xff.wav")
+    shutil.copy(root / "a.wav", odd)
     assert problems(of(root)) == [
-        f"{root}/{name}: in no class's folder" for name in ("a.wav", "other/Bark/c.wav", "verified/b.wav")
+        f"{root}/a.wav: in no class's folder",
+        f"{str(odd)!a}: this name is not UTF-8; rename the file",
+        f"{root}/verified/b.wav: in no class's folder",
     ]
     (tmp_path / "empty").mkdir()
     assert problems(of(tmp_path / "empty")) == [f"{tmp_path}/empty: there is no recording"]

@@ -222,6 +222,13 @@ def test_names_are_matched_where_it_is_plain_which_file_is_meant(config, root):
     assert frame.loc["Größe/b.1", "path"] == f"audio_train/{folder}/b.1.flac"
 
 
+def test_what_is_found_in_place_of_a_name_may_not_lead_out(config, root):
+    (root / "audio_train" / "x.wav").symlink_to(write_sound(root.parent / "elsewhere" / "y.wav", 90))
+    line = append(root / "train.csv", "x,Bark,1")[0]
+    (problem,) = problems(config)
+    assert problem.startswith(f"{root}/train.csv:{line}: audio_train/x.wav: this file is not below {root}")
+
+
 def test_of_very_many_problems_it_is_said_where_all_are_listed(config, root):
     append(root / "train.csv", *(f"x{i:05d}.ogg,Bark,1" for i in range(60)))
     with pytest.raises(DataError) as caught:
@@ -259,7 +266,7 @@ def test_a_file_named_with_and_without_its_ending_is_there_twice(config, root):
 def test_a_folder_that_may_not_be_entered_is_said_of_its_files(config, root):
     with no_rights(root / "audio_train"):
         rows = Rows(pd.DataFrame({"path": ["audio_train/bark00.wav"], "clip_id": ["bark00.wav"], "where": ["x"]}))
-        match_files(rows, root, Folders())
+        match_files(rows, root, Folders(), True)
         assert state_of(root / "audio_train" / "bark00.wav").problem == "Permission denied"
 
 
