@@ -186,7 +186,8 @@ def test_changed_audio_under_the_same_name_is_refused(program, work_folder, smok
     changed.mkdir()
     for name in ("train.csv", "truth.csv", "audio_train"):
         (changed / name).symlink_to(made / name)
-    settings = ("experiment=smoke", "data=kaggle", "data.root=changed", "run=changed", "rounds=0", "fold=0")
+    linked = ("data=kaggle", "data.root=changed", "data.allow_outside=true")
+    settings = ("experiment=smoke", *linked, "run=changed", "rounds=0", "fold=0")
     program("train.py", *settings)
     (changed / "train.csv").unlink()
     table = pd.read_csv(made / "train.csv")
