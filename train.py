@@ -3,7 +3,9 @@
 import dataclasses
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 
+from audiotag.arguments import refuse_forgotten_data
 from audiotag.command import check_command_line, job, register, reported
 from audiotag.config import TrainConfig
 from audiotag.naming import run_name
@@ -17,6 +19,7 @@ def main(config: TrainConfig) -> float | None:
     """Run the loop, or its part that is missing; return the mean validation loss of the best round."""
     from audiotag.experiment.launch import launch, leads
 
+    refuse_forgotten_data(config.data, HydraConfig.get().overrides.task)
     config = dataclasses.replace(config, run=run_name(config))
     loss: float | None = launch("train", config)
     if config.report and leads():

@@ -6,13 +6,15 @@ import difflib
 import importlib.metadata
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.errors import ConfigError
 from audiotag.naming import in_name
 from audiotag.schema import is_key, nested, schema_keys, schema_types, type_problems, unknown_key
 
@@ -59,6 +61,18 @@ def in_order(arguments: list[str]) -> list[str]:
     at = next((i for i, argument in enumerate(settings) if argument.startswith("fold=")), len(settings))
     late = [argument for argument in settings[at:] if argument.startswith("round=")]
     return [*flags, *settings[:at], *late, *(argument for argument in settings[at:] if argument not in late)]
+
+
+def refuse_forgotten_data(data: Data, given: Iterable[str]) -> None:
+    """Raise ConfigError for data.root=DIR alone: the embedded data set would be made in DIR, and trained on."""
+    if data.name != "synthetic" or data.root is None or "data=synthetic" in given:
+        return
+    if not (Path(data.root).expanduser() / "synthetic.json").is_file():
+        raise ConfigError(
+            f"data.root={data.root} is given, but not what kind of data set is there:",
+            ["data= is not given, and the embedded data set is the default"],
+            f"Did you mean data=kaggle data.root={data.root}? Others are csv, folders and fsdkaggle2018.",
+        )
 
 
 def quoted(arguments: list[str], schema: type) -> list[str]:

@@ -10,7 +10,6 @@ nothing but their seed become one row: means, and standard deviations over the r
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import sys
@@ -31,7 +30,7 @@ from audiotag.config import CompareConfig, TrainConfig
 from audiotag.console import console
 from audiotag.errors import AudiotagError, ConfigError, RunError
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free
-from audiotag.files import write_csv
+from audiotag.files import read_json, write_csv
 from audiotag.schema import is_key, leaves, to_dict, unknown_key, validate
 
 FIGURES = ["valid_accuracy", "valid_accuracy_std", "valid_loss", "considered", "accepted", "precision", "recall"]
@@ -48,14 +47,18 @@ SETTINGS_OF_LABELS = ("verification.", "data.noise.")
 def compare(folders: list[RunFolder]) -> pd.DataFrame:
     """Return a row per run: `run`, a column per setting in which they differ, then `COLUMNS`.
 
-    Raises AudiotagError where a run's configuration cannot be read.
+    Runs that cannot be read are left out, and said; raises RunError if none can.
     """
-    settings = [_settings(folder) for folder in folders]
-    different = [name for name in settings[0] if len({str(values.get(name)) for values in settings}) > 1]
-    rows = [
-        {"run": folder.path.name, **{name: values.get(name) for name in different}, **_results(folder)}
-        for folder, values in zip(folders, settings, strict=True)
-    ]
+    read: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    for folder in folders:
+        try:
+            read.append((folder.path.name, _settings(folder), _results(folder)))
+        except AudiotagError as error:
+            console.print(f"left out: {error}", soft_wrap=True)
+    if not read:
+        raise RunError("None of the runs can be read; see above")
+    different = [name for name in read[0][1] if len({str(values.get(name)) for _, values, _ in read}) > 1]
+    rows = [{"run": run, **{name: values.get(name) for name in different}, **found} for run, values, found in read]
     return pd.DataFrame(rows, columns=["run", *different, *COLUMNS])
 
 
@@ -69,7 +72,7 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
 def _results(folder: RunFolder) -> dict[str, Any]:
     """Return what a run has so far; figures are those of its best round, None where there are none yet."""
     config, rounds = folder.config, folder.complete_rounds()
-    summary = _json(folder.summary_file)
+    summary = folder.summary or {}
     best = summary.get("best_round")
     figures: dict[str, Any] = next((r for r in summary.get("rounds", []) if r["round"] == best), {})
     scores = {} if best is None else _test_scores(folder, best)
@@ -120,7 +123,7 @@ def _map3(folder: RunFolder, round_: int) -> float:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    return read_json(file, "delete it, and predict.py split=test writes it again") if file.is_file() else {}
 
 
 def show(table: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -13,10 +14,12 @@ from typing import Any
 
 import filelock
 import pandas as pd
+import yaml
 
-from audiotag.errors import AudiotagError, DiskFullError
+from audiotag.errors import AudiotagError, DiskFullError, RunError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_NAME = 200  # bytes; file systems take 255, and temporary files need some
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -60,6 +63,40 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def damage_told(path: Path, again: str) -> Iterator[None]:
+    """Turn a failure to read a file in the block into a RunError that names it and says how it is made again."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing: {again}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise RunError(f"{path} is damaged ({type(error).__name__}): {again}") from error
+
+
+def read_json(path: Path, again: str) -> dict[str, Any]:
+    """Return what a JSON file holds; raises RunError if it is missing or damaged."""
+    with damage_told(path, again):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_folder(setting: str, folder: Path) -> None:
+    """Raise AudiotagError unless files can be written into a folder, or below what there is of its path."""
+    there = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
+    if not there.is_dir():
+        raise AudiotagError(f"{setting}={folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise AudiotagError(f"{setting}={folder}: nothing can be written to {there}; set {setting}= to another folder")
+    if len(os.fsencode(folder.name)) > LONGEST_NAME:
+        raise AudiotagError(f"{setting}={folder}: the name has more than {LONGEST_NAME} bytes, the longest that fits")
 
 
 def check_output(path: Path, mark: str, beside: Iterable[str] = (), inputs: Iterable[Path] = ()) -> None:

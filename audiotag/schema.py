@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from audiotag.config.checks import out_of_proportion
 from audiotag.errors import ConfigError
 
 Schema = TypeVar("Schema")
@@ -99,7 +100,9 @@ def type_problems(settings: list[dict[str, Any]], schema: type) -> list[str]:
         return [f"{path}={value!r}: {str(error).splitlines()[0]}" for path, value in leaves(settings[0])]
     missing = [f"{path} is not given" for setting in settings for path, value in leaves(setting) if value == "???"]
     numbers = [(path, value) for path, value in leaves(merged) if isinstance(value, float)]
-    return missing + [f"{path}={value} is no finite number" for path, value in numbers if not math.isfinite(value)]
+    wild = [f"{path}={value} is not a finite number" for path, value in numbers if not math.isfinite(value)]
+    large = [problem for path, value in leaves(merged) for problem in out_of_proportion(path, value)]
+    return missing + (wild or large)
 
 
 @cache

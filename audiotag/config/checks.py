@@ -38,3 +38,33 @@ def share(name: str, value: float | None) -> list[str]:
 
 def needs_run(run: Any) -> list[str]:
     return ["run=NAME is missing: the run folder to read"] if not run else []
+
+
+# The largest that makes sense, of every number that a person can set and that is no share of 1.
+LARGEST = {
+    "seed": 2**63 - 1, "data.noise.seed": 2**63 - 1, "data.synthetic.seed": 2**63 - 1,
+    "rounds": 1000, "folds": 1000, "round": 1000, "fold": 1000, "devices": 4096,
+    "data.synthetic.classes": 12, "data.synthetic.verified_per_class": 100_000,
+    "data.synthetic.unverified_per_class": 100_000, "data.synthetic.test_per_class": 100_000,
+    "features.excerpt_frames": 100_000, "features.clip_frames": 1_000_000,
+    "model.width": 1024,
+    "augment.time_masks": 100, "augment.time_mask_frames": 100_000,
+    "augment.band_masks": 100, "augment.band_mask_bands": 1000,
+    "training.batch_size": 100_000, "training.valid_batch_size": 100_000,
+    **{f"training.{phase}.{name}": most for phase in ("pretrain", "finetune") for name, most in {
+        "epochs": 100_000, "learning_rate": 10.0, "decay_from_epoch": 100_000, "mixup_alpha": 100.0,
+        "min_steps": 100_000_000,
+    }.items()},
+    "verification.excerpts": 10_000, "verification.cap": 1_000_000_000,
+    "hardware.threads": 1024, "hardware.workers": 1024, "hardware.wait_s": 30 * 86_400.0,
+    "top": 10_000, "bootstrap": 1_000_000, "windows": 10_000, "ensemble.l2": 1e9,
+}  # fmt: skip
+
+
+def out_of_proportion(name: str, value: Any) -> list[str]:
+    """Say that a number is larger than the largest that makes sense, or below its negative."""
+    largest = LARGEST.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if largest is None or not is_number or -largest <= value <= largest:
+        return []
+    return [f"{name}={value} is out of all proportion: {largest:,} is the largest that makes sense"]

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from rich.table import Table
 
-from audiotag.arguments import CONF
+from audiotag.arguments import CONF, refuse_forgotten_data
 from audiotag.command import check_command_line, register, reported
 from audiotag.config import TrainConfig
 from audiotag.console import console
@@ -56,9 +56,11 @@ def configure(arguments: list[str]) -> TrainConfig:
     register(TrainConfig, "train_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            return validate(compose("train", arguments), TrainConfig)
+            config = validate(compose("train", arguments), TrainConfig)
         except HydraException as error:
             raise ConfigError("The configuration cannot be composed:", [str(error)]) from error
+    refuse_forgotten_data(config.data, arguments)
+    return config
 
 
 def show(clips: pd.DataFrame, folds: int) -> None:

@@ -94,7 +94,7 @@ def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: Ru
     tagger = Tagger(network, len(classes), phase, config.augment, keys)
     if cell.round > 0:
         before = Cell(cell.round - 1, cell.fold)
-        load_weights(network, folder.cell(before) / "best.ckpt", folder.best_epoch(before))
+        load_weights(network, folder.checked(before, "best.ckpt"), folder.best_epoch(before))
     if config.hardware.channels_last is not False:
         tagger = tagger.to(memory_format=torch.channels_last)
     return tagger
@@ -228,8 +228,7 @@ def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def read_training_clips(folder: RunFolder, cell: Cell) -> set[str]:
     """Return the ids of the clips that a cell was trained on."""
-    table = pd.read_csv(folder.cell(cell) / TRAINING, dtype=str, keep_default_na=False)
-    return set(table["clip_id"])
+    return set(folder.table(cell, TRAINING)["clip_id"])
 
 
 def _trained_on_before(folder: RunFolder, cell: Cell) -> set[str]:

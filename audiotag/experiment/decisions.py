@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from rich.table import Table
 
 from audiotag.console import console
 from audiotag.evaluation.decision_plot import plot_decisions
-from audiotag.files import write_csv
+from audiotag.experiment.run_folder import RunFolder
+from audiotag.files import damage_told, read_json, write_csv
 
 SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate", "confident_learning"]
 FIGURES = ["round", "considered", "accepted", "precision", "recall"]
@@ -21,9 +21,11 @@ def read_decisions(folders: list[Path]) -> pd.DataFrame:
     """Return one row per decision and round of the decisions in these folders."""
     rows: list[dict[str, Any]] = []
     for folder in folders:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        settings = {name: summary[name] for name in SETTINGS}
-        rows += [{"decision": folder.name, **settings, **figures} for figures in summary["rounds"]]
+        file, again = folder / "summary.json", "delete its folder, or decide so again with verify.py"
+        with damage_told(file, again):
+            summary = read_json(file, again)
+            settings = {name: summary[name] for name in SETTINGS}
+            rows += [{"decision": folder.name, **settings, **figures} for figures in summary["rounds"]]
     return pd.DataFrame(rows, columns=["decision", *SETTINGS, *FIGURES])
 
 
@@ -59,6 +61,5 @@ def _print(decisions: pd.DataFrame, run: str) -> None:
 
 
 def _best_round(run: Path) -> int | None:
-    file = run / "summary.json"
-    best: int | None = json.loads(file.read_text(encoding="utf-8"))["best_round"] if file.is_file() else None
+    best: int | None = (RunFolder(run).summary or {}).get("best_round")
     return best

@@ -50,7 +50,7 @@ def vote_again(
     data = build_data(config, clips, manifest, store, cell, phase)
     excerpts = config.verification.excerpts
     where = RunFolder(folder.rescored(excerpts)).cell(cell)
-    best = folder.cell(cell) / "best.ckpt"
+    best = folder.checked(cell, "best.ckpt")
     epoch = folder.best_epoch(cell)
     consensus = Consensus(where, best, lambda: epoch, excerpts, (config.seed, cell.round), voted)
     data.trainer = build_trainer(config, where, phase, [consensus])

@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from rich.text import Text
 
@@ -22,12 +23,12 @@ from audiotag.experiment.board import Board
 from audiotag.experiment.cells import fit_cell
 from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.queue import cells_to_fit, cells_together
-from audiotag.experiment.run_folder import Cell, RunFolder, find_run
+from audiotag.experiment.run_folder import AGAIN, Cell, RunFolder, find_run
 from audiotag.experiment.start import Start
 from audiotag.experiment.summary import print_summary, write_summary
 from audiotag.experiment.tracking import check_trackers, track_summary
 from audiotag.experiment.warnings_log import warnings_to
-from audiotag.files import FileLock, csv_text, write_csv, write_json, write_text
+from audiotag.files import FileLock, check_folder, csv_text, damage_told, write_csv, write_json, write_text
 from audiotag.verification.confident_learning import check_installed
 
 
@@ -41,6 +42,8 @@ def run_experiment(config: TrainConfig) -> float | None:
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder = find_run(named(config), config.runs_dir)
+    check_folder("run", folder.path)
+    check_folder("cache_dir", Path(config.cache_dir).absolute())
     check_installed(config.verification)
     check_trackers(config, folder)
     start = Start(config, folder)
@@ -158,7 +161,9 @@ def _refuse_other_corrections(folder: RunFolder, manifest: Manifest) -> None:
 
 def refuse_changed_data(folder: RunFolder, manifest: Manifest) -> None:
     """Raise RunError where the data set is not the one that the run began with."""
-    before = folder.manifest_file.read_text(encoding="utf-8")
+    folder.check("manifest.csv")
+    with damage_told(folder.manifest_file, AGAIN):
+        before = folder.manifest_file.read_text(encoding="utf-8")
     changed = len(set(before.splitlines()) ^ set(csv_text(manifest.frame).splitlines()))
     if changed:
         raise RunError(

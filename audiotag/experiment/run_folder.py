@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from audiotag.config import TrainConfig
 from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.tables import read_table
 from audiotag.errors import ConfigError, DataError, RunError
-from audiotag.files import write_json, write_text
+from audiotag.files import damage_told, digest, read_json, write_json, write_text
 from audiotag.schema import leaves, to_dict, validate
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
 
@@ -41,6 +43,14 @@ FREE = (
     "data.corrections",  # their content is what counts: `corrections.csv`
     "data.download",
 )
+
+
+# What a complete cell has written, and what of the run it was fitted to: `status.json` holds their checksums.
+OF_CELL = ("best.ckpt", POSTERIORS, VERIFIED_POSTERIORS, "training.csv", "metrics.csv")
+OF_RUN = ("manifest.csv", "classes.json")
+AGAIN = "delete it, and the command that began the run writes it again"
+LARGEST_CONFIG = 1_000_000  # bytes; one has about 5,000
+SUM = "# Not to be changed by hand. SHA-256 of what follows: "
 
 
 def is_free(name: str) -> bool:
@@ -77,16 +87,36 @@ class RunFolder:
             made = sorted(other.parent.name for other in self.path.parent.glob("*/config.yaml"))
             known = f"there are: {', '.join(made)}" if made else f"there is none in {self.path.parent}"
             raise RunError(f"{self.path} is not a run folder (no config.yaml); {known}")
-        loaded = OmegaConf.load(self.config_file)
-        assert OmegaConf.is_dict(loaded)
-        return validate(loaded, TrainConfig)  # type: ignore[arg-type]
+        again = "put back a copy, or delete the run's folder"
+        with damage_told(self.config_file, again):
+            loaded = OmegaConf.create(_config_text(self.config_file))
+            if not isinstance(loaded, DictConfig):
+                raise ValueError("no settings")
+        try:
+            return validate(loaded, TrainConfig)
+        except ConfigError as error:
+            raise RunError(f"{self.config_file} does not hold the settings of a run: {again}\n{error}") from error
 
     @functools.cached_property
     def train(self) -> pd.DataFrame:
         """Training clips of the manifest, by clip id."""
-        manifest = pd.read_csv(self.manifest_file, dtype=str, keep_default_na=False)
-        train = manifest[manifest["split"] == "train"].set_index("clip_id")
+        train = self.manifest[self.manifest["split"] == "train"].set_index("clip_id")
         return train.assign(fold=train["fold"].astype(int))
+
+    @functools.cached_property
+    def manifest(self) -> pd.DataFrame:
+        """Every clip of the data set, all text; raises RunError if it is missing or damaged."""
+        self.check("manifest.csv")
+        with damage_told(self.manifest_file, AGAIN):
+            table = pd.read_csv(self.manifest_file, dtype=str, keep_default_na=False)
+            table["fold"][table["split"] == "train"].astype(int)
+        return table
+
+    def check(self, name: str) -> None:
+        """Raise RunError if the manifest or the class list is missing, or not what a complete cell was fitted to."""
+        cells = (Cell(round_, fold) for round_ in range(self.config.rounds + 1) for fold in range(self.config.folds))
+        status = next((status for cell in cells if (status := self.status(cell)) is not None), {})
+        _check(self.path / name, status.get("sha256", {}).get(name), AGAIN)
 
     @functools.cached_property
     def corrections(self) -> pd.DataFrame:
@@ -101,7 +131,25 @@ class RunFolder:
     @functools.cached_property
     def classes(self) -> list[str]:
         """The class list, in the order of the networks' outputs."""
-        return list(json.loads((self.path / "classes.json").read_text(encoding="utf-8")))
+        file = self.path / "classes.json"
+        self.check(file.name)
+        with damage_told(file, AGAIN):
+            classes = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+                raise ValueError("no list of names")
+        return list(classes)
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What `summary.json` holds; None where there is none yet. Raises RunError if it is damaged."""
+        if not self.summary_file.is_file():
+            return None
+        summary = read_json(self.summary_file, AGAIN)
+        with damage_told(self.summary_file, AGAIN):
+            float(summary["wall_s"])
+            if summary["best_round"] not in [None, *(round_["round"] for round_ in summary["rounds"])]:
+                raise ValueError("the best round is none of the rounds")
+        return summary
 
     def save(self, config: TrainConfig) -> None:
         """Keep the configuration, or refuse it where the folder was made with another; raises RunError."""
@@ -111,6 +159,7 @@ class RunFolder:
         # came from, its cells say.
         whole = dataclasses.replace(config, round=None, fold=None, start=None)
         text = OmegaConf.to_yaml(OmegaConf.create(to_dict(whole)))
+        text = f"{_sum_line(text)}\n{text}"
         if not self.config_file.is_file() or self.config_file.read_text(encoding="utf-8") != text:
             write_text(self.config_file, text)
         self.__dict__.pop("config", None)
@@ -132,7 +181,31 @@ class RunFolder:
     def status(self, cell: Cell) -> dict[str, Any] | None:
         """Return the result of a complete cell, None for any other."""
         file = self.cell(cell) / "status.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if not file.is_file():
+            return None
+        status = read_json(file, self._cell_again(cell))
+        with damage_told(file, self._cell_again(cell)):
+            dict(status.get("sha256", {})), int(status.get("best_epoch", 0))
+            if (status.get("round", cell.round), status.get("fold", cell.fold)) != (cell.round, cell.fold):
+                raise ValueError("the status of another cell")
+        return status
+
+    def _cell_again(self, cell: Cell) -> str:
+        return f"delete {self.cell(cell)}, and the command that began the run fits this cell again"
+
+    def checked(self, cell: Cell, name: str) -> Path:
+        """Return the path of what a complete cell has written; raises RunError if it is missing or not that now."""
+        file, again = self.cell(cell) / name, self._cell_again(cell)
+        _check(file, (self.status(cell) or {}).get("sha256", {}).get(name), again)
+        return file
+
+    def table(self, cell: Cell, name: str) -> pd.DataFrame:
+        """Return a table that a complete cell has written, text and numbers as they are; raises as `checked` does."""
+        file = self.checked(cell, name)
+        with damage_told(file, self._cell_again(cell)):
+            if file.suffix == ".csv":
+                return pd.read_csv(file, dtype={"clip_id": str, "label": str}, keep_default_na=name == "metrics.csv")
+            return _posteriors(pd.read_parquet(file), self.classes)
 
     def best_epoch(self, cell: Cell) -> int | None:
         """Return the epoch with a complete cell's lowest validation loss, the one of its `best.ckpt`."""
@@ -150,9 +223,10 @@ class RunFolder:
     def finish(self, cell: Cell, result: dict[str, Any]) -> None:
         """Mark a cell as complete; the last thing done for it."""
         self.failure(cell).unlink(missing_ok=True)
-        write_json(
-            self.cell(cell) / "status.json", {"state": "complete", "round": cell.round, "fold": cell.fold, **result}
-        )
+        files = [*(self.cell(cell) / name for name in OF_CELL), *(self.path / name for name in OF_RUN)]
+        sums = {file.name: digest(file) for file in files if file.is_file()}
+        status = {"state": "complete", "round": cell.round, "fold": cell.fold, **result, "sha256": sums}
+        write_json(self.cell(cell) / "status.json", status)
 
     def complete_rounds(self) -> list[int]:
         """Return the rounds whose cells are all complete, in order."""
@@ -161,13 +235,59 @@ class RunFolder:
 
     def votes(self, round_: int, rescored: int | None = None) -> dict[int, Votes]:
         """Return the consensus posteriors of all folds of a complete round, or those made again with K excerpts."""
-        run = self if rescored is None else RunFolder(self.rescored(rescored))
-        return {fold: self._votes(run.cell(Cell(round_, fold))) for fold in range(self.config.folds)}
+        return {fold: self._votes(Cell(round_, fold), rescored) for fold in range(self.config.folds)}
 
-    def _votes(self, folder: Path) -> Votes:
-        checked = pd.read_parquet(folder / VERIFIED_POSTERIORS)
+    def _votes(self, cell: Cell, rescored: int | None) -> Votes:
+        if rescored is None:
+            unverified, checked = (self.table(cell, name) for name in (POSTERIORS, VERIFIED_POSTERIORS))
+        else:
+            folder = RunFolder(self.rescored(rescored)).cell(cell)
+            with damage_told(folder, "delete it, and verify.py with rescore=true makes it again"):
+                files = (pd.read_parquet(folder / name) for name in (POSTERIORS, VERIFIED_POSTERIORS))
+                unverified, checked = (_posteriors(table, self.classes) for table in files)
         new = checked["clip_id"].isin(verified_by_correction(self.corrections))
-        return Votes(pd.read_parquet(folder / POSTERIORS), checked[~new].reset_index(drop=True), checked[new])
+        return Votes(unverified, checked[~new].reset_index(drop=True), checked[new])
+
+
+def _posteriors(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Return a table of posteriors as it is; raises ValueError if it is none."""
+    if list(table.columns) != ["clip_id", *classes]:
+        raise ValueError("the columns are not clip_id and the classes")
+    values = table[classes].to_numpy(float)
+    if not ((values >= 0) & (values <= 1 + 1e-6)).all() or not table["clip_id"].is_unique:
+        raise ValueError("no posteriors of clips")
+    return table
+
+
+def _config_text(file: Path) -> str:
+    """Return the text of a run's configuration; raises ValueError if it is cut off, or made to take all memory."""
+    if file.stat().st_size > LARGEST_CONFIG:
+        raise ValueError("too large")
+    text = file.read_text(encoding="utf-8")
+    first, _, rest = text.partition("\n")
+    if not text.strip() or (first.startswith(SUM) and first != _sum_line(rest)):
+        raise ValueError("not what was written")
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+        raise ValueError("nested aliases may stand for any amount of text")
+    return text
+
+
+def _sum_line(text: str) -> str:
+    return f"{SUM}{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+_checked: set[tuple[Path, int, int]] = set()
+
+
+def _check(file: Path, expected: str | None, again: str) -> None:
+    """Raise RunError if a file is missing, or has not the expected SHA-256; looked at once while it stays as it is."""
+    if not file.is_file():
+        raise RunError(f"{file} is missing: {again}")
+    stat = file.stat()
+    seen = (file, stat.st_mtime_ns, stat.st_size)
+    if expected is not None and seen not in _checked and digest(file) != expected:
+        raise RunError(f"{file} is not what was written when its cell was fitted: {again}")
+    _checked.add(seen)
 
 
 def find_run(run: str, runs_dir: str) -> RunFolder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -50,7 +49,7 @@ class Start:
         """Raise RunError where the data set is not the one whose round 0 is taken over."""
         if self.base is None:
             return
-        theirs = self.base.manifest_file.read_text(encoding="utf-8")
+        theirs = csv_text(self.base.manifest)
         different = len(set(theirs.splitlines()) ^ set(csv_text(manifest.frame).splitlines()))
         if different or self.base.classes != manifest.classes:
             raise RunError(
@@ -75,7 +74,7 @@ class Start:
             if file.is_file() and not file.name.startswith(".") and file.name not in NOT_TAKEN:
                 _link(file, where / file.name)
         self.folder.failure(cell).unlink(missing_ok=True)
-        status = json.loads((self.base.cell(cell) / "status.json").read_text(encoding="utf-8"))
+        status = self.base.status(cell) or {}
         write_json(
             where / "status.json", {**status, "taken_over_from": self.base.path.name}
         )  # the last: it is complete

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
+from audiotag.errors import RunError
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import write_json
 from audiotag.verification.ledger import corrected_share, measure
@@ -22,9 +22,11 @@ def write_summary(
 ) -> dict[str, Any]:
     """Write `summary.json` for the complete rounds; `wall_s` of earlier processes of this run is added."""
     rounds = round_figures(folder, ledger, manifest.truth)
-    earlier_s = (
-        json.loads(folder.summary_file.read_text(encoding="utf-8"))["wall_s"] if folder.summary_file.is_file() else 0
-    )
+    try:
+        earlier_s = (folder.summary or {}).get("wall_s", 0)
+    except RunError as error:  # all but the time is made again
+        console.print(f"{error}; it is written anew", soft_wrap=True)
+        earlier_s = 0
     silent = store.silent(manifest.train)
     summary = {
         "classes": manifest.classes,

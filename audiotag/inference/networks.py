@@ -6,7 +6,6 @@ Shapes: B windows, F bands, T frames, C classes, N networks.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -56,8 +55,7 @@ def choose_round(folder: RunFolder, wanted: str, folds: Sequence[int]) -> int:
 
 
 def _best_round(folder: RunFolder, there: str) -> int:
-    file = folder.summary_file
-    best = json.loads(file.read_text(encoding="utf-8"))["best_round"] if file.is_file() else None
+    best = (folder.summary or {}).get("best_round")
     if best is None:
         raise RunError(
             f"{folder.path} has no best round yet (summary.json is written when train.py ends): let it finish, or set "
@@ -115,5 +113,5 @@ def load_networks(folder: RunFolder, round_: int, folds: Sequence[int], hardware
 def load_network(folder: RunFolder, cell: Cell) -> VggGap:
     """Load a cell's best weights; raises RunError where they are missing or damaged."""
     network = build_network(folder.config, folder.classes)
-    load_weights(network, folder.cell(cell) / "best.ckpt", folder.best_epoch(cell))
+    load_weights(network, folder.checked(cell, "best.ckpt"), folder.best_epoch(cell))
     return network

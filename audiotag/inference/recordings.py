@@ -146,7 +146,7 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
 
 def split_clips(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int]) -> pd.DataFrame:
     """Return the manifest's rows of a split, with a column `scored`; raises as `split_recordings` does."""
-    manifest = pd.read_csv(folder.manifest_file, dtype=str, keep_default_na=False)
+    manifest = folder.manifest
     if split == UNLABELLED:
         clips = manifest[manifest["split"] == UNLABELLED]
         if clips.empty:
@@ -181,8 +181,7 @@ def check_no_leak(folder: RunFolder, recordings: Iterable[Recording], round_: in
     for recording in recordings:
         for fold in recording.folds:
             if fold not in trained_on:
-                files = [folder.cell(Cell(r, fold)) / TRAINING for r in range(round_ + 1)]
-                tables = [pd.read_csv(file, dtype=str, keep_default_na=False) for file in files]
+                tables = [folder.table(Cell(r, fold), TRAINING) for r in range(round_ + 1)]
                 trained_on[fold] = {clip for table in tables for clip in table["clip_id"]}
             if recording.fname in trained_on[fold]:
                 raise LeakError(f"fold {fold} was trained on {recording.fname}")

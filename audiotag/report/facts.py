@@ -6,7 +6,6 @@ Shapes: N clips, C classes.
 from __future__ import annotations
 
 import functools
-import json
 import re
 import statistics
 from dataclasses import dataclass
@@ -108,14 +107,12 @@ def read_facts(folder: RunFolder) -> Facts:
     complete = [] if folder.config.data.train_on_all else folder.complete_rounds()
     ledger, truth = all_ledgers(folder, complete, folder.config.verification), run_truth(folder)
     rounds = round_figures(folder, ledger, truth)
-    file = folder.summary_file
-    summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return Facts(folder, rounds, best_round(rounds), by_rule(ledger), truth, metrics, summary)
+    return Facts(folder, rounds, best_round(rounds), by_rule(ledger), truth, metrics, folder.summary or {})
 
 
 def _metrics(folder: RunFolder) -> pd.DataFrame:
     tables = [
-        pd.read_csv(folder.cell(Cell(round_, fold)) / "metrics.csv").assign(round=round_, fold=fold)
+        folder.table(Cell(round_, fold), "metrics.csv").assign(round=round_, fold=fold)
         for round_ in range(folder.config.rounds + 1)
         for fold in range(folder.config.folds)
         if (folder.cell(Cell(round_, fold)) / "metrics.csv").is_file()

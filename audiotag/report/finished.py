@@ -41,7 +41,7 @@ def report_finished(config: TrainConfig) -> None:
 
 def state(folder: RunFolder) -> str:
     """Digest the results that a report is made of; the time that they took is none."""
-    summary = json.loads(folder.summary_file.read_text(encoding="utf-8")) if folder.summary_file.is_file() else {}
+    summary = folder.summary or {}
     summary.pop("wall_s", None)
     ledger = folder.ledger_file.read_bytes() if folder.ledger_file.is_file() else b""
     return hashlib.sha256(json.dumps([audiotag.__version__, summary]).encode() + ledger).hexdigest()[:16]

@@ -25,12 +25,12 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf, LocalQue
 from omegaconf import OmegaConf
 
 from audiotag import config as schemas
-from audiotag.arguments import CONF, groups
+from audiotag.arguments import CONF, groups, refuse_forgotten_data
 from audiotag.command import register
-from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
 from audiotag.naming import run_name
-from audiotag.schema import schema_keys, to_dict, validate
+from audiotag.schema import nested, schema_keys, schema_types, to_dict, validate
 
 PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
 NEEDED = {  # what a user must say besides the name of the option
@@ -410,8 +410,8 @@ def test_unknown_keys_wrong_types_and_what_does_not_fit_are_listed_together():
         ("rounds=true", "could not be converted to Integer"),
         ("features.trim=perhaps", "is not a valid bool"),
         ("training.pretrain.learning_rate=fast", "could not be converted to Float"),
-        ("training.pretrain.learning_rate=nan", "is no finite number"),
-        ("training.pretrain.mixup_alpha=inf", "is no finite number"),
+        ("training.pretrain.learning_rate=nan", "is not a finite number"),
+        ("training.pretrain.mixup_alpha=inf", "is not a finite number"),
         ("verification.cap=null", None),
         ("verification.excerpts=null", "verification.excerpts=None"),
         ("data.classes=Bark", "data.classes='Bark'"),
@@ -530,3 +530,33 @@ def test_a_long_name_is_shortened_without_meeting_another():
     names = {name_of(*many, f"seed={seed}") for seed in range(3)}
     assert len(names) == 3
     assert all(len(name) <= 120 for name in names)
+
+
+def numbers(schema: type) -> list[str]:
+    return [name for name, kind in schema_types(schema) if {"int", "float"} & set(re.split(r"\W+", kind))]
+
+
+@pytest.mark.parametrize(
+    ("schema", "name"), [(s, name) for s in (TrainConfig, VerifyConfig, PredictConfig) for name in numbers(s)]
+)
+@pytest.mark.parametrize("value", [10**30, -(10**30)])
+def test_no_number_is_out_of_all_proportion(schema, name, value):
+    given = {"run": "x"} if name != "run" else {}
+    with pytest.raises(ConfigError, match=rf"{name}=.*(out of all proportion|must )"):
+        validate(OmegaConf.merge(given, nested(name, value)), schema)
+
+
+def test_the_embedded_data_set_is_not_made_where_somebodys_own_was_meant(tmp_path):
+    data = dataclasses.replace(Data(), root=str(tmp_path / "x"))
+    with pytest.raises(ConfigError, match=r"Did you mean data=kaggle data\.root="):
+        refuse_forgotten_data(data, ["data.root=x"])
+    refuse_forgotten_data(data, ["data=synthetic", "data.root=x"])
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "synthetic.json").touch()
+    refuse_forgotten_data(data, ["data.root=x"])
+
+
+def test_a_forgotten_data_makes_nothing(program, work_folder):
+    output = program("train.py", "data.root=not_there", expected=2)
+    assert "Did you mean data=kaggle data.root=not_there?" in " ".join(output.split())
+    assert not (work_folder / "not_there").exists()

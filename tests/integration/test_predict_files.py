@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from audiotag.config import PredictConfig
 from audiotag.errors import AudiotagError, ConfigError, DataError
 from audiotag.inference.recordings import find_recordings
+from audiotag.schema import validate
 from tests.integration.test_predict import run_predict, sound
 
 
@@ -48,8 +50,9 @@ def test_pipes_are_not_waited_for(clips):
 
 
 def test_more_windows_than_are_of_use_are_refused():
-    with pytest.raises(ConfigError, match="windows=100000000 is more than the 10000"):
-        PredictConfig(run="x", source="a.wav", windows=100_000_000)
+    given = OmegaConf.create({"run": "x", "source": "a.wav", "windows": 100_000_000})
+    with pytest.raises(ConfigError, match="windows=100000000 is out of all proportion: 10,000 is the largest"):
+        validate(given, PredictConfig)
 
 
 def test_a_recording_is_not_written_over(smoke_run, tmp_path):

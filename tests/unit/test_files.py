@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from audiotag.errors import AudiotagError
 from audiotag.evaluation.plots import PNG_MARK, save_png
-from audiotag.files import FileLock, check_output
+from audiotag.files import FileLock, check_folder, check_output
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
@@ -72,3 +72,13 @@ def test_pictures_say_who_made_them(tmp_path):
     Figure().savefig(tmp_path / "own.png")
     with pytest.raises(AudiotagError, match=r"own\.png was not written by this command"):
         check_output(tmp_path / "own.png", PNG_MARK)
+
+
+def test_folders_that_cannot_be_written_to_are_named_with_their_setting(tmp_path):
+    check_folder("runs_dir", tmp_path / "not" / "there" / "yet")
+    (tmp_path / "file").touch()
+    with pytest.raises(AudiotagError, match=r"cache_dir=.*/file/below: .*/file is not a folder"):
+        check_folder("cache_dir", tmp_path / "file" / "below")
+    with pytest.raises(AudiotagError, match="the name has more than 200 bytes"):
+        check_folder("run", tmp_path / ("ä" * 101))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

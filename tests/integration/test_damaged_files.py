@@ -1,0 +1,161 @@
+"""Files of a run that are emptied, cut off, of another kind, flipped by a bit or gone: named, or made again.
+
+Whatever is damaged, a command ends in an error that names the file, or in the result of the whole run; never in another
+exception, and never in another result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from audiotag import compare
+from audiotag.config import Hardware, PredictConfig, Verification, VerifyConfig
+from audiotag.errors import AudiotagError
+from audiotag.experiment.redecide import redecide
+from audiotag.experiment.rounds import run_experiment
+from audiotag.experiment.run_folder import RunFolder
+from audiotag.inference.predict import predict
+from audiotag.report.facts import read_facts
+
+CELL = Path("round01") / "fold0"
+FILES = ["config.yaml", "manifest.csv", "classes.json", "summary.json", "ledger.csv"]
+FILES += [str(CELL / name) for name in ("best.ckpt", "last.ckpt", "posteriors.parquet", "verified_posteriors.parquet")]
+FILES += [str(CELL / name) for name in ("status.json", "training.csv", "metrics.csv")]
+
+
+def flip(file: Path) -> None:
+    """Flip one bit in the middle."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "emptied": lambda file: file.write_bytes(b""),
+    "cut off": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "a list": lambda file: file.write_text("[1, 2]\n"),
+    "no text": lambda file: file.write_bytes(os.urandom(1000)),
+    "flipped": flip,
+    "gone": Path.unlink,
+}
+
+
+def train_again(run: Path) -> Any:
+    hardware = Hardware(threads=1, workers=0)
+    run_experiment(dataclasses.replace(RunFolder(run).config, run=str(run), hardware=hardware))
+    return (run / "ledger.csv").read_bytes()
+
+
+def decide(run: Path) -> Any:
+    return redecide(VerifyConfig(run=str(run), verification=Verification(threshold=0.5))).to_csv()
+
+
+def label_test_set(run: Path) -> Any:
+    hardware = Hardware(accelerator="cpu", threads=1, workers=0)
+    return predict(PredictConfig(run=str(run), split="test", round="1", hardware=hardware, bootstrap=0)).read_bytes()
+
+
+def compare_runs(run: Path) -> Any:
+    return compare.compare([RunFolder(run)]).drop(columns="wall_s").to_csv()
+
+
+def report(run: Path) -> Any:
+    facts = read_facts(RunFolder(run))
+    return facts.ledger.to_csv(), facts.rounds, facts.metrics.to_csv()
+
+
+COMMANDS = {
+    "train": train_again,
+    "verify": decide,
+    "predict": label_test_set,
+    "compare": compare_runs,
+    "report": report,
+}
+# The others are among the slow tests.
+QUICK = [
+    ("verify", "posteriors.parquet", "flipped"),
+    ("verify", "config.yaml", "emptied"),
+    ("verify", "status.json", "cut off"),
+    ("train", "manifest.csv", "cut off"),
+    ("train", "summary.json", "no text"),
+    ("predict", "best.ckpt", "flipped"),
+    ("predict", "manifest.csv", "cut off"),
+    ("predict", "classes.json", "gone"),
+    ("compare", "summary.json", "a list"),
+    ("report", "metrics.csv", "no text"),
+    ("report", "verified_posteriors.parquet", "a list"),
+]
+CASES = [
+    pytest.param(command, file, damage, marks=[] if (command, Path(file).name, damage) in QUICK else pytest.mark.slow)
+    for command in COMMANDS
+    for file in FILES
+    for damage in DAMAGES
+]
+
+
+@pytest.fixture(scope="module")
+def results(small_run: Path, work_folder: Path) -> dict[str, Any]:
+    """What each command gives of the whole run."""
+    made: dict[str, Any] = {}
+    copy = work_folder / "runs" / "whole"
+    shutil.copytree(small_run, copy)
+    here = os.getcwd()
+    os.chdir(work_folder)
+    try:
+        for name, command in COMMANDS.items():
+            made[name] = command(copy)
+    finally:
+        os.chdir(here)
+    return made
+
+
+@pytest.fixture
+def _in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(work_folder)
+
+
+@pytest.mark.parametrize(("command", "file", "damage"), CASES)
+def test_damage_is_named_or_made_good(
+    small_run, work_folder, results, tmp_path, monkeypatch, capfd, command, file, damage
+):
+    monkeypatch.chdir(work_folder)
+    run = tmp_path / "whole"
+    shutil.copytree(small_run, run)
+    DAMAGES[damage](run / file)
+    try:
+        result = COMMANDS[command](run)
+    except AudiotagError as error:
+        said = str(error) + capfd.readouterr().out
+        assert Path(file).name in said or str((run / file).parent) in said, said
+    else:
+        if isinstance(results[command], tuple):
+            assert str(result) == str(results[command])
+        else:
+            assert result == results[command]
+
+
+def test_a_configuration_made_to_take_all_memory_is_refused(small_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    nested = "\n".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(12))
+    (run / "config.yaml").write_text(f"a0: &a0 [x]\n{nested}\n")
+    with pytest.raises(AudiotagError, match=r"config\.yaml is damaged"):
+        _ = RunFolder(run).config
+
+
+def test_one_bad_run_does_not_end_a_comparison(small_run, tmp_path, capfd):
+    for name in ("good", "bad"):
+        shutil.copytree(small_run, tmp_path / name)
+    (tmp_path / "bad" / "summary.json").write_text("{")
+    table = compare.compare([RunFolder(tmp_path / name) for name in ("good", "bad")])
+    assert table["run"].tolist() == ["good"]
+    assert "left out" in capfd.readouterr().out
+    assert isinstance(table, pd.DataFrame)
