@@ -30,12 +30,13 @@ from audiotag.config import CompareConfig, TrainConfig
 from audiotag.console import console
 from audiotag.errors import AudiotagError, ConfigError, RunError
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free
-from audiotag.files import read_json, write_csv
+from audiotag.files import check_output, read_json, write_csv
 from audiotag.schema import is_key, leaves, to_dict, unknown_key, validate
 
 FIGURES = ["valid_accuracy", "valid_accuracy_std", "valid_loss", "considered", "accepted", "precision", "recall"]
 COLUMNS = ["complete", "rounds", "state", "best_round", *FIGURES[:3], "valid_map@3", *FIGURES[3:]]
 COLUMNS += ["test_usage", "test_accuracy", "test_map@3", "wall_s"]
+OWN_TABLE, OWN_MEANS = ",complete,rounds,state,", "runs,rounds,"  # in the headers of what is written
 LABELS = ["accepted", "precision", "recall"]
 # Of the labels that the last round was trained on, by the round before it; then what round 0 and the last are worth.
 EFFECT = [*(f"labels_{name}" for name in LABELS), "round0_accuracy", "last_accuracy"]
@@ -291,8 +292,8 @@ def main(arguments: list[str]) -> None:
         print((__doc__ or "").strip())
         return
     config = configure(arguments)
-    if config.out is not None and Path(config.out).is_dir():
-        raise ConfigError("The table has no place to be written to:", [f"out={config.out} is a folder"])
+    if config.out is not None:
+        check_output(Path(config.out).absolute(), OWN_TABLE if config.over is None else OWN_MEANS)
     table = compare(_readable(find(config), all_needed=config.run is not None))
     if config.over is None:
         show(table)

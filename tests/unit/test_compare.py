@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from audiotag.compare import COLUMNS, EFFECT, averaged, configure, show_averaged, show_effect
-from audiotag.errors import ConfigError, RunError
+from audiotag.compare import COLUMNS, EFFECT, averaged, configure, main, show_averaged, show_effect
+from audiotag.errors import AudiotagError, ConfigError, RunError
 
 
 def runs() -> pd.DataFrame:
@@ -63,3 +64,12 @@ def test_nothing_to_average():
     with pytest.raises(ConfigError) as caught:
         configure(["over=sed"])
     assert "did you mean seed?" in str(caught.value)
+
+
+@pytest.mark.parametrize("over", [[], ["over=seed"]])
+def test_a_table_that_is_not_its_own_is_left_as_it_is(tmp_path: Path, over: list[str]) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("fname,label\na.wav,Flute\n")
+    with pytest.raises(AudiotagError, match="was not written by this command"):
+        main([f"runs_dir={tmp_path}", f"out={own}", *over])
+    assert own.read_text() == "fname,label\na.wav,Flute\n"
