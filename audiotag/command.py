@@ -32,6 +32,7 @@ from audiotag.schema import Schema, leaves, schema_keys, validate
 
 def register(schema: type, name: str) -> None:
     """Give Hydra every setting's default under a name, for the first line of a defaults list."""
+    refuse_installed_copy()
     defaults: dict[str, Any] = {}
     for path, default, _ in schema_keys(schema):
         *sections, last = path.split(".")
@@ -41,6 +42,16 @@ def register(schema: type, name: str) -> None:
         node[last] = default
     ConfigStore.instance().store(name=name, node=defaults)
     _rename_launchers()
+
+
+def refuse_installed_copy() -> None:
+    """End with a sentence where the package was installed without its configuration, `conf/` beside it."""
+    if not CONF.is_dir():
+        print_error(
+            f"{CONF} is not there: audiotag works from a checkout, not from an installed copy of its package; get the "
+            "checkout and install it with pip install -e ."
+        )
+        sys.exit(2)
 
 
 def _rename_launchers() -> None:

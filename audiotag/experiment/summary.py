@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from audiotag.config import Verification
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
@@ -15,6 +16,8 @@ from audiotag.errors import RunError
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import write_json
 from audiotag.verification.ledger import corrected_share, measure
+
+FEW = 0.05  # share of the labels below which a rule has accepted next to nothing
 
 
 def write_summary(
@@ -66,6 +69,21 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
     return rounds
 
 
+def few_accepted(rounds: list[dict[str, Any]], run: str, rule: Verification) -> str:
+    """Say that the last round accepted next to nothing, and what shows what others would; "" if it did not."""
+    last = rounds[-1]
+    if not last["considered"] or last["accepted"] >= FEW * last["considered"]:
+        return ""
+    counts = f"{last['accepted']} of {last['considered']} labels in round {last['round']}"
+    said = f"The rule accepted next to nothing: {counts}."
+    if rule.threshold is None:
+        return f"{said} Other rules, without training: python verify.py run={run} -m verification=calibrated,as_coded"
+    return (
+        f"{said} What lower thresholds accept, without training: python verify.py run={run} "
+        "-m verification.threshold=0.5,0.7,0.8,0.9,0.95"
+    )
+
+
 def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
     """Print a short table: per round accuracy, loss, and what was accepted, and where everything is."""
     if not summary["rounds"]:
@@ -93,6 +111,9 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             f"held them out recognise {best['corrected'] * best['corrected_accuracy']:.0f}",
             soft_wrap=True,
         )
+    few = few_accepted(summary["rounds"], folder.path.name, folder.config.verification)
+    if few:
+        console.print(few, soft_wrap=True)
     if summary["skipped"]:
         console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
     console.print(f"Results: {folder.path}", soft_wrap=True)

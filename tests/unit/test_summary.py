@@ -1,0 +1,42 @@
+"""What the end of a run says in words."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from audiotag.config import Verification
+from audiotag.experiment.summary import few_accepted
+from tests.clips import TOP
+
+
+@pytest.mark.parametrize(
+    ("accepted", "threshold", "says"),
+    [
+        (2, 0.95, "python verify.py run=x -m verification.threshold=0.5"),
+        (2, None, "python verify.py run=x -m verification=calibrated,as_coded"),
+        (5, 0.95, ""),
+    ],
+)
+def test_a_rule_that_accepts_next_to_nothing_is_told_with_what_to_try(accepted, threshold, says):
+    rounds = [{"round": 0, "considered": 100, "accepted": accepted}]
+    said = few_accepted(rounds, "x", Verification(threshold=threshold))
+    assert bool(said) == bool(says)
+    assert says in said
+    assert not said or "2 of 100 labels in round 0" in said
+
+
+def test_nothing_is_said_of_a_run_with_nothing_to_accept():
+    assert few_accepted([{"round": 0, "considered": 0, "accepted": 0}], "x", Verification()) == ""
+
+
+def test_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
+    shutil.copytree(TOP / "audiotag", tmp_path / "audiotag", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "audiotag.data.plan", "data=kaggle", "data.root=x"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "audiotag works from a checkout, not from an installed copy" in done.stderr
+    assert "Traceback" not in done.stderr
