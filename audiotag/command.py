@@ -172,6 +172,7 @@ def check_command_line(schema: type, arguments: list[str] | None = None) -> list
 
     Those of the program, where none are given, are replaced by them. Raises ConfigError with everything misspelt.
     """
+    refuse_installed_copy()
     is_program = arguments is None
     arguments = quoted(in_order(sys.argv[1:]) if arguments is None else arguments, schema)
     if is_program:

@@ -115,7 +115,7 @@ def _metrics(folder: RunFolder) -> pd.DataFrame:
         folder.table(Cell(round_, fold), "metrics.csv").assign(round=round_, fold=fold)
         for round_ in range(folder.config.rounds + 1)
         for fold in range(folder.config.folds)
-        if (folder.cell(Cell(round_, fold)) / "metrics.csv").is_file()
+        if folder.status(Cell(round_, fold)) or (folder.cell(Cell(round_, fold)) / "metrics.csv").is_file()
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
