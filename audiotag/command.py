@@ -91,7 +91,7 @@ def print_error(text: str) -> None:
 
 
 def _screen() -> Console:
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # of table.csv:100: it would draw a picture
 
 
 def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[DictConfig], Any]]:
@@ -196,7 +196,7 @@ def composed_defaults(schema: type) -> dict[str, Any]:
 
 def print_help(schema: type) -> None:
     """Print what a person can set: groups with their options, then every setting with meaning and default."""
-    console = Console(soft_wrap=False)
+    console = Console(soft_wrap=False, emoji=False)
     program = Path(sys.argv[0]).name
     console.print(f"[bold]{program}[/]: {schema.__doc__}\n")
     console.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)

@@ -112,7 +112,7 @@ def fetch(
 
     Raises AudiotagError where the network, the server, the disk, a checksum or an archive fails, with what to do.
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, emoji=False)
     job = _Fetch(
         root, base_url.rstrip("/"), {**REGISTRY, **(registry or {})}, keep_archives, progress, console, pause_s
     )

@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 
+from audiotag.command import print_error
 from audiotag.console import console, progress
 from audiotag.inference.results import print_labels
 from tests.clips import TOP
@@ -31,3 +32,9 @@ def test_nothing_is_written_as_markup():
     modules = [path for path in (TOP / "audiotag").rglob("*.py") if path.name != "command.py"]
     found = [str(path.relative_to(TOP)) for path in modules if MARKUP.search(path.read_text(encoding="utf-8"))]
     assert not found
+
+
+def test_the_line_of_a_problem_is_no_picture(capsys):
+    """Rich draws a picture in place of :100: where it is not told otherwise."""
+    print_error("train.csv:100: x.wav: there is no such file")
+    assert "train.csv:100: x.wav" in capsys.readouterr().err
