@@ -91,7 +91,7 @@ def print_error(text: str) -> None:
 
 
 def _screen() -> Console:
-    return Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # of table.csv:100: it would draw a picture
+    return Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # it would draw :100:
 
 
 def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[DictConfig], Any]]:
