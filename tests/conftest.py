@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOP = Path(__file__).resolve().parent.parent
 SMALL = ("experiment=smoke", "folds=2", "rounds=1")
+
+
+def copy_to_change(run: Path, copy: Path) -> Path:
+    """Copy a run without its checksums, as those made before there were any, so that a test may change its files."""
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("last.ckpt", "predict"))
+    for file in copy.glob("round*/fold*/status.json"):
+        status = json.loads(file.read_text())
+        del status["sha256"]
+        file.write_text(json.dumps(status))
+    return copy
 
 
 @pytest.fixture(scope="session")

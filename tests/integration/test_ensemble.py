@@ -19,6 +19,7 @@ from audiotag.inference import predict as recipe
 from audiotag.inference import spectrograms
 from audiotag.inference.members import choose_members, held_out_votes
 from audiotag.inference.predict import predict
+from tests.conftest import copy_to_change
 
 HERE = Hardware(workers=0, threads=1)
 
@@ -32,9 +33,7 @@ def _in_work_folder(smoke_run: Path, small_run: Path, work_folder: Path, monkeyp
 @pytest.fixture
 def copied(smoke_run: Path, tmp_path: Path) -> Path:
     """A copy of the run of four folds, to change."""
-    copy = tmp_path / "runs" / "copied"
-    shutil.copytree(smoke_run, copy, ignore=shutil.ignore_patterns("last.ckpt", "predict"))
-    return copy
+    return copy_to_change(smoke_run, tmp_path / "runs" / "copied")
 
 
 def settings_of(run: Any, **settings: Any) -> PredictConfig:

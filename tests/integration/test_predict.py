@@ -30,7 +30,7 @@ from audiotag.inference.predict import predict
 from audiotag.inference.recordings import Recording, check_no_leak, split_recordings
 from audiotag.inference.windows import Hearing, cut, place
 from audiotag.models.vgg_gap import VggGap
-from tests.conftest import TOP
+from tests.conftest import TOP, copy_to_change
 
 HERE = Hardware(workers=0, threads=1)  # quick beside other work, and equal to the bit
 FOLDS = (0, 1, 2, 3)
@@ -55,8 +55,7 @@ def networks(folder: RunFolder) -> Networks:
 @pytest.fixture
 def copied(smoke_run: Path, tmp_path: Path) -> Path:
     """A run to change: 6 Public, 4 Private, 4 Ignored test clips, these without labels, and 2 marked as nothing."""
-    copy = tmp_path / "runs" / "copied"
-    shutil.copytree(smoke_run, copy, ignore=shutil.ignore_patterns("last.ckpt", "predict"))
+    copy = copy_to_change(smoke_run, tmp_path / "runs" / "copied")
     manifest = pd.read_csv(copy / "manifest.csv", dtype=str, keep_default_na=False)
     test = manifest.index[manifest["split"] == "test"]
     manifest.loc[test, "usage"] = ["Public"] * 6 + ["Private"] * 4 + ["Ignored"] * 4 + [""] * 2
@@ -484,7 +483,7 @@ def test_missing_and_damaged_weights_are_named(copied: Path, tmp_path: Path) -> 
     with pytest.raises(RunError, match=r"fold1/best\.ckpt: the weights cannot be read"):
         run_predict(copied, round="0", **source_of(tmp_path))
     weights.unlink()
-    with pytest.raises(RunError, match=r"fold1/best\.ckpt: the weights are missing"):
+    with pytest.raises(RunError, match=r"fold1/best\.ckpt is missing"):
         run_predict(copied, round="0", **source_of(tmp_path))
 
 

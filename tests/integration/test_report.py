@@ -200,8 +200,9 @@ def test_wrong_settings_are_refused_together():
 
 
 def test_nothing_to_report_yet(copied):
-    for file in copied.glob("round*/fold*/metrics.csv"):
-        file.unlink()
+    for name in ("metrics.csv", "status.json"):
+        for file in copied.glob(f"round*/fold*/{name}"):
+            file.unlink()
     with pytest.raises(RunError, match="nothing to report yet"):
         write_report(RunFolder(copied))
 

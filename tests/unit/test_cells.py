@@ -104,3 +104,10 @@ def test_a_damaged_checkpoint_to_go_on_from_is_named(tmp_path):
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(RunError, match=f"{last}.*delete it, and the same command begins this cell anew"):
         fit(tmp_path, 2, resume=True)
+
+
+def test_a_fit_that_diverges_says_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.LOSSES", (float("nan"),))
+    with pytest.raises(RunError, match="the loss is not finite in epoch 0: set a lower learning rate"):
+        fit(tmp_path, 1)
+    assert not (tmp_path / "best.ckpt").exists()
