@@ -37,6 +37,7 @@ from audiotag.randomness import key
 from audiotag.verification.consensus import Consensus
 
 TRAINING = "training.csv"
+ANEW = "delete it, and the same command begins this cell anew"
 
 
 def fit_cell(
@@ -174,7 +175,10 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a checkpoint to go on from; raises RunError if it is damaged."""
-        return read_checkpoint(Path(path), "delete it, and the same command begins this cell anew")
+        checkpoint = read_checkpoint(Path(path), ANEW)
+        if EpochCheckpoint.__qualname__ not in checkpoint.get("callbacks", {}):  # its rows say which epoch is the best
+            raise RunError(f"{path} was written by an earlier version: {ANEW}")
+        return checkpoint
 
 
 class EpochCheckpoint(Checkpoint):

@@ -19,8 +19,8 @@ def set_numerics(hardware: Hardware) -> None:
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(hardware.threads or max(1, cores // ranks.neighbours()))
     # By themselves, convolutions in float32 are computed in TF32: 10 bits of mantissa.
-    exact = choose_precision(hardware) == "32-true"
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not exact
+    torch.backends.cudnn.allow_tf32 = choose_precision(hardware) != "32-true"
+    torch.backends.cuda.matmul.allow_tf32 = False  # as by itself
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 

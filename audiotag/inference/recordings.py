@@ -24,6 +24,8 @@ from audiotag.errors import DataError, LeakError, RunError
 from audiotag.experiment.cells import TRAINING
 from audiotag.experiment.run_folder import Cell, RunFolder
 
+CACHE = "cache"  # the folder of this name here, which training fills if cache_dir= does not say otherwise
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -191,8 +193,9 @@ def _root(folder: RunFolder, root: str | None) -> Path:
     if root is not None:
         return Path(root).expanduser().absolute()
     place = data_root(folder.config)
-    if folder.config.data.name == "synthetic":
-        sources(folder.config.data, place)  # the embedded data set is made again where its cache was deleted
+    # The embedded data set is made again where its cache was deleted; never where only a stranger's run says.
+    if folder.config.data.name == "synthetic" and place.is_relative_to(Path(CACHE).absolute()):
+        sources(folder.config.data, place)
     return place
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from audiotag.experiment.rounds import run_experiment
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference.predict import predict
 from audiotag.report.facts import read_facts
+from tests.conftest import copy_to_change
 
 CELL = Path("round01") / "fold0"
 FILES = ["config.yaml", "manifest.csv", "classes.json", "summary.json", "ledger.csv"]
@@ -144,13 +146,32 @@ def test_damage_is_named_or_made_good(
             assert result == results[command]
 
 
-def test_a_configuration_made_to_take_all_memory_is_refused(small_run, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(small_run, run)
-    nested = "\n".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(12))
-    (run / "config.yaml").write_text(f"a0: &a0 [x]\n{nested}\n")
+ALIASES = "\n".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(12))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a0: &a0 [x]\n{ALIASES}\n",
+        f"run: {'[' * 20_000}{']' * 20_000}\n",
+        "run: ${oc.env:HOME}\n",
+        "run: !!python/name:os.x\n",
+    ],
+    ids=["aliases", "nested", "environment", "code"],
+)
+def test_a_strangers_configuration_does_no_harm(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(AudiotagError, match=r"config\.yaml is damaged"):
-        _ = RunFolder(run).config
+        _ = RunFolder(tmp_path).config
+
+
+def test_predicting_with_a_strangers_run_makes_no_data_set(small_run, tmp_path):
+    run = copy_to_change(small_run, tmp_path / "run")
+    text = (run / "config.yaml").read_text().partition("\n")[2]
+    (run / "config.yaml").write_text(re.sub(r"  root: .*", f"  root: {tmp_path}/elsewhere", text))
+    with pytest.raises(AudiotagError, match="root="):
+        label_test_set(run)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_one_bad_run_does_not_end_a_comparison(small_run, tmp_path, capfd):

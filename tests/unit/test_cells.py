@@ -111,3 +111,14 @@ def test_a_fit_that_diverges_says_what_to_set(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="the loss is not finite in epoch 0: set a lower learning rate"):
         fit(tmp_path, 1)
     assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_checkpoint_without_the_rows_of_metrics_is_not_gone_on_from(tmp_path):
+    """The next epoch would count as the best one."""
+    fit(tmp_path, 1)
+    last = tmp_path / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["callbacks"]["Metrics"] = checkpoint["callbacks"].pop("EpochCheckpoint")
+    torch.save(checkpoint, last)
+    with pytest.raises(RunError, match="written by an earlier version: delete it"):
+        fit(tmp_path, 2, resume=True)

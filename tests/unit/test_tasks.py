@@ -89,9 +89,10 @@ def test_steps_of_one_slurm_job_meet_at_ports_of_their_own(monkeypatch):
 
 @pytest.mark.parametrize(("precision", "tf32"), [("32-true", False), ("bf16-mixed", True)])
 def test_float32_is_float32(precision, tf32):
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not tf32
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = not tf32, True
     torch.backends.cudnn.deterministic = False
     set_numerics(Hardware(precision=precision, threads=torch.get_num_threads()))
-    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is tf32
+    assert torch.backends.cudnn.allow_tf32 is tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.deterministic
     assert not torch.backends.cudnn.benchmark
