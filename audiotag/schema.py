@@ -23,6 +23,10 @@ from audiotag.errors import ConfigError
 
 Schema = TypeVar("Schema")
 
+# What other programs call it.
+ALIASES = {"lr": "learning_rate", "bs": "batch_size", "max_epochs": "epochs", "num_epochs": "epochs", "gpus": "devices"}
+ALIASES |= {"num_workers": "workers", "n_folds": "folds", "num_folds": "folds", "n_rounds": "rounds"}
+
 
 def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
     """Merge a composed configuration onto its schema and return it as a frozen dataclass.
@@ -150,8 +154,13 @@ def unknown_key(path: str, schema: type, groups: tuple[str, ...] = ()) -> str:
     known = [name for name, _, _ in schema_keys(schema)]
     sections = {".".join(name.split(".")[:-1]) for name in known} - {""}
     candidates = [*known, *sections, *groups]
-    near = difflib.get_close_matches(path, candidates, n=1, cutoff=0.6)
-    if not near:  # the last part may be right and only its section wrong or missing
+    section, _, last = path.rpartition(".")
+    last = ALIASES.get(last, last)
+    near = [name for name in known if name.split(".")[-1] == last]  # only its section is wrong or missing
+    if section:
+        near = difflib.get_close_matches(f"{section}.{last}", near, n=1, cutoff=0.6)
+    near = near or difflib.get_close_matches(path, candidates, n=1, cutoff=0.6)
+    if not near:
         by_last = {name.split(".")[-1]: name for name in candidates}
-        near = [by_last[n] for n in difflib.get_close_matches(path.split(".")[-1], list(by_last), n=1, cutoff=0.75)]
-    return f"{path} is not a setting" + (f"; did you mean {near[0]}?" if near else "; --help lists them all")
+        near = [by_last[n] for n in difflib.get_close_matches(last, list(by_last), n=1, cutoff=0.75)]
+    return f"{path} is not a setting" + (f"; did you mean {' or '.join(near)}?" if near else "; --help lists them all")

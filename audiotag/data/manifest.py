@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -208,8 +209,8 @@ def refuse(rows: Rows, problems: list[str], skip: bool) -> None:
     """Raise DataError with everything that is wrong; with `skip`, only where leaving rows out does not help."""
     skipped = rows.problems
     if problems or (skipped and not skip):
-        found = [*map(str, skipped), *problems]
-        advice = "Correct these, or set data.on_bad_clip=skip to leave out rows and files that cannot be used."
+        found = [*(() if skip else map(str, skipped)), *problems]
+        advice = _advice(problems, bool(skipped) and not skip)
         if any(NO_LABEL_TOLD in problem for problem in found):
             advice += " Clips that are to be labelled by the networks, and not trained on, need data.unlabelled=true."
         if len(found) > FIRST + LAST:
@@ -219,6 +220,22 @@ def refuse(rows: Rows, problems: list[str], skip: bool) -> None:
         console.print(
             Text("left out:", "yellow"), f"{len(skipped)} rows or files that cannot be used (see summary.json)"
         )
+
+
+FEW_VERIFIED = re.compile(r"class .*: (\d+) verified clips, \d+ folds")
+
+
+def _advice(problems: list[str], skipping_helps: bool) -> str:
+    """Return what to do about problems, of rows and files where `skipping_helps`, and of classes."""
+    advice = []
+    if skipping_helps:
+        advice.append("Correct these, or set data.on_bad_clip=skip to leave out rows and files that cannot be used.")
+    verified = [int(found[1]) for problem in problems if (found := FEW_VERIFIED.search(problem))]
+    if verified and min(verified) > 1:
+        advice.append(f"Set folds={min(verified)}, or check more labels of these classes by ear.")
+    elif verified:
+        advice.append("Every class needs a checked clip in each of two folds or more: check labels, or leave it out.")
+    return " ".join(advice or ["Correct these."])
 
 
 def plan_folds(rows: Rows, classes: list[str], config: TrainConfig) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import math
 import time
@@ -169,9 +170,11 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save beside the target, then rename."""
-        # Opened here: of a full disk, PyTorch's own files say only "unexpected pos".
-        with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
+        # By way of memory: on a disk that fills up in the middle of it, PyTorch says only "unexpected pos".
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read a checkpoint to go on from; raises RunError if it is damaged."""

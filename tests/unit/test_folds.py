@@ -293,3 +293,30 @@ def test_the_plan_is_not_written_over_the_table_it_reads(tmp_path):
     with pytest.raises(AudiotagError, match="is what this command reads"):
         main([f"data.root={root}", "data=kaggle", f"out={table}"])
     assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("verified", "arguments", "advice", "not_said"),
+    [
+        (2, [], "Set folds=2, or check more labels", "on_bad_clip=skip"),
+        (1, [], "check labels, or leave it out", "folds=1"),
+        (2, ["data.on_bad_clip=skip"], "Set folds=2", "on_bad_clip=skip"),
+    ],
+)
+def test_the_advice_is_by_the_cause(tmp_path, verified, arguments, advice, not_said):
+    root = tmp_path / "set"
+    make_folder(root, verified=verified, unverified=4)
+    with pytest.raises(DataError) as error:
+        main([f"data.root={root}", "data=kaggle", *arguments])
+    assert advice in str(error.value)
+    assert not_said not in str(error.value)
+
+
+def test_rows_that_are_left_out_are_not_listed_again(tmp_path):
+    root = tmp_path / "set"
+    make_folder(root, verified=2, unverified=4)
+    with open(root / "train.csv", "a") as table:
+        table.write("nameless.wav,,1\n")
+    with pytest.raises(DataError) as error:
+        main([f"data.root={root}", "data=kaggle", "data.on_bad_clip=skip"])
+    assert "nameless" not in str(error.value)
