@@ -90,13 +90,13 @@ def digest(path: Path) -> str:
 
 def check_folder(setting: str, folder: Path) -> None:
     """Raise AudiotagError unless files can be written into a folder, or below what there is of its path."""
+    if any(len(os.fsencode(name)) > LONGEST_NAME for name in folder.parts):
+        raise AudiotagError(f"{setting}={folder}: a name has more than {LONGEST_NAME} bytes, the longest that fits")
     there = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
     if not there.is_dir():
         raise AudiotagError(f"{setting}={folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise AudiotagError(f"{setting}={folder}: nothing can be written to {there}; set {setting}= to another folder")
-    if len(os.fsencode(folder.name)) > LONGEST_NAME:
-        raise AudiotagError(f"{setting}={folder}: the name has more than {LONGEST_NAME} bytes, the longest that fits")
 
 
 def check_output(path: Path, mark: str, beside: Iterable[str] = (), inputs: Iterable[Path] = ()) -> None:
