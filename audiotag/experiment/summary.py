@@ -79,7 +79,7 @@ def few_accepted(rounds: list[dict[str, Any]], run: str, rule: Verification) -> 
     if rule.threshold is None:
         return f"{said} Other rules, without training: python verify.py run={run} -m verification=calibrated,as_coded"
     return (
-        f"{said} What lower thresholds accept, without training: python verify.py run={run} "
+        f"{said} What other thresholds accept, without training: python verify.py run={run} "
         "-m verification.threshold=0.5,0.7,0.8,0.9,0.95"
     )
 
