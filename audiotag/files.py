@@ -6,8 +6,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import filelock
 import pandas as pd
 import yaml
+from rich.filesize import decimal
 
 from audiotag.errors import AudiotagError, DiskFullError, RunError
 
@@ -97,6 +100,16 @@ def check_folder(setting: str, folder: Path) -> None:
         raise AudiotagError(f"{setting}={folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise AudiotagError(f"{setting}={folder}: nothing can be written to {there}; set {setting}= to another folder")
+
+
+def check_room(folder: Path, needed_bytes: float, what: str, otherwise: str) -> None:
+    """Raise AudiotagError unless a folder's disk has room for so much; `otherwise` says what to do but make room."""
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        needed, free, missing = (decimal(math.ceil(n)) for n in (needed_bytes, free_bytes, needed_bytes - free_bytes))
+        raise AudiotagError(
+            f"{what} needs {needed}, and {folder} has {free} free, {missing} too little: make room, or {otherwise}"
+        )
 
 
 def check_output(path: Path, mark: str, beside: Iterable[str] = (), inputs: Iterable[Path] = ()) -> None:

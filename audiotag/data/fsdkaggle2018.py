@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import lzma
 import os
-import re
 import shutil
-import time
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
-import pandas as pd
 import pooch
-import requests
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
-from audiotag.errors import AudiotagError
-from audiotag.files import FileLock
+from audiotag.data.download import CHUNK_BYTES, ResumingDownloader, size, size_on_server
+from audiotag.data.tables import read_table
+from audiotag.errors import AudiotagError, DataError
+from audiotag.files import FileLock, check_room
 
 RECORD_PAGE = "https://zenodo.org/records/2552860"
 ZENODO_URL = f"{RECORD_PAGE}/files"
@@ -56,10 +54,8 @@ PLACES = {
     "test clips": (TEST, "audio_test"),
 }
 
-CHUNK_BYTES = 1 << 16
-TIMEOUT_S = (10, 60)  # to connect; between two packets
-BROKEN_CONNECTION = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-ATTEMPTS = 3  # in a row without a single new byte
+MOST_BYTES = {META: 20_000_000, DOC: 20_000_000, TEST: 8_000_000_000, TRAIN: 8_000_000_000}  # all of it has 5 GB
+ENCRYPTED = 1  # of a zip member's flags
 # Room asked for before a download: the archive, and its WAV files, which zip makes smaller by a quarter to a third.
 ROOM_PER_ARCHIVE_BYTE = 2.5
 
@@ -138,23 +134,49 @@ def _find(root: Path) -> dict[str, Path | None]:
     }
 
 
-def _absent(table: Path, folder: Path | None) -> set[str]:
-    """Name the clips of a table that its folder lacks; clips nobody scores (usage Ignored) are not asked for."""
-    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
-    if "fname" not in rows:
-        raise AudiotagError(f"{table} has no column fname: it is not a table of FSDKaggle2018.")
-    if "usage" in rows:
-        rows = rows[rows["usage"] != "Ignored"]
-    return set(rows["fname"]) - set(os.listdir(folder) if folder else ())
+def _clips(table: Path) -> set[str]:
+    """Name the clips of a table that are asked for: not those that nobody scores (usage Ignored).
+
+    Raises DataError where the table cannot be used.
+    """
+    rows, problems = read_table(table, {"fname": "fname"})
+    if rows.empty:
+        problems = [f"{table}: it names no clips"]
+    if problems:
+        raise DataError("A table of FSDKaggle2018 cannot be used:", problems)
+    return set(rows["fname"] if "usage" not in rows else rows["fname"][rows["usage"] != "Ignored"])
+
+
+def _unusable(table: Path) -> str | None:
+    """Return what is wrong with a downloaded table, None if nothing is; of others, raise it."""
+    try:
+        _clips(table)
+    except DataError as error:
+        if table.parent.name != META:
+            raise
+        return "; ".join(error.problems)
+    return None
+
+
+def _is_incomplete(table: Path | None, folder: Path | None) -> bool:
+    """Say whether clips are missing; without a table, a folder that exists counts as whole for now."""
+    if folder is not None and not folder.is_dir():
+        raise AudiotagError(f"{folder} is not a folder: move it away.")
+    if table is None or folder is None:
+        return folder is None
+    return not _clips(table) <= set(os.listdir(folder))
 
 
 def _wanted(root: Path, doc: bool = False) -> list[str]:
-    """Name the parts still needed, small ones first. Without a table, a folder that exists counts as whole for now."""
-    train, test, train_clips, test_clips = _find(root).values()
+    """Name the parts still needed, small ones first: what is not there, and downloaded tables that cannot be used."""
+    found = _find(root)
+    train, test = (
+        path if path and not _unusable(path) else None for path in (found["training table"], found["test table"])
+    )
     needed = {
         META: train is None or test is None,
-        TEST: bool(_absent(test, test_clips)) if test else test_clips is None,
-        TRAIN: bool(_absent(train, train_clips)) if train else train_clips is None,
+        TEST: _is_incomplete(test, found["test clips"]),
+        TRAIN: _is_incomplete(train, found["training clips"]),
         DOC: doc and not (root / DOC).exists(),
     }
     return [part for part, is_needed in needed.items() if is_needed]
@@ -209,19 +231,14 @@ class _Fetch:
         for name in (f"{part}.zip" for part in parts):
             if (self.root / name).exists() or (self.staging / name).exists():
                 continue  # only its extraction is left, and that knows the exact size
-            size = _size_on_server(f"{self.base_url}/{name}")
-            if size is None:
+            told = size_on_server(f"{self.base_url}/{name}")
+            if told is None:
                 break  # either untold, or the server is out of reach: then the download says so, with advice
-            needed += ROOM_PER_ARCHIVE_BYTE * size - _size(self.staging / f"{name}.part")
+            needed += ROOM_PER_ARCHIVE_BYTE * told - size(self.staging / f"{name}.part")
         self._require(needed, "to be downloaded and extracted")
 
     def _require(self, needed: float, purpose: str) -> None:
-        free = shutil.disk_usage(self.root).free
-        if needed > free:
-            raise AudiotagError(
-                f"FSDKaggle2018 needs {needed / 1e9:.1f} GB {purpose}, and {self.root} has {free / 1e9:.1f} GB free. "
-                "Make room, or choose a folder on another disk."
-            )
+        check_room(self.root, needed, f"FSDKaggle2018, {purpose},", "choose a folder on another disk")
 
     def _archive(self, name: str) -> Path:
         """Return a whole, checked archive: the one in `root` if somebody put it there, else downloaded."""
@@ -237,7 +254,11 @@ class _Fetch:
             return by_hand
         part = self.staging / f"{name}.part"
         url = f"{self.base_url}/{name}"
-        downloader = ResumingDownloader(part, self._bar(), self.root, self.pause_s)
+        otherwise = (
+            f"Without a network: get the zip files from {RECORD_PAGE} and put them into {self.root}, then run it again."
+        )
+        most = MOST_BYTES[name.removesuffix(".zip")]
+        downloader = ResumingDownloader(part, self._bar(), most, self.pause_s, otherwise)
         try:
             pooch.retrieve(url, known_hash, fname=name, path=self.staging, downloader=downloader)
         except ValueError as error:  # how pooch reports a wrong checksum
@@ -250,13 +271,16 @@ class _Fetch:
         return self.staging / name
 
     def _extract(self, archive: Path, part: str) -> None:
-        """Extract beside the final place, each file whole or not at all, skip what is there, then move it in."""
+        """Extract beside the final place, each file whole or not at all, skip what is there, then move it in.
+
+        Raises AudiotagError where the archive cannot be used; a downloaded one is fetched again by the next call.
+        """
         beside = self.staging / part
         beside.mkdir(exist_ok=True)
         try:
             with zipfile.ZipFile(archive) as zipped, self._bar() as bar:
-                members = {path: info for info in zipped.infolist() if (path := _inside(info, part, archive))}
-                missing = {path: info for path, info in members.items() if _size(beside / path) != info.file_size}
+                members = {path: info for info in zipped.infolist() if (path := _inside(info, part))}
+                missing = {path: info for path, info in members.items() if not _is_there(beside / path, info)}
                 self._require(sum(info.file_size for info in missing.values()), f"to extract {archive.name}")
                 whole = sum(info.file_size for info in members.values())
                 left = sum(info.file_size for info in missing.values())
@@ -268,127 +292,74 @@ class _Fetch:
                     (beside / path).parent.mkdir(parents=True, exist_ok=True)
                     half.replace(beside / path)
                     bar.advance(task, info.file_size)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise AudiotagError(
-                f"{archive} is not a whole zip archive ({error}). Remove it and run it again."
-            ) from error
+            if part == META:
+                _check_tables(beside)
+        except _ArchiveError as error:
+            raise self._refused(archive, part, str(error)) from error
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError) as error:
+            raise self._refused(archive, part, f"it is not a whole zip archive ({error})") from error
+        if part == META:
+            self._move_aside()
         _move_into(beside, self.root / part)
 
+    def _refused(self, archive: Path, part: str, why: str) -> AudiotagError:
+        """Return the error of an archive that cannot be used, after what came of it is deleted."""
+        shutil.rmtree(self.staging / part, ignore_errors=True)
+        what_to_do = f"Remove it and run it again, or get it from {RECORD_PAGE}."
+        if archive.parent == self.staging:
+            archive.unlink()
+            what_to_do = f"It was deleted: run it again to have it fetched again, or get it from {RECORD_PAGE}."
+        return AudiotagError(f"{archive} cannot be used: {why}. {what_to_do}")
 
-def _inside(info: zipfile.ZipInfo, part: str, archive: Path) -> PurePosixPath | None:
+    def _move_aside(self) -> None:
+        """Make room for the tables that are fetched again; what was there may be somebody's work."""
+        for table in (self.root / META).glob("*.csv"):
+            why = _unusable(table) if table in _find(self.root).values() else None
+            if why:
+                names = (table.with_name(f"{table.name}.unreadable{n or ''}") for n in itertools.count())
+                aside = next(name for name in names if not name.exists())
+                table.rename(aside)
+                self.console.print(f"fetched again, and kept as {aside.name}: {why}", markup=False, soft_wrap=True)
+
+
+class _ArchiveError(Exception):
+    """Why an archive that is whole cannot be used."""
+
+
+def _inside(info: zipfile.ZipInfo, part: str) -> PurePosixPath | None:
     """Return a member's path under its part's folder; None for folders and for what file managers add."""
     path = PurePosixPath(info.filename)
     if path.is_absolute() or ".." in path.parts:
-        raise AudiotagError(f"{archive} holds a file that points out of its folder: {info.filename}. Do not use it.")
+        raise _ArchiveError(f"it holds a file that points out of its folder, {info.filename}")
+    if info.flag_bits & ENCRYPTED:
+        raise _ArchiveError("it is encrypted, which the published one is not")
     if info.is_dir() or path.parts[0] == "__MACOSX" or path.name.startswith("."):
         return None
     return PurePosixPath(*path.parts[1:]) if path.parts[0] == part else path
 
 
+def _is_there(path: Path, info: zipfile.ZipInfo) -> bool:
+    return path.is_file() and path.stat().st_size == info.file_size
+
+
+def _check_tables(folder: Path) -> None:
+    """Raise _ArchiveError unless the tables were extracted to a folder, and can be used."""
+    problems: list[str] = []
+    for part in ("training table", "test table"):
+        there = [path for place in PLACES[part] if (path := folder / Path(place).name).exists()]
+        problems += filter(None, map(_unusable, there)) if there else [f"it holds no {part}"]
+    if problems:
+        raise _ArchiveError("; ".join(problems))
+
+
 def _move_into(source: Path, target: Path) -> None:
+    """Move the files of a folder into another; those that are there stay."""
     if not target.exists():
         source.replace(target)
         return
-    for path in [path for path in source.rglob("*") if path.is_file()]:  # the folder is there, files of it were not
-        (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target / path.relative_to(source))
+    for path in [path for path in source.rglob("*") if path.is_file()]:
+        place = target / path.relative_to(source)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
     shutil.rmtree(source)
-
-
-# ---- downloading
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _size_on_server(url: str) -> int | None:
-    """Return the size of a file in bytes, or None where the server does not tell it."""
-    try:
-        answer = requests.head(url, allow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"})
-    except requests.RequestException:
-        return None
-    length = answer.headers.get("Content-Length", "") if answer.ok else ""
-    return int(length) if length.isdigit() else None
-
-
-class _BrokenOffError(Exception):
-    """A download ended early, or the server asks to come back later: worth another attempt."""
-
-
-@dataclass(frozen=True)
-class ResumingDownloader:
-    """A downloader for pooch that keeps what has arrived in `part` and asks the server for the rest only.
-
-    Raises AudiotagError where the server cannot be reached, refuses, or sends nothing new `ATTEMPTS` times in a row.
-    """
-
-    part: Path
-    bar: Progress
-    root: Path
-    pause_s: float
-
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        """Download `url` to `output_file`, as pooch calls it."""
-        failures, most = 0, _size(self.part)
-        with self.bar:
-            task = self.bar.add_task(self.part.stem, total=None)
-            while True:
-                try:
-                    self._receive(url, task)
-                    break
-                except (_BrokenOffError, *BROKEN_CONNECTION) as error:
-                    failures = 1 if _size(self.part) > most else failures + 1
-                    most = max(most, _size(self.part))
-                    if failures == ATTEMPTS:
-                        raise self._give_up(url, error) from error
-                except requests.RequestException as error:
-                    raise self._give_up(url, error) from error
-                time.sleep(self.pause_s * 2 ** (failures - 1))
-        os.unlink(output_file)
-        try:
-            # Two names for one file: pooch deletes its own if it is interrupted while it checks, ours stays.
-            os.link(self.part, output_file)
-        except OSError:  # a file system without hard links
-            self.part.replace(output_file)
-
-    def _receive(self, url: str, task: TaskID) -> None:
-        """Ask for the bytes from the end of `part` on, and append them."""
-        have = _size(self.part)
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-            told = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", answer.headers.get("Content-Range", ""))
-            if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                if told is None or told[2] != str(have):  # longer than the file: not the same one
-                    self.part.unlink()
-                    raise _BrokenOffError("what was kept of it is longer than the file")
-                return  # all of it was there
-            if answer.status_code == 429 or answer.status_code >= 500:
-                raise _BrokenOffError(f"the server answered {answer.status_code} {answer.reason}")
-            answer.raise_for_status()
-            # A server that knows no ranges answers 200 and sends it all: then from the start.
-            start = int(told[1]) if answer.status_code == 206 and told and told[1] else 0
-            if start > have:
-                raise _BrokenOffError(f"the server sent bytes from {start}, asked for from {have}")
-            length = int(answer.headers.get("Content-Length", -1))
-            whole = start + length if length >= 0 else None
-            self.bar.reset(task, total=whole, completed=start)
-            with open(self.part, "r+b" if have else "wb") as sink:
-                sink.seek(start)
-                sink.truncate()
-                for chunk in answer.iter_content(CHUNK_BYTES):
-                    sink.write(chunk)
-                    self.bar.advance(task, len(chunk))
-            if whole is not None and _size(self.part) < whole:
-                raise _BrokenOffError(f"the connection ended after {_size(self.part)} of {whole} bytes")
-
-    def _give_up(self, url: str, error: Exception) -> AudiotagError:
-        why = str(error)
-        if isinstance(error, BROKEN_CONNECTION):  # what lies under the library's own wrapping
-            cause = error.args[0] if error.args else error
-            why = f"the connection to {urlsplit(url).netloc} failed: {getattr(cause, 'reason', cause)}"
-        kept = f" {_size(self.part)} bytes are kept; the same command goes on from there." if _size(self.part) else ""
-        return AudiotagError(
-            f"{url} could not be downloaded: {why}.{kept} Without a network: get the zip files from {RECORD_PAGE} and "
-            f"put them into {self.root}, then run it again."
-        )

@@ -29,7 +29,7 @@ from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
 from audiotag.features.spectrogram import FrontEnd, build_front_end
-from audiotag.files import FileLock, write_json
+from audiotag.files import FileLock, check_room, write_json
 
 FRAMES, INDEX, INFO = "frames.f16", "index.csv", "store.json"
 HEADER = b"content_hash,start,frames,silent\n"
@@ -215,7 +215,8 @@ def _build(
     """Write the frames of all clips; return why some have none, by content hash."""
     writer = _Writer(_unfinished(folder), front_end.bands)
     todo = clips[~clips["content_hash"].isin(writer.written)]
-    _check_space(folder.parent, todo["duration_s"].sum() * front_end.frames_per_second * front_end.bands * 2)
+    needed_bytes = todo["duration_s"].sum() * front_end.frames_per_second * front_end.bands * 2
+    check_room(folder.parent, needed_bytes, "the spectrogram store", "set cache_dir= to a larger disk")
     held = {content_hash: other for other in others for content_hash in other.index.index}
     new = todo[~todo["content_hash"].isin(held.keys())]
     items = [(manifest.root / path, of) for path, of in zip(new["path"], new["content_hash"], strict=True)]
@@ -261,15 +262,6 @@ def _compute(item: tuple[Path, str], features: Features) -> tuple[np.ndarray, bo
 def _from_store(store: Store, content_hash: str) -> tuple[np.ndarray, bool]:
     start, frames, silent = store.index.loc[content_hash, ["start", "frames", "silent"]].to_numpy(np.int64)
     return store.excerpts.frames[start : start + frames].numpy(), bool(silent)
-
-
-def _check_space(folder: Path, needed_bytes: float) -> None:
-    free_bytes = shutil.disk_usage(folder).free
-    if needed_bytes > free_bytes:
-        raise AudiotagError(
-            f"{folder}: the spectrogram store needs {needed_bytes / 1e9:.1f} GB, and {free_bytes / 1e9:.1f} GB are "
-            "free: make room, or set cache_dir= to a larger disk"
-        )
 
 
 class _Writer:

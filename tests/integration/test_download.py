@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from audiotag.data import download
 from audiotag.data.fsdkaggle2018 import RECORD_PAGE, fetch, is_present, tables
 from audiotag.errors import AudiotagError
 
@@ -50,6 +51,7 @@ class Site:
     statuses: dict[str, list[int]] = field(default_factory=dict)  # statuses of the next answers
     claimed_bytes: dict[str, int] = field(default_factory=dict)  # sizes told to HEAD
     pause_s: float = 0.0  # between two blocks of 32 KiB
+    odd: dict[str, Callable[[Handler], None]] = field(default_factory=dict)  # answers otherwise than a server should
     url: str = ""
 
     def gets(self, name: str) -> list[Request]:
@@ -69,6 +71,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         name = self.path.rsplit("/", 1)[-1]
         self.site.log.append(Request("HEAD", name, None))
+        if name in self.site.odd:
+            self.site.odd[name](self)
+            return
         if name not in self.site.files:
             self.send_error(404)
             return
@@ -80,6 +85,10 @@ class Handler(BaseHTTPRequestHandler):
         site, name = self.site, self.path.rsplit("/", 1)[-1]
         request = Request("GET", name, self.headers["Range"])
         site.log.append(request)
+        if name in site.odd:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                site.odd[name](self)
+            return
         if site.statuses.get(name) or name not in site.files:
             self.send_error(site.statuses[name].pop(0) if site.statuses.get(name) else 404)
             return
@@ -165,6 +174,7 @@ def whole(root: Path) -> bool:
 IN_A_PROCESS = """
 import json, os, signal, sys
 from pathlib import Path
+from audiotag.data import download
 from audiotag.data.fsdkaggle2018 import fetch
 root, url, registry, fatal = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
 
@@ -365,7 +375,7 @@ def test_no_network_says_where_to_get_and_put_the_files(tmp_path: Path) -> None:
 
 def test_a_disk_without_room_is_refused_before_the_download(site: Site, tmp_path: Path) -> None:
     site.claimed_bytes[TRAIN] = 10**17
-    with pytest.raises(AudiotagError, match=r"needs 250000000\.0 GB to be downloaded and extracted"):
+    with pytest.raises(AudiotagError, match=r"to be downloaded and extracted, needs 250\.0 PB, and .* free"):
         get(site, tmp_path)
     assert not [request for request in site.log if request.method == "GET"]
 
@@ -398,7 +408,7 @@ def test_a_wrong_archive_put_there_by_hand_is_refused_and_kept(site: Site, tmp_p
     [
         (b"this is no zip archive", "not a whole zip archive"),
         (zipped({"FSDKaggle2018.meta/../../escaped.csv": b"x"}), "points out of its folder"),
-        (zipped({"FSDKaggle2018.meta/other.csv": b"x"}), "the tables name are missing|files .* missing"),
+        (zipped({"FSDKaggle2018.meta/other.csv": b"x"}), "it holds no training table; it holds no test table"),
     ],
     ids=["no zip", "a path out of the folder", "without the tables"],
 )
@@ -486,5 +496,232 @@ def test_what_is_missing_is_named(tmp_path: Path, gone: str, said: str) -> None:
 def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
     root = kaggle_layout(tmp_path)
     (root / "train.csv").write_text("name,label\na.wav,Bark\n")
-    with pytest.raises(AudiotagError, match=r"train\.csv has no column fname"):
+    with pytest.raises(AudiotagError, match=r"train\.csv:1: no column fname"):
         is_present(root)
+
+
+def with_table(content: bytes, name: str = "train_post_competition.csv") -> bytes:
+    """Return the archive of tables with one that holds `content`."""
+    files = {path: text for path, text in contents().items() if path.startswith("FSDKaggle2018.meta/")}
+    if "/" in name:
+        del files["FSDKaggle2018.meta/train_post_competition.csv"]
+    return zipped({**files, f"FSDKaggle2018.meta/{name}": content})
+
+
+GOOD_TABLE = contents()["FSDKaggle2018.meta/train_post_competition.csv"]
+BAD_TABLES = {
+    "not UTF-8": (with_table(GOOD_TABLE.replace(b"Bark", b"B\xe4rk")), "no UTF-8 text"),
+    "ragged": (with_table(GOOD_TABLE + b"\nf.wav,Bark"), "2 values where the header names 5"),
+    "empty": (with_table(b""), "there is nothing in it"),
+    "no rows": (with_table(GOOD_TABLE.partition(b"\n")[0]), "names no clips"),
+    "open quote": (with_table(GOOD_TABLE + b'\n"f.wav,Bark'), "unexpected end of data"),
+    "other columns": (with_table(GOOD_TABLE.replace(b"fname", b"file")), "no column fname"),
+    "a folder": (with_table(b"", "train_post_competition.csv/x"), "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TABLES)
+def test_a_bad_table_is_named_and_the_next_good_download_replaces_it(site: Site, tmp_path: Path, kind: str) -> None:
+    site.files[META], why = BAD_TABLES[kind]
+    with pytest.raises(AudiotagError, match=why) as caught:
+        get(site, tmp_path)
+    assert META in str(caught.value)
+    assert "train_post_competition.csv" in str(caught.value)
+    assert not list(tmp_path.glob("*.meta"))
+    site.files[META] = archives()[META]
+    get(site, tmp_path)
+    assert whole(tmp_path)
+
+
+@pytest.mark.parametrize("kind", BAD_TABLES)
+def test_a_table_that_cannot_be_read_any_more_is_fetched_again_and_kept_beside(
+    site: Site, tmp_path: Path, kind: str
+) -> None:
+    get(site, tmp_path)
+    with zipfile.ZipFile(io.BytesIO(BAD_TABLES[kind][0])) as bad:
+        shutil.rmtree(tmp_path / "FSDKaggle2018.meta")
+        bad.extractall(tmp_path)
+    assert not is_present(tmp_path)
+    get(site, tmp_path)
+    (aside,) = (tmp_path / "FSDKaggle2018.meta").glob("*.unreadable")
+    assert aside.name == "train_post_competition.csv.unreadable"
+    shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+    assert whole(tmp_path)
+
+
+def test_of_a_folder_by_hand_a_bad_table_is_named_and_nothing_is_fetched(tmp_path: Path) -> None:
+    root = kaggle_layout(tmp_path)
+    (root / "train.csv").write_bytes(b"fname,label\na.wav,B\xe4rk\n")
+    for ask in (is_present, lambda root: fetch(root, "http://127.0.0.1:1/nowhere", progress=False)):
+        with pytest.raises(AudiotagError, match=r"train\.csv:2: this is no UTF-8 text"):
+            ask(root)
+
+
+def test_a_file_in_the_place_of_a_folder_of_clips_is_named(tmp_path: Path) -> None:
+    root = kaggle_layout(tmp_path)
+    shutil.rmtree(root / "audio_train")
+    (root / "audio_train").write_text("no folder")
+    with pytest.raises(AudiotagError, match=r"audio_train is not a folder"):
+        is_present(root)
+
+
+def test_an_encrypted_archive_is_named_and_fetched_again(site: Site, tmp_path: Path) -> None:
+    encrypted = bytearray(site.files[TRAIN])
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := encrypted.find(header, at + 1)) >= 0:
+            encrypted[at + flags] |= 1
+    site.files[TRAIN] = bytes(encrypted)
+    with pytest.raises(AudiotagError, match=r"audio_train\.zip cannot be used: it is encrypted") as caught:
+        get(site, tmp_path)
+    assert RECORD_PAGE in str(caught.value)
+    assert not (tmp_path / "FSDKaggle2018.audio_train").exists()
+    site.files[TRAIN] = archives()[TRAIN]
+    get(site, tmp_path)
+    assert whole(tmp_path)
+
+
+def redirect(place: str | None) -> Callable[[Handler], None]:
+    def answer(handler: Handler) -> None:
+        handler.send_response(302)
+        if place is not None:
+            handler.send_header("Location", place)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+REDIRECTS = [
+    None,
+    "",
+    "http://[::1",
+    "ftp://127.0.0.1/x",
+    "http://",
+    "file:///etc/passwd",
+    "http://\xe4:99999999/",
+    META,
+]
+
+
+@pytest.mark.parametrize("place", REDIRECTS)
+def test_a_redirect_that_leads_nowhere_is_told(site: Site, tmp_path: Path, place: str | None) -> None:
+    site.odd[META] = redirect(place)
+    with pytest.raises(AudiotagError, match="could not be downloaded") as caught:
+        get(site, tmp_path)
+    assert f"{site.url}/{META}" in str(caught.value)
+    assert "checksum" not in str(caught.value)
+    site.odd.clear()
+    get(site, tmp_path)
+    assert whole(tmp_path)
+
+
+def with_length(site: Site, length: str | None) -> Callable[[Handler], None]:
+    """Answer with a Content-Length of any kind, and close the connection after the content."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        if length is not None:
+            handler.send_header("Content-Length", length)
+        handler.end_headers()
+        if handler.command == "GET":
+            handler.wfile.write(site.files[handler.path.rsplit("/", 1)[-1]])
+
+    return answer
+
+
+LENGTHS = ["many", "-5", "", "1e9", "\xb2", "9" * 5000, "0x10"]
+
+
+@pytest.mark.parametrize("length", [None, *LENGTHS])
+def test_a_length_that_is_none_is_not_needed(site: Site, tmp_path: Path, length: str | None) -> None:
+    site.odd[META] = with_length(site, length)
+    get(site, tmp_path)
+    assert whole(tmp_path)
+
+
+@pytest.mark.parametrize(("length", "said"), [("5, 7", "5, 7"), ("123456789", r"has 123\.5 MB, more than")])
+def test_a_length_that_cannot_be_is_told(site: Site, tmp_path: Path, length: str, said: str) -> None:
+    site.odd[META] = with_length(site, length)
+    with pytest.raises(AudiotagError, match=said) as caught:
+        get(site, tmp_path)
+    assert f"{site.url}/{META}" in str(caught.value)
+    assert "checksum" not in str(caught.value)
+
+
+def test_a_download_without_a_length_has_an_end(site: Site, tmp_path: Path) -> None:
+    sent = 0
+
+    def endless(handler: Handler) -> None:
+        nonlocal sent
+        handler.send_response(200)
+        handler.end_headers()
+        while handler.command == "GET" and sent < 200_000_000:
+            handler.wfile.write(bytes(1 << 20))
+            sent += 1 << 20
+
+    site.odd[META] = endless
+    with pytest.raises(AudiotagError, match=r"is longer than 20\.0 MB") as caught:
+        get(site, tmp_path)
+    assert f"{site.url}/{META}" in str(caught.value)
+    assert sent < 60_000_000
+    assert not list((tmp_path / ".download").iterdir()), "nothing of another file is gone on from"
+
+
+@pytest.mark.parametrize("where", ["in the content", "in the headers"])
+def test_a_server_that_sends_next_to_nothing_is_given_up_and_what_arrived_is_kept(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(download, "SLOW_S", 0.3)
+    ended = threading.Event()
+
+    def drop_by_drop(handler: Handler) -> None:
+        content, start = site.files[TRAIN], 0
+        if handler.headers["Range"]:
+            start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        head = f"HTTP/1.0 206 Partial Content\r\nContent-Length: {len(content) - start}\r\n"
+        head += f"Content-Range: bytes {start}-{len(content) - 1}/{len(content)}\r\n\r\n"
+        at_once = 200_000 if start == 0 and where == "in the content" else 0
+        slowly = content[start + at_once :] if where == "in the content" else head.encode()
+        if where == "in the content":
+            handler.wfile.write(head.encode() + content[start : start + at_once])
+        for byte in slowly:
+            if ended.wait(0.02):
+                return
+            handler.wfile.write(bytes([byte]))
+
+    site.odd[TRAIN] = drop_by_drop
+    try:
+        with pytest.raises(AudiotagError, match=r"fewer than .* in 0\.3 s") as caught:
+            get(site, tmp_path)
+    finally:
+        ended.set()
+    assert f"{site.url}/{TRAIN}" in str(caught.value)
+    if where == "in the content":
+        kept = (tmp_path / ".download" / f"{TRAIN}.part").stat().st_size
+        assert 150_000 < kept < 210_000
+        assert f"{kept} bytes are kept; the same command goes on from there" in str(caught.value)
+    site.odd.clear()
+    site.log.clear()
+    monkeypatch.undo()
+    get(site, tmp_path)
+    assert whole(tmp_path)
+    if where == "in the content":
+        assert site.gets(TRAIN)[0].range == f"bytes={kept}-"
+
+
+def test_an_answer_to_a_range_that_says_no_place_is_told(site: Site, tmp_path: Path) -> None:
+    part = tmp_path / ".download" / f"{TRAIN}.part"
+    part.parent.mkdir()
+    part.write_bytes(site.files[TRAIN][:1000])
+
+    def no_place(handler: Handler) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", "bytes some-more/all")
+        handler.end_headers()
+
+    site.odd[TRAIN] = no_place
+    with pytest.raises(AudiotagError, match="Content-Range: bytes some-more/all") as caught:
+        get(site, tmp_path)
+    assert str(part) in str(caught.value)
+    assert part.stat().st_size == 1000

@@ -454,7 +454,9 @@ def test_starting_again_writes_nothing_that_was_written_before(root, tmp_path):
 
 def test_a_disk_too_small_is_said_before_anything_is_computed(manifest, tmp_path):
     years = dataclasses.replace(manifest, frame=manifest.frame.assign(duration_s=3e9))
-    with pytest.raises(AudiotagError, match=r"needs \d+\.\d GB, and \d+\.\d GB are free.*cache_dir="):
+    with pytest.raises(
+        AudiotagError, match=r"store needs \d+\.\d PB, and .* free, \d+\.\d PB too little: .*cache_dir="
+    ):
         build_store(years, V1, tmp_path, 0)
     assert finished_clips(tmp_path) <= 0
 
