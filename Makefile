@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow test-faults lint types docs notebooks check format clean
+.PHONY: setup demo test unit test-slow test-faults lint types docs notebooks check format clean
 
 setup: .venv/installed
 
@@ -17,6 +17,9 @@ demo: setup ## the whole loop on the embedded data set
 # Two files of tests at a time: most of a test is a run on one thread.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+unit: setup ## the fast ones: hardly any starts a program
+	$(BIN)/python -m pytest -n 2 tests/unit tests/configs tests/golden
 
 test-slow: setup ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow

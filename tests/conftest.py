@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
+from tests.programs import run_program
 
 # A shell that starts the tests in its background has them ignore SIGINT, and so would the programs that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,24 +42,42 @@ def program(work_folder: Path):
     """Call one of the programs as a person does: program("train.py", "experiment=smoke"); returns its output."""
 
     def call(name: str, *arguments: str, expected: int = 0) -> str:
-        command = [sys.executable, str(TOP / name), *arguments]
-        done = subprocess.run(command, cwd=work_folder, capture_output=True, text=True, timeout=600)
-        output = done.stdout + done.stderr
-        assert done.returncode == expected, f"{name} {arguments} exited with {done.returncode}:\n{output}"
+        code, output = run_program(name, [*arguments], work_folder)
+        assert code == expected, f"{name} {arguments} exited with {code}:\n{output}"
         return output
 
     return call
 
 
 @pytest.fixture(scope="session")
-def small_run(work_folder: Path, program) -> Path:
-    """The folder of a finished run of four cells, `SMALL`, made by one process."""
-    program("train.py", *SMALL, "run=small")
-    return work_folder / "runs" / "small"
+def made_run(work_folder: Path, tmp_path_factory: pytest.TempPathFactory, program):
+    """Return a run of the working folder, made by train.py; of processes that test side by side, one makes it."""
+
+    def make(name: str, *arguments: str) -> Path:
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            program("train.py", *arguments, f"run={name}")
+            return work_folder / "runs" / name
+        shared = tmp_path_factory.getbasetemp().parent / "shared"
+        shared.mkdir(exist_ok=True)
+        with filelock.FileLock(shared / f"{name}.lock"):
+            if not (shared / name).is_dir():
+                program("train.py", *arguments, f"run={name}")
+                for part in (f"runs/{name}", "cache"):
+                    shutil.copytree(work_folder / part, shared / name / part)
+            else:
+                shutil.copytree(shared / name, work_folder, dirs_exist_ok=True)
+        return work_folder / "runs" / name
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def smoke_run(work_folder: Path, program) -> Path:
+def small_run(made_run) -> Path:
+    """The folder of a finished run of four cells, `SMALL`, made by one process."""
+    return made_run("small", *SMALL)
+
+
+@pytest.fixture(scope="session")
+def smoke_run(made_run) -> Path:
     """The folder of a finished, unbroken run of experiment=smoke, with its report."""
-    program("train.py", "experiment=smoke", "run=smoke", "report=true")
-    return work_folder / "runs" / "smoke"
+    return made_run("smoke", "experiment=smoke", "report=true")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -59,8 +60,10 @@ def test_without_sync_batchnorm_each_rank_normalises_its_own_clips(work_folder, 
     assert abs(one[0] - own[0]) > 1e-3
 
 
-def test_consensus_again_on_two_ranks_equals_one_device(small_run, program):
-    program("verify.py", f"run={small_run.name}", "rescore=true", "devices=2", "hardware.threads=1")
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_consensus_again_is_what_the_run_has_stored(small_run, program, devices):
+    shutil.rmtree(small_run / "verify", ignore_errors=True)
+    program("verify.py", f"run={small_run.name}", "rescore=true", f"devices={devices}", "hardware.threads=1")
     again = small_run / "verify" / "rescored-5-excerpts"
     assert cells(again)
     for cell in cells(again):
@@ -142,6 +145,7 @@ def test_a_sweep_under_torchrun_is_refused(work_folder):
     assert not list((work_folder / "no").glob("[!.]*"))
 
 
+@pytest.mark.slow
 def test_tasks_of_srun_are_the_ranks_of_one_job(two_ranks, work_folder):
     """With the variables that srun gives its tasks; there is no SLURM to ask."""
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}

@@ -30,7 +30,6 @@ MODES = {
     "folds": ["devices=2", "parallel=folds", "training.pretrain.epochs=20", "training.finetune.epochs=10"],
 }
 ONE_DEVICE = {"one device": ["training.pretrain.epochs=20", "training.finetune.epochs=10"]}
-EACH_MODE = ["batches", pytest.param("folds", marks=pytest.mark.slow)]
 GO_ON = "go on|goes on"
 IN_FIT = "runs/*/round*/fold*/last.ckpt"  # a new one has come since the start
 
@@ -87,6 +86,7 @@ IN_FIT_RAISED, IN_CONSENSUS_RAISED, AT_EXIT_RAISED = raised("fit", 3), raised("c
 IN_STORE = (STORE_FULL, KILLED_IN_STORE)
 ON_FULL_DISKS = (STORE_FULL, CHECKPOINT_FULL, LEDGER_FULL)
 # In the order in which a run can meet all of them.
+SOME = (IN_FIT_RAISED, SUPERVISOR_KILLED, TERMINATED)
 OTHERS = (KILLED_IN_STORE, IN_FIT_RAISED, SUPERVISOR_KILLED, INTERRUPTED_TWICE, TERMINATED, AT_EXIT_RAISED)
 ALL = (*ON_FULL_DISKS, *OTHERS, JOB_KILLED, RANK_0_KILLED, RANK_1_KILLED, RANK_1_TERMINATED, IN_CONSENSUS_RAISED)
 ALL += (INTERRUPTED,)
@@ -198,7 +198,7 @@ def completes(mode: str, disk: Path, unbroken: Path) -> None:
     assert not list((disk / "runs").rglob("round*/fold*/.*.tmp"))
 
 
-@pytest.mark.parametrize("mode", EACH_MODE)
+@pytest.mark.parametrize("mode", ["one device", *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES)])
 def test_full_disks_one_after_another(unbroken, disk, mode, record_property):
     reference, _ = unbroken(mode)
     prepared(disk, reference, with_store=False)
@@ -207,12 +207,13 @@ def test_full_disks_one_after_another(unbroken, disk, mode, record_property):
     completes(mode, disk, reference)
 
 
-@pytest.mark.parametrize("mode", EACH_MODE)
-def test_failures_and_kills_one_after_another(unbroken, tmp_path, mode, record_property):
+@pytest.mark.parametrize("faults", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["some", "many"])
+@pytest.mark.parametrize("mode", ["batches", pytest.param("folds", marks=pytest.mark.slow)])
+def test_failures_and_kills_one_after_another(unbroken, tmp_path, mode, faults, record_property):
     reference, _ = unbroken(mode)
     place = tmp_path / "place"
     prepared(place, reference, with_store=False)
-    for fault in OTHERS:
+    for fault in faults:
         suffer(fault, mode, place, record_property)
     completes(mode, place, reference)
 

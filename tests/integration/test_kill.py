@@ -47,7 +47,7 @@ def test_twenty_kills_end_like_an_unbroken_run(smoke_run, work_folder):
     assert_same_result(smoke_run, work_folder / "runs" / "killed20")
 
 
-def test_killed_inside_a_cell_goes_on_from_its_last_epoch(smoke_run, work_folder):
+def test_killed_inside_a_cell_goes_on_from_its_last_epoch(smoke_run, work_folder, program):
     """The checkpoint is marked after the kill: only a run that goes on from it can carry the mark to its metrics."""
     command = [sys.executable, str(TOP / "train.py"), "experiment=smoke", "run=inside"]
     process = subprocess.Popen(command, cwd=work_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -64,7 +64,7 @@ def test_killed_inside_a_cell_goes_on_from_its_last_epoch(smoke_run, work_folder
     row = checkpoint["callbacks"]["EpochCheckpoint"]["rows"][0]
     unmarked, row["train_loss"] = f"{row['train_loss']:.6f}", 123.0
     torch.save(checkpoint, last)
-    subprocess.run(command, cwd=work_folder, check=True, capture_output=True, timeout=600)
+    program("train.py", *command[2:])
 
     metrics = last.with_name("metrics.csv")
     assert pd.read_csv(metrics)["train_loss"][0] == 123

@@ -135,6 +135,7 @@ def test_same_command_again_does_nothing(smoke_run, program):
     assert (smoke_run / "ledger.csv").read_bytes() == ledger
 
 
+@pytest.mark.slow  # test_devices.py has the same jobs, two at a time
 def test_sweep_over_rounds_and_folds_equals_one_process(small_run, program):
     program("train.py", "-m", *SMALL, "run=sweep", "round=0,1", "fold=0,1")
     assert_same_result(small_run, small_run.parent / "sweep")

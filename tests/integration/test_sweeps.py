@@ -73,7 +73,10 @@ def test_folds_and_rounds_as_jobs(sweep, work_folder):
 
 @pytest.mark.parametrize(
     ("launcher", "settings"),
-    [("joblib", ["hydra.launcher.n_jobs=2"]), ("submitit_local", [])],
+    [
+        ("submitit_local", []),
+        pytest.param("joblib", ["hydra.launcher.n_jobs=2"], marks=pytest.mark.slow),  # test_devices.py has two of its
+    ],
 )
 def test_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
     runs = work_folder / f"runs_{launcher}"
@@ -246,8 +249,8 @@ def compared(tmp_path_factory, smoke_run) -> Path:
     return runs
 
 
-def test_runs_are_gathered_into_one_table(sweep, compared):
-    output = sweep("-m audiotag.compare", f"runs_dir={compared}", f"out={compared / 'table.csv'}")
+def test_runs_are_gathered_into_one_table(program, compared):
+    output = program("-m audiotag.compare", f"runs_dir={compared}", f"out={compared / 'table.csv'}")
     table = pd.read_csv(compared / "table.csv").set_index("run")
     assert list(table.index) == ["begun", "broken_off", "whole"]
     assert list(table.columns[:2]) == ["seed", "model.width"], "the settings that differ, and no others"
@@ -271,22 +274,22 @@ def test_runs_are_gathered_into_one_table(sweep, compared):
     assert f"{best['valid_accuracy']:.4f} ± {best['valid_accuracy_std']:.4f}" in output
 
 
-def test_what_cannot_be_gathered_is_said(sweep, compared, tmp_path):
-    assert "holds no run folder" in sweep("-m audiotag.compare", f"runs_dir={tmp_path}", expected=2)
-    output = sweep("-m audiotag.compare", f"runs_dir={compared}", "run=[whole,whale]", expected=2)
+def test_what_cannot_be_gathered_is_said(program, compared, tmp_path):
+    assert "holds no run folder" in program("-m audiotag.compare", f"runs_dir={tmp_path}", expected=2)
+    output = program("-m audiotag.compare", f"runs_dir={compared}", "run=[whole,whale]", expected=2)
     assert "is not a run folder" in output
     assert "whole" in output
-    assert "did you mean runs_dir?" in sweep("-m audiotag.compare", "run_dir=x", expected=2)
-    assert "usage: python -m audiotag.compare" in sweep("-m audiotag.compare", "--help")
+    assert "did you mean runs_dir?" in program("-m audiotag.compare", "run_dir=x", expected=2)
+    assert "usage: python -m audiotag.compare" in program("-m audiotag.compare", "--help")
 
 
-def test_a_run_that_cannot_be_read_does_not_hide_the_others(sweep, compared, tmp_path):
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(program, compared, tmp_path):
     shutil.copytree(compared / "begun", tmp_path / "good")
     shutil.copytree(compared / "begun", tmp_path / "odd")
     with open(tmp_path / "odd" / "config.yaml", "a") as file:
         file.write("colour: blue\n")
-    output = sweep("-m audiotag.compare", f"runs_dir={tmp_path}")
+    output = program("-m audiotag.compare", f"runs_dir={tmp_path}")
     assert "left out: odd" in output
     assert "colour is not a setting" in output
     assert "good (unfinished)" in output
-    assert "colour is not a setting" in sweep("-m audiotag.compare", f"runs_dir={tmp_path}", "run=odd", expected=2)
+    assert "colour is not a setting" in program("-m audiotag.compare", f"runs_dir={tmp_path}", "run=odd", expected=2)

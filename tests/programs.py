@@ -1,0 +1,61 @@
+"""The programs as a person starts them, in processes of their own, forked from one that has imported PyTorch already.
+
+To import it, and what stands beside it, takes longer than most of what the tests have a program do.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.clips import TOP
+
+FORKING = multiprocessing.get_context("forkserver")
+# What the programs import as soon as they work. Importing starts no thread, with which forking would not be safe.
+FORKING.set_forkserver_preload(
+    [
+        "audiotag",  # before PyTorch: it sets how its threads wait
+        "audiotag.experiment.tasks",
+        "audiotag.inference.predict",
+        "audiotag.report.write",
+        "audiotag.compare",
+    ]
+)
+# As torchrun starts a job of one process, which does its work itself.
+ONE_PROCESS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "1"}
+
+
+def run_program(name: str, arguments: list[str], folder: Path, within_s: float = 600) -> tuple[int, str]:
+    """Run a program, `train.py` or `-m audiotag.show`, in a folder; return its exit code and what it printed.
+
+    A job of one device does its work in this process; on more, and in sweeps, it starts others as it always does.
+    """
+    sweep, several = {"-m", "--multirun"} & {*arguments}, [word for word in arguments if word.startswith("devices=")]
+    environment = {**os.environ, **({} if sweep or several else ONE_PROCESS)}
+    with tempfile.NamedTemporaryFile() as screen:
+        process = FORKING.Process(target=_become, args=(name, arguments, folder, environment, screen.name))
+        process.start()
+        process.join(within_s)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        return int(process.exitcode or 0), Path(screen.name).read_text(encoding="utf-8", errors="replace")
+
+
+def _become(name: str, arguments: list[str], folder: Path, environment: dict[str, str], screen: str) -> None:
+    """Turn this process into the program."""
+    with open(screen, "ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [name, *arguments]
+    if name.startswith("-m "):
+        runpy.run_module(name.removeprefix("-m "), run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(str(TOP / name), run_name="__main__")
