@@ -6,7 +6,6 @@ PyTorch. Shapes: N clips, C classes.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from audiotag.config import PredictConfig
 from audiotag.console import console
 from audiotag.data.answers import Answers, read_answers
 from audiotag.data.tables import gathered, read_csv
-from audiotag.errors import AudiotagError, DataError
+from audiotag.errors import AudiotagError, DataError, Nearest
 from audiotag.evaluation.metrics import MAP_DEPTH, ranked_labels
 from audiotag.evaluation.scores import ScoreFiles, report_scores
 from audiotag.files import check_output
@@ -121,7 +120,7 @@ def _row_problems(path: Path, table: pd.DataFrame, malformed: pd.Series, answers
     first = {name: line for line, name in reversed(list(rows["fname"].items()))}
     doubled = rows["fname"].duplicated()
     unknown = fine & ~names.isin(answers.clips["clip_id"]) & answers.is_whole
-    absent = [name for name in answers.right.index if name not in set(names)]
+    absent = list(answers.right.index[~answers.right.index.isin(names)])
     kinds: list[list[str]] = [
         [f"{path}:{line}: {why}" for line, why in malformed[~fine].items()],
         [
@@ -129,7 +128,7 @@ def _row_problems(path: Path, table: pd.DataFrame, malformed: pd.Series, answers
             for line, name in rows["fname"][doubled].items()
         ],
         [f"{path}:{line}: {name}: no clip of {answers.table}" for line, name in names[unknown].items()],
-        [f"{path}:{line}: {row.fname}: no label" for line, row in rows.iterrows() if not row["label"].split()],
+        [f"{path}:{line}: {name}: no label" for line, name in rows["fname"][rows["label"] == ""].items()],
     ]
     found = [line for kind in kinds for line in _some(kind)]
     if absent:
@@ -140,13 +139,12 @@ def _row_problems(path: Path, table: pd.DataFrame, malformed: pd.Series, answers
 
 def _unknown(path: Path, table: pd.DataFrame, answers: Answers) -> list[str]:
     """Return a line for every label that counts and is no class."""
-    scored, classes = set(answers.right.index), set(answers.classes)
+    scored, classes, near = set(answers.right.index), set(answers.classes), Nearest(answers.classes)
     lines = []
     for line, name, text in zip(table.index, table["fname"], table["label"], strict=True):
         for label in text.split()[:MAP_DEPTH] if name in scored else ():
             if label not in classes:
-                near = difflib.get_close_matches(label, answers.classes, n=1)
-                lines.append(f"{path}:{line}: {label}" + (f" (did you mean {near[0]}?)" if near else ""))
+                lines.append(f"{path}:{line}: {label}{near(label)}")
     return lines
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import cProfile
 import json
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from sklearn.metrics import accuracy_score, classification_report, confusion_mat
 
 from audiotag.config import Columns, PredictConfig, ScoredData
 from audiotag.data.answers import read_answers
-from audiotag.errors import AudiotagError, DataError
+from audiotag.errors import FIRST, LAST, AudiotagError, DataError
 from audiotag.evaluation.bootstrap import bootstrap_intervals
 from audiotag.evaluation.class_plots import NO_CLASS, confusion_table, f1_bars
 from audiotag.evaluation.metrics import mean_average_precision, score_ranked
@@ -314,3 +316,27 @@ def test_confusions_are_counted_by_label_and_prediction():
     table = confusion_table(["A", "A", "B"], ["B", "A", "B"], ["A", "B"])
     assert table.to_dict("list") == {"label": ["A", "B"], "A": [1, 0], "B": [1, 1]}
     assert confusion_table(["A"], [""], ["A", "B"])[NO_CLASS].tolist() == [1, 0]
+
+
+def calls_of_scoring(folder: Path, n: int, kind: str) -> dict[str, int]:
+    """Return how often which function is called to score a submission of n rows whose ids or labels are unknown."""
+    classes = [f"class_{i}" for i in range(20)]
+    rows = [(f"{i:05}.wav", classes[i % 20], "Public") for i in range(n)]
+    write_table(folder / "data" / "test_post_competition.csv", rows, TEST_HEADER)
+    names = [f"{name}x" if kind == "ids" else name for name, *_ in rows]
+    labels = [f"clas_{i} foo{i}" if kind == "labels" else "class_0" for i in range(n)]
+    with cProfile.Profile() as profile, contextlib.suppress(DataError):
+        submit(folder / "data", list(zip(names, labels, strict=True)), bootstrap=0)
+    profile.create_stats()
+    return {name: calls for (_, _, name), (_, calls, *_) in profile.stats.items()} | {
+        "all": sum(calls for _, calls, *_ in profile.stats.values())
+    }
+
+
+def test_the_work_grows_with_the_rows_and_not_with_their_square(tmp_path):
+    calls = [calls_of_scoring(tmp_path, n, "ids")["all"] for n in (200, 400, 800)]
+    assert calls[2] - calls[1] < 3 * (calls[1] - calls[0]), calls
+
+
+def test_what_is_meant_is_looked_up_for_a_few_unknown_labels(tmp_path):
+    assert 10 < calls_of_scoring(tmp_path, 200, "labels")["get_close_matches"] <= 2 * (FIRST + LAST)
