@@ -141,6 +141,14 @@ def check_output(path: Path, mark: str, beside: Iterable[str] = (), inputs: Iter
         raise AudiotagError(f"{path} was not written by this command: {keep}")
 
 
+def remove_damaged(path: Path) -> None:
+    """Remove what stands in the place of a cache's file or folder; raises AudiotagError where that cannot be done."""
+    try:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    except OSError as error:
+        raise AudiotagError(f"{path} is damaged, and cannot be removed: {error.strerror}; delete it") from error
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left half-written; only for who alone may write into the folder."""
     for temporary in folder.glob(".*.tmp"):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiotag.console import console
 from audiotag.data.workers import in_order
 from audiotag.features.audio import AudioError, decode
-from audiotag.files import write_parquet
+from audiotag.files import check_folder, remove_damaged, write_parquet
 from audiotag.randomness import key
 
 SAVE_EVERY_S = 10.0
@@ -33,10 +34,12 @@ class Scan:
 
 
 SCAN_FIELDS = [entry.name for entry in fields(Scan)]
+SCAN_KINDS = [{"str": "O", "int": "i", "float": "f"}[str(entry.type)] for entry in fields(Scan)]  # in a table
 
 
 def scan_files(paths: list[Path], cache_dir: Path, workers: int | None) -> dict[Path, Scan]:
     """Return a scan of every file; files that have not changed since an earlier scan are not read again."""
+    check_folder("cache_dir", (cache_dir / "scans").absolute())
     cache = _cache(paths, cache_dir)
     known = _load(cache)
     states = [state_of(path) for path in paths]
@@ -97,9 +100,17 @@ def hash_of(content: bytes) -> str:
 
 
 def _load(cache: Path) -> dict[Scan, Scan]:
-    if not cache.is_file():
+    if not cache.exists():
         return {}
-    scans = [Scan(*row) for row in pd.read_parquet(cache)[SCAN_FIELDS].itertuples(index=False)]
+    try:
+        table = pd.read_parquet(cache)[SCAN_FIELDS]
+        if [dtype.kind for dtype in table.dtypes] != SCAN_KINDS or table.isna().any(axis=None):
+            raise ValueError("other kinds of values")
+    except (OSError, ValueError, LookupError):
+        console.print(f"{cache} is damaged: the audio files are read again", markup=False, soft_wrap=True)
+        remove_damaged(cache)
+        return {}
+    scans = [Scan(*row) for row in table.itertuples(index=False)]
     return {_unread(scan): scan for scan in scans}
 
 

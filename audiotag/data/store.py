@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +24,14 @@ import torch
 from torch import Tensor
 
 from audiotag.config import Features, TrainConfig
+from audiotag.console import console
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.scan import Scan, hash_of, remember
 from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
 from audiotag.features.spectrogram import FrontEnd, build_front_end
-from audiotag.files import FileLock, check_room, write_json
+from audiotag.files import FileLock, check_folder, check_room, remove_damaged, write_json
 
 FRAMES, INDEX, INFO = "frames.f16", "index.csv", "store.json"
 HEADER = b"content_hash,start,frames,silent\n"
@@ -116,16 +118,20 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     """
     front_end = build_front_end(features.front_end)
     settings = {"format": FORMAT, "audio": audio.settings(features.trim), "front_end": front_end.settings()}
+    info = {"settings": json.loads(json.dumps(settings)), "bands": front_end.bands}
     clips = manifest.train.drop_duplicates("content_hash").sort_values("content_hash")
     prefix = f"{features.front_end}-{_digest(json.dumps(settings, sort_keys=True))}"
     folder = cache_dir / "stores" / f"{prefix}-{_digest(*clips['content_hash'])}"
+    check_folder("cache_dir", folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
+        if folder.exists() and not _is_whole(folder, info):
+            console.print(f"{folder} is damaged: it is computed again", markup=False, soft_wrap=True)
+            remove_damaged(folder)
         if not folder.is_dir():
-            others = [other for other in sorted(folder.parent.glob(f"{prefix}-*")) if _is_store(other)]
+            others = [other for other in sorted(folder.parent.glob(f"{prefix}-*")) if _is_whole(other, info)]
             failed = _build(folder, manifest, clips, features, front_end, [Store(other) for other in others], workers)
-            info = {"settings": settings, "bands": front_end.bands, "clips": len(clips) - len(failed)}
-            write_json(_unfinished(folder) / INFO, info)
+            write_json(_unfinished(folder) / INFO, {**info, "clips": len(clips) - len(failed)})
             if failed:
                 held = clips[~clips["content_hash"].isin(failed.keys())]["content_hash"]
                 _keep(_unfinished(folder), folder.with_name(f"{prefix}-{_digest(*held)}"))
@@ -199,8 +205,21 @@ def _unfinished(folder: Path) -> Path:
     return folder.with_suffix(".unfinished")
 
 
-def _is_store(folder: Path) -> bool:
-    return not folder.suffix and (folder / INFO).is_file()
+def _is_whole(folder: Path, info: dict[str, Any]) -> bool:
+    """Say whether a folder is a finished store of these settings: the clips in its name, and their frames."""
+    try:
+        told = json.loads((folder / INFO).read_text(encoding="utf-8"))
+        lines = _whole_lines(folder, info["bands"])
+        sizes = [(folder / name).stat().st_size for name in (INDEX, FRAMES)]
+    except (OSError, ValueError):
+        return False
+    clips = [match for line in lines if (match := INDEX_LINE.fullmatch(line))]
+    n_frames = sum(int(match[3]) for match in clips)
+    return (
+        told == {**info, "clips": len(clips)}
+        and sizes == [sum(map(len, lines)), n_frames * info["bands"] * 2]
+        and folder.name.endswith(_digest(*sorted(match[1].decode() for match in clips)))
+    )
 
 
 def _build(
@@ -268,6 +287,9 @@ class _Writer:
     """Appends clips to an unfinished store, frames first and then their line of the index."""
 
     def __init__(self, folder: Path, bands: int) -> None:
+        in_the_way = [path for path in (folder / FRAMES, folder / INDEX, folder / INFO) if path.is_dir()]
+        for path in [folder] if folder.is_file() else in_the_way:
+            remove_damaged(path)
         folder.mkdir(exist_ok=True)
         lines = _whole_lines(folder, bands)
         clips = [match for line in lines if (match := INDEX_LINE.fullmatch(line))]

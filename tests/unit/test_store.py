@@ -490,3 +490,84 @@ def test_rows_of_clips_are_found_by_content(store, manifest):
     rows = pd.Series(store.rows(shuffled), index=shuffled.index)
     assert rows[manifest.train.index].tolist() == store.rows(manifest.train).tolist()
     assert sorted(rows) == list(range(16))
+
+
+# Damage
+
+
+def turn_into_folder(path: Path) -> None:
+    path.unlink()
+    (path / "within").mkdir(parents=True)
+
+
+DAMAGES = {
+    "emptied": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() * 2),
+    "of another kind": lambda path: path.write_text("[1, 2]\n"),
+    "gone": Path.unlink,
+    "a folder": turn_into_folder,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["frames.f16", "index.csv", "store.json"])
+def test_a_damaged_store_is_made_again(manifest, store, tmp_path, capsys, file, damage):
+    shutil.copytree(store.folder, tmp_path / "stores" / store.folder.name)
+    DAMAGES[damage](tmp_path / "stores" / store.folder.name / file)
+    again = build_store(manifest, V1, tmp_path, 0)
+    assert content(again) == content(store)
+    assert "is damaged" in capsys.readouterr().out.replace("\n", " ")
+    assert not list((tmp_path / "stores").glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("file", ["frames.f16", "index.csv"])
+def test_damage_of_the_same_length_shows_in_no_other_store(manifest, store, tmp_path, file):
+    """A store that is not asked for is not repaired, and nothing is taken from it where it is damaged."""
+    other = tmp_path / "stores" / (store.folder.name[:-12] + "0" * 12)
+    shutil.copytree(store.folder, other)
+    DAMAGES["cut off"](other / file)
+    assert content(build_store(manifest, V1, tmp_path, 0)) == content(store)
+    assert other.is_dir()
+
+
+@pytest.mark.parametrize("damage", ["a folder", "of another kind"])
+@pytest.mark.parametrize("file", ["frames.f16", "index.csv", ""])
+def test_a_damaged_unfinished_store_is_begun_again(root, store, tmp_path, file, damage):
+    unfinished = half_build(root, tmp_path)
+    if file:
+        DAMAGES[damage](unfinished / file)
+    else:
+        shutil.rmtree(unfinished)
+        unfinished.write_text("a file")
+    assert content(build_store(manifest_of(root, tmp_path), V1, tmp_path, 0)) == content(store)
+
+
+def test_a_file_in_the_place_of_the_stores_is_named(manifest, tmp_path):
+    (tmp_path / "stores").touch()
+    with pytest.raises(AudiotagError, match=r"cache_dir=.*stores: .*stores is not a folder"):
+        build_store(manifest, V1, tmp_path, 0)
+
+
+def other_columns(path: Path) -> None:
+    pd.DataFrame({"path": ["x"], "size": [1]}).to_parquet(path)
+
+
+def other_types(path: Path) -> None:
+    pd.read_parquet(path).assign(size="large", path=1).to_parquet(path)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES.values(), other_columns, other_types])
+def test_damaged_scans_are_made_again(root, manifest, tmp_path, damage):
+    manifest_of(root, tmp_path)
+    (scans,) = (tmp_path / "scans").iterdir()
+    whole = pd.read_parquet(scans)
+    damage(scans)
+    pd.testing.assert_frame_equal(manifest_of(root, tmp_path).frame, manifest.frame)
+    pd.testing.assert_frame_equal(pd.read_parquet(scans), whole)
+
+
+def test_a_file_in_the_place_of_the_scans_is_named(root, tmp_path):
+    (tmp_path / "scans").touch()
+    with pytest.raises(AudiotagError, match=r"cache_dir=.*scans: .*scans is not a folder"):
+        manifest_of(root, tmp_path)
