@@ -15,7 +15,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from audiotag.features.audio import Wave, resample, trim
+from audiotag.features.audio import AudioStream
+from audiotag.features.trimming import Wave
 
 RATE_HZ = 16_000
 LONGEST_S = 120.0  # what is heard of a recording, after its leading silence
@@ -34,22 +35,26 @@ SAME = 0.9
 HOPELESS = 0.45  # at whole samples: no shift by part of one makes a twin of it
 
 
-def prepared(wave: Wave, rate_hz: int) -> Wave:
-    """Return what is compared of a recording (N,): without silent ends, at 16 kHz, between 100 and 7,000 Hz.
+def heard(audio: AudioStream) -> Wave:
+    """Return what is compared of a recording (N,): its beginning without silence, at 16 kHz, `prepared`."""
+    return prepared(audio.beginning(LONGEST_S, RATE_HZ))
+
+
+def prepared(wave: Wave) -> Wave:
+    """Keep what a wave (N,) at 16 kHz has between 100 and 7,000 Hz.
 
     High tones are raised in proportion to their frequency: low ones, of which short and different sounds are alike,
     would outweigh them. The ends are faded, for a click where something was cut would be raised too.
     """
-    kept = trim(wave, rate_hz).wave[: round(LONGEST_S * rate_hz)]
-    heard = resample(kept, rate_hz, RATE_HZ).copy()
-    n_faded = min(round(FADE_S * RATE_HZ), len(heard) // 2)
+    faded = wave.copy()
+    n_faded = min(round(FADE_S * RATE_HZ), len(faded) // 2)
     ramp = np.linspace(0, 1, n_faded, dtype=np.float32)
-    heard[:n_faded] *= ramp
-    heard[len(heard) - n_faded :] *= ramp[::-1]
-    spectrum = scipy.fft.rfft(heard, _fast(len(heard)))
+    faded[:n_faded] *= ramp
+    faded[len(faded) - n_faded :] *= ramp[::-1]
+    spectrum = scipy.fft.rfft(faded, _fast(len(faded)))
     hz = np.linspace(0, RATE_HZ / 2, len(spectrum))
     spectrum *= np.where((hz < BAND_HZ[0]) | (hz > BAND_HZ[1]), 0, hz / BAND_HZ[1]).astype(np.float32)
-    filtered: Wave = scipy.fft.irfft(spectrum, _fast(len(heard)))[: len(heard)]
+    filtered: Wave = scipy.fft.irfft(spectrum, _fast(len(faded)))[: len(faded)]
     return filtered
 
 

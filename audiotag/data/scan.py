@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ import pandas as pd
 
 from audiotag.console import console
 from audiotag.data.workers import in_order
-from audiotag.features.audio import AudioError, decode
-from audiotag.files import check_folder, remove_damaged, write_parquet
+from audiotag.features.audio import AudioError, measure
+from audiotag.files import check_folder, digest, remove_damaged, write_parquet
 from audiotag.randomness import key
 
 SAVE_EVERY_S = 10.0
@@ -83,20 +82,18 @@ def _unread(scan: Scan) -> Scan:
 def _scan(state: Scan) -> Scan:
     path = Path(state.path)
     try:
-        content = path.read_bytes()
+        content_hash = hash_of(path)
     except OSError as error:
         return replace(state, problem=f"it cannot be read: {error.strerror}")
-    content_hash = hash_of(content)
     try:
-        wave, rate_hz = decode(path)
+        return replace(state, content_hash=content_hash, duration_s=measure(path))
     except AudioError as error:
         return replace(state, content_hash=content_hash, problem=str(error))
-    return replace(state, content_hash=content_hash, duration_s=len(wave) / rate_hz)
 
 
-def hash_of(content: bytes) -> str:
+def hash_of(path: Path) -> str:
     """Return what an audio file's content is known by."""
-    return hashlib.sha256(content).hexdigest()[:16]
+    return digest(path)[:16]
 
 
 def _load(cache: Path) -> dict[Scan, Scan]:

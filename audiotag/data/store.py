@@ -30,13 +30,14 @@ from audiotag.data.scan import Scan, hash_of, remember
 from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
-from audiotag.features.spectrogram import FrontEnd, build_front_end
+from audiotag.features.spectrogram import FrontEnd, build_front_end, frames, shared_front_end
 from audiotag.files import FileLock, check_folder, check_room, remove_damaged, write_json
 
 FRAMES, INDEX, INFO = "frames.f16", "index.csv", "store.json"
 HEADER = b"content_hash,start,frames,silent\n"
 INDEX_LINE = re.compile(rb"([0-9a-f]+),([0-9]+),([0-9]+),[01]\n")
 FORMAT = 1  # to be raised when the file's layout or the audio path changes
+MOST_FRAMES = 30_000  # of a clip that are held, or features.clip_frames if that is more: no excerpt goes beyond
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     """
     front_end = build_front_end(features.front_end)
     settings = {"format": FORMAT, "audio": audio.settings(features.trim), "front_end": front_end.settings()}
+    if features.clip_frames > MOST_FRAMES:
+        settings["most_frames"] = features.clip_frames
     info = {"settings": json.loads(json.dumps(settings)), "bands": front_end.bands}
     clips = manifest.train.drop_duplicates("content_hash").sort_values("content_hash")
     prefix = f"{features.front_end}-{_digest(json.dumps(settings, sort_keys=True))}"
@@ -172,16 +175,23 @@ def manifest_and_store(config: TrainConfig, check: Callable[[Manifest], None]) -
 
 
 def spectrogram(path: Path, features: Features) -> tuple[np.ndarray, bool]:
-    """Compute one file's spectrogram, (T, F) half precision, and whether the file is wholly silent."""
-    recording = audio.load(path, features.trim)
-    with torch.inference_mode():
-        spec = _front_end(features.front_end)(torch.from_numpy(recording.wave)[None])[0]
-    return spec.T.contiguous().half().numpy(), recording.silent
+    """Compute one file's spectrogram, (T, F) half precision, and whether the file is wholly silent.
+
+    Of hours, only the beginning: at most MOST_FRAMES or clip_frames.
+    """
+    recording = audio.stream(path, features.trim)
+    pieces, n = [], 0
+    for piece in frames(recording, shared_front_end(features.front_end)):
+        pieces.append(piece)
+        n += len(piece)
+        if n >= held_frames(features):
+            break
+    return np.concatenate(pieces)[: held_frames(features)], recording.silent
 
 
-@functools.cache
-def _front_end(name: str) -> FrontEnd:
-    return build_front_end(name)
+def held_frames(features: Features) -> int:
+    """Return how many frames of a clip are held at most."""
+    return max(MOST_FRAMES, features.clip_frames)
 
 
 def _digest(*parts: str) -> str:
@@ -267,7 +277,7 @@ def _compute(item: tuple[Path, str], features: Features) -> tuple[np.ndarray, bo
     path, content_hash = item
     torch.set_num_threads(1)  # one clip is too little work to share; the processes share the clips
     try:
-        unchanged = hash_of(path.read_bytes()) == content_hash
+        unchanged = hash_of(path) == content_hash
     except OSError as error:
         raise AudiotagError(f"{path} cannot be read any more: {error.strerror}") from error
     if not unchanged:

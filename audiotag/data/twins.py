@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from audiotag.data.examine import Examined
-from audiotag.data.fingerprint import SAME, candidates, prepared, similarity
+from audiotag.data.fingerprint import SAME, candidates, heard, similarity
 from audiotag.data.workers import in_order
-from audiotag.features.audio import decode
+from audiotag.features.audio import stream
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ def find_twins(examined: Sequence[Examined], workers: int | None) -> list[Twins]
 def _compare(item: tuple[Path, list[Path]]) -> list[float]:
     """Return how alike a recording is to each of others."""
     path, others = item
-    wave = prepared(*decode(path))
-    return [similarity(wave, prepared(*decode(other))) for other in others]
+    wave = heard(stream(path))
+    return [similarity(wave, heard(stream(other))) for other in others]

@@ -5,6 +5,7 @@ Shapes: B clips, F bands, T frames. Waves are at 32 kHz; see `audiotag.features.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiotag.errors import AudiotagError
-from audiotag.features.audio import SAMPLE_RATE_HZ
+from audiotag.features.audio import SAMPLE_RATE_HZ, AudioStream
 
 N_FFT = 1024  # writeup: 1024-sample hann windows
 BANDS = 128  # writeup: 128 frequency bins
 # Version 1 mirrors 512 samples at either end, so it needs one more; what is shorter (16 ms) gets zeros at its end.
 MIN_SAMPLES = N_FFT // 2 + 1
+WHOLE_SAMPLES = 60 * SAMPLE_RATE_HZ  # longest wave computed in one piece: takes 0.3 GB, and one pass instead of two
 
 
 class FrontEnd(nn.Module, ABC):
@@ -88,7 +90,8 @@ class FrontEnd(nn.Module, ABC):
             raise AudiotagError("a spectrogram in pieces reads its blocks twice: give a list or an AudioStream")
         reference = torch.zeros(1, 1, 1, device=self.window.device)
         for segment in self._segments(blocks):
-            reference = torch.maximum(reference, self._reference(segment, self._magnitude(segment)))
+            if segment.any():  # what is silent is not the loudest moment
+                reference = torch.maximum(reference, self._reference(segment, self._magnitude(segment)))
         for segment in self._segments(blocks):
             yield self._spectrogram(self._magnitude(segment), reference)[0]
 
@@ -267,11 +270,28 @@ class V2(FrontEnd):
 FRONT_ENDS: dict[str, type[V1] | type[V2]] = {V1.name: V1, V2.name: V2}
 
 
+@functools.cache
+def shared_front_end(name: str) -> FrontEnd:
+    """Return this process's front end called `name`, on the CPU; raises as `build_front_end` does."""
+    return build_front_end(name)
+
+
 def build_front_end(name: str) -> FrontEnd:
     """Build the front end called `name`; raises AudiotagError for a name that is none of FRONT_ENDS."""
     if name not in FRONT_ENDS:
         raise AudiotagError(f"there is no front end {name!r}: choose one of {', '.join(FRONT_ENDS)}")
     return FRONT_ENDS[name]()
+
+
+@torch.inference_mode()
+def frames(audio: AudioStream, front_end: FrontEnd) -> Iterator[NDArray[np.float16]]:
+    """Yield a recording's spectrogram in pieces (t, F), half precision as the store holds it; of a short one, whole."""
+    if audio.n_samples <= WHOLE_SAMPLES:
+        pieces = iter([front_end(torch.from_numpy(np.concatenate(list(audio)))[None])[0]])
+    else:
+        pieces = front_end.stream(audio)
+    for piece in pieces:
+        yield piece.T.contiguous().half().numpy()
 
 
 def _at_least_minimum(wave: Tensor) -> Tensor:

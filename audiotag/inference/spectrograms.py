@@ -1,6 +1,6 @@
-"""Spectrograms of recordings of any length: short ones computed whole, by several processes, long ones in pieces.
+"""Spectrograms of recordings of any length: short ones by several processes, long ones here, in pieces.
 
-Both ways give the same values. Shapes: F bands, T frames.
+Shapes: F bands, T frames.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ import soundfile
 import torch
 
 from audiotag.config import Features
-from audiotag.data.store import spectrogram
 from audiotag.data.workers import in_order
-from audiotag.features.audio import AudioError, AudioStream, stream
-from audiotag.features.spectrogram import FrontEnd, build_front_end
+from audiotag.features.audio import SAMPLE_RATE_HZ, AudioError, AudioStream, stream
+from audiotag.features.spectrogram import WHOLE_SAMPLES, frames, shared_front_end
 from audiotag.inference.windows import Frames
-
-WHOLE_S = 60.0  # longest recording computed whole; takes about 0.3 GB, and the time of one pass instead of two
 
 
 @dataclass(frozen=True)
@@ -34,30 +31,32 @@ class Heard:
 
 
 def spectrograms(paths: Sequence[Path], features: Features, workers: int | None) -> Iterator[Heard | AudioError]:
-    """Yield the spectrogram of every file, in order, or why it cannot be read. Shows progress.
+    """Yield the spectrogram of every file, in order, or why it cannot be read.
 
     The pieces of a long recording are computed as they are asked for, and can then still raise AudioError.
     """
-    front_end = build_front_end(features.front_end)
-    computed = in_order(functools.partial(_compute, features=features), paths, workers, "Labelling recordings")
+    computed = in_order(functools.partial(_compute, features=features), paths, workers, None)
     for path, result in zip(paths, computed, strict=True):
         try:
-            yield _streamed(path, features, front_end) if result is None else result
+            yield _heard(stream(path, features.trim), features) if result is None else result
         except AudioError as error:
             yield error
 
 
 def _compute(path: Path, features: Features) -> Heard | AudioError | None:
-    """Compute a short recording's spectrogram; None says that it is long and should be streamed."""
+    """Compute a short recording's spectrogram; None says that it is long and should be read in pieces."""
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)  # the processes share the recordings
+    if is_long(path):
+        return None
     try:
-        if is_long(path):
-            return None
-        frames, silent = spectrogram(path, features)
+        audio = stream(path, features.trim)
     except AudioError as error:
         return error
-    return Heard(len(frames), [frames], silent)
+    if audio.n_samples > WHOLE_SAMPLES:  # whatever the header says
+        return None
+    heard = _heard(audio, features)
+    return Heard(heard.n_frames, list(heard.pieces), heard.silent)
 
 
 def is_long(path: Path) -> bool:
@@ -66,16 +65,9 @@ def is_long(path: Path) -> bool:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a headerless .raw file
         return False  # reading it will say what is wrong with it
-    return not 0 < info.frames <= WHOLE_S * info.samplerate
+    return not 0 < info.frames * SAMPLE_RATE_HZ <= WHOLE_SAMPLES * info.samplerate
 
 
-def _streamed(path: Path, features: Features, front_end: FrontEnd) -> Heard:
-    audio = stream(path, features.trim)
-    n_frames = front_end.n_frames(sum(len(block) for block in audio))
-    return Heard(n_frames, _pieces(front_end, audio), audio.silent)
-
-
-@torch.inference_mode()
-def _pieces(front_end: FrontEnd, audio: AudioStream) -> Iterator[Frames]:
-    for piece in front_end.stream(audio):
-        yield piece.T.contiguous().half().numpy()
+def _heard(audio: AudioStream, features: Features) -> Heard:
+    front_end = shared_front_end(features.front_end)
+    return Heard(front_end.n_frames(audio.n_samples), frames(audio, front_end), audio.silent)

@@ -37,9 +37,9 @@ class Sound:
 def hear(path: Path, content_hash: str, features: Features) -> Sound | str:
     """Return a recording's picture and sound, or why there is none."""
     try:
-        if hash_of(path.read_bytes()) != content_hash:
+        if hash_of(path) != content_hash:
             return "the file has changed since the run heard it"
-        recording = audio.load(path, features.trim)
+        recording = audio.stream(path, features.trim)
         frames, _ = spectrogram(path, features)
     except OSError as error:
         return f"the file cannot be read: {error.strerror}"
@@ -47,10 +47,10 @@ def hear(path: Path, content_hash: str, features: Features) -> Sound | str:
         return str(error)
     front_end = build_front_end(features.front_end)
     rate_hz = audio.SAMPLE_RATE_HZ
-    wave = recording.wave[: int(LONGEST_S * rate_hz)]
+    wave = recording.beginning(LONGEST_S)
     shown = frames[: int(LONGEST_S * front_end.frames_per_second)]
     figure = spectrogram_picture(shown, front_end.frames_per_second, front_end.center_hz)
-    return Sound(figure, _flac(wave), len(wave) / rate_hz, len(recording.wave) / rate_hz)
+    return Sound(figure, _flac(wave), len(wave) / rate_hz, recording.n_samples / rate_hz)
 
 
 def _flac(wave: np.ndarray) -> str:

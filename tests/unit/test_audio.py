@@ -309,24 +309,43 @@ def test_importing_audio_stays_light():
 # Reading in blocks
 
 
+@pytest.fixture
+def unheld(monkeypatch):
+    """Recordings of any length are read anew in each pass, as long ones are."""
+    monkeypatch.setattr(audio, "HELD_SAMPLES", 0)
+
+
+def in_one_pass(path: Path, trim_silence: bool) -> tuple[np.ndarray, bool]:
+    """What `load` gives, computed from the whole wave at once; and whether the recording is silent."""
+    wave, rate_hz = audio.decode(path)
+    trimmed = audio.trim(wave, rate_hz)
+    kept, silent = (trimmed.wave, trimmed.silent) if trim_silence else (wave, not wave.any())
+    return audio.resample(kept, rate_hz), silent
+
+
 def assert_streams_like_load(path: Path, trim_silence: bool, block_s: float) -> audio.AudioStream:
-    recording = audio.load(path, trim_silence)
+    whole, silent = in_one_pass(path, trim_silence)
     streamed = audio.stream(path, trim_silence, block_s)
-    about = (streamed.duration_s, streamed.source_rate_hz, streamed.silent)
-    assert about == (recording.duration_s, recording.source_rate_hz, recording.silent)
+    assert (streamed.n_samples, streamed.silent) == (len(whole), silent)
     for _ in range(2):
         blocks = list(streamed)
         assert {len(block) for block in blocks[:-1]} <= {round(block_s * 32_000)}
         wave = np.concatenate(blocks)
         assert wave.dtype == np.float32
-        assert wave.shape == recording.wave.shape
-        np.testing.assert_allclose(wave, recording.wave, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(wave, whole)
+    np.testing.assert_array_equal(streamed.beginning(0.05), whole[:1_600])
+    recording = audio.load(path, trim_silence)
+    np.testing.assert_array_equal(recording.wave, whole)
+    about = (recording.duration_s, recording.source_rate_hz, recording.silent)
+    assert about == (streamed.duration_s, streamed.source_rate_hz, silent)
     return streamed
 
 
+@pytest.mark.parametrize("held", [True, False])
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("trim_silence", [True, False])
-def test_stream_gives_what_load_gives(tmp_path, rate_hz, trim_silence):
+def test_in_blocks_or_in_one_pass_the_bits_are_equal(tmp_path, monkeypatch, rate_hz, trim_silence, held):
+    monkeypatch.setattr(audio, "HELD_SAMPLES", 1 << 22 if held else 0)
     wave = quiet_ends(rate_hz, seed=7, before_s=2.1, loud_s=3.3, after_s=1.7)
     path = write(tmp_path / "a.wav", wave, rate_hz, subtype="FLOAT")
     streamed = assert_streams_like_load(path, trim_silence, block_s=0.77)
@@ -335,12 +354,12 @@ def test_stream_gives_what_load_gives(tmp_path, rate_hz, trim_silence):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3"])
-def test_stream_gives_what_load_gives_from_compressed_stereo(tmp_path, suffix):
+def test_the_bits_are_equal_from_compressed_stereo(tmp_path, unheld, suffix):
     frames = np.stack([quiet_ends(44_100, seed, before_s=1.9, loud_s=2, after_s=2.3) for seed in (1, 2)], axis=1)
     assert_streams_like_load(write(tmp_path / f"a.{suffix}", frames, 44_100), True, block_s=10)
 
 
-def test_stream_where_the_peak_is_cut_off(tmp_path):
+def test_stream_where_the_peak_is_cut_off(tmp_path, unheld):
     wave = np.zeros(400_000, np.float32)
     wave[1_000] = 1.0
     wave[200_000:300_000] = noise(100_000, level=0.1)
@@ -350,7 +369,7 @@ def test_stream_where_the_peak_is_cut_off(tmp_path):
 
 @pytest.mark.parametrize("n_samples", [2, 100, 2_000])
 @pytest.mark.parametrize("rate_hz", [8_000, 44_100])
-def test_stream_gives_what_load_gives_of_very_short_files(tmp_path, n_samples, rate_hz):
+def test_the_bits_are_equal_of_very_short_files(tmp_path, unheld, n_samples, rate_hz):
     assert_streams_like_load(write(tmp_path / "a.wav", noise(n_samples), rate_hz), True, block_s=1 / 32_000)
 
 
@@ -376,7 +395,12 @@ def peak_memory_mb(path: Path) -> tuple[float, int]:
     return peak / 2**20, n_samples
 
 
-def test_memory_of_a_stream_does_not_grow_with_the_file(tmp_path):
+@pytest.mark.parametrize("trim_silence", [True, False])
+def test_of_silence_too_the_bits_are_equal(tmp_path, unheld, trim_silence):
+    assert_streams_like_load(write(tmp_path / "a.wav", np.zeros(100_001), 44_100), trim_silence, block_s=0.3)
+
+
+def test_memory_of_a_stream_does_not_grow_with_the_file(tmp_path, unheld):
     short, n_short = peak_memory_mb(write_long(tmp_path / "short.wav", 20, 44_100))
     long, n_long = peak_memory_mb(write_long(tmp_path / "long.wav", 200, 44_100))
     assert (n_short, n_long) == (18 * 32_000, 198 * 32_000)
@@ -385,7 +409,7 @@ def test_memory_of_a_stream_does_not_grow_with_the_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_hours_stream_in_bounded_memory(tmp_path):
+def test_two_hours_stream_in_bounded_memory(tmp_path, unheld):
     peak, n_samples = peak_memory_mb(write_long(tmp_path / "long.wav", 7_200, 22_050))
     assert n_samples == 7_198 * 32_000
     assert peak < 12  # the wave alone is 879 MiB
