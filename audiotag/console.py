@@ -9,12 +9,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 console = Console(highlight=False, markup=False, emoji=False)
 
 
-def progress() -> Progress:
-    """Return a progress bar with counts, time spent and time left; it is silent where the output is not a terminal."""
+def progress(unit: str = "") -> Progress:
+    """Return a progress bar with counts of `unit`, time spent and left; silent where the output is not a terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn(unit, markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -10,12 +10,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from audiotag.command import reported
 from audiotag.config import Features, Hardware
@@ -25,19 +24,19 @@ from audiotag.data.plan import configure
 from audiotag.errors import AudiotagError, ConfigError, DataError
 from audiotag.evaluation.lengths import length_histogram, length_table, show_lengths
 from audiotag.evaluation.plots import PNG_MARK, save_png
-from audiotag.evaluation.recording_plot import Heard, Picture, draw_recording
+from audiotag.evaluation.recording_plot import Columns, Heard, Picture, draw_recording
 from audiotag.experiment.hardware import set_numerics
 from audiotag.experiment.run_folder import RunFolder, find_run
-from audiotag.features.audio import AudioError, decode, resample, trim
-from audiotag.features.spectrogram import FRONT_ENDS, build_front_end
+from audiotag.features.audio import AudioError, stream
+from audiotag.features.spectrogram import FRONT_ENDS, frames, shared_front_end
 from audiotag.files import check_output, write_csv
 from audiotag.inference.networks import Networks, choose_folds, choose_round, load_networks
 from audiotag.inference.recordings import Recording, find_recordings
-from audiotag.inference.windows import Frames, Windows, cut
+from audiotag.inference.windows import Frames, along, cut
 
 SETTING = re.compile(r"[~+]*[A-Za-z_][\w./]*=")
-OVERLAP = 4  # windows that hold each moment
-MOST_WINDOWS = 200
+OVERLAP = 4  # windows that hold each moment, as long as they are no more than
+MOST_WINDOWS = 200  # of a longer recording, fewer overlap, and in the end one follows the other: nothing is unheard
 
 
 class Listener:
@@ -51,51 +50,70 @@ class Listener:
         self.networks: Networks = load_networks(self.folder, self.round, self.folds, Hardware())
         self.features: Features = self.folder.config.features
 
-    def hear(self, frames: Frames, hop_s: float, begin_s: float) -> Heard:
-        """Return the mean posterior of all folds in windows of `features.excerpt_frames` along a spectrogram (T, F).
+    def hear(
+        self,
+        pieces: Iterable[Frames],
+        n_frames: int,
+        hop_s: float,
+        begin_s: float,
+        advance: Callable[[float], None] = lambda share: None,
+    ) -> Heard:
+        """Return the mean posterior of all folds in windows of `features.excerpt_frames` that cover a spectrogram.
 
-        A recording shorter than a window is repeated to fill one, and heard once.
+        It is (T, F) and comes in `pieces`; one shorter than a window is repeated to fill it, and heard once. `advance`
+        is told which share has been heard since.
         """
         length = self.features.excerpt_frames
-        last = max(len(frames) - length, 0)
-        count = min(-(-last * OVERLAP // length) + 1, MOST_WINDOWS)
-        starts = np.rint(np.linspace(0, last, count)).astype(np.int64)
+        windows = along(n_frames, length, OVERLAP, MOST_WINDOWS)
+        per_pass = max(1, self.features.clip_frames // length)
         heard = []
-        for start in starts:
-            window = Windows(np.array([start]), np.ones(1), length)
-            by_fold = self.networks.posteriors(cut([frames], len(frames), window), window, 1, self.folds)
-            heard.append(by_fold.mean(axis=0))
-        begins_s = np.asarray(begin_s + starts * hop_s, np.float64)
-        ends_s = np.asarray(begins_s + min(length, len(frames)) * hop_s, np.float64)
+        for by_fold in self.networks.each(cut(pieces, n_frames, windows), per_pass, self.folds):
+            heard.append(by_fold.mean(axis=0))  # (B, C)
+            advance(len(heard[-1]) / len(windows.starts))
+        begins_s = np.asarray(begin_s + windows.starts * hop_s, np.float64)
+        ends_s = np.asarray(begins_s + min(length, n_frames) * hop_s, np.float64)
         title = f"{self.folder.path.name}, round {self.round}: windows of {length * hop_s:.2f} s"
-        return Heard(np.stack(heard), begins_s, ends_s, self.folder.classes, title)
+        return Heard(np.concatenate(heard), begins_s, ends_s, self.folder.classes, title)
 
 
-def look_at(recording: Recording, features: Features, listener: Listener | None) -> tuple[Picture, Heard | None]:
-    """Read a recording and compute what is drawn of it; raises AudioError."""
-    wave, rate_hz = decode(recording.path)
-    start, kept, n_kept = 0, wave, len(wave)
-    if features.trim:
-        trimmed = trim(wave, rate_hz)
-        start, kept, n_kept = trimmed.start, trimmed.wave, trimmed.n_kept
-    front_end = build_front_end(features.front_end)
-    with torch.inference_mode():
-        pieces = list(front_end.stream([resample(kept, rate_hz)]))
-    spectrogram = torch.cat(pieces, dim=1)  # (F, T)
-    hop_s, begin_s = 1 / front_end.frames_per_second, start / rate_hz
+def look_at(
+    recording: Recording,
+    features: Features,
+    listener: Listener | None,
+    advance: Callable[[float], None] = lambda share: None,
+) -> tuple[Picture, Heard | None]:
+    """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""
+    audio = stream(recording.path, features.trim)
+    wave = Columns(audio.n_source)
+    for block in audio.source():
+        wave.add(np.stack((block, -block), axis=1))
+    front_end = shared_front_end(features.front_end)
+    n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
+    spectrogram = Columns(n_frames)
+
+    def seen() -> Iterator[Frames]:
+        for piece in frames(audio, front_end):
+            spectrogram.add(piece)
+            yield piece
+
+    heard, pieces = None, seen()
+    if listener is not None:
+        heard = listener.hear(pieces, n_frames, hop_s, audio.kept_s[0], advance)
+    for _ in pieces:  # what the networks were not asked about
+        pass
     picture = Picture(
         recording.fname,
-        wave,
-        rate_hz,
-        (begin_s, (start + n_kept) / rate_hz),
-        spectrogram.numpy(),
-        hop_s,
+        -wave.largest[:, 1],
+        wave.largest[:, 0],
+        wave.step / audio.source_rate_hz,
+        audio.duration_s,
+        audio.kept_s,
+        spectrogram.largest.T,
+        spectrogram.step * hop_s,
         front_end.center_hz,
         features.front_end,
     )
-    if listener is None:
-        return picture, None
-    return picture, listener.hear(spectrogram.T.contiguous().half().numpy(), hop_s, begin_s)
+    return picture, heard
 
 
 def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, run: str | None, runs_dir: str) -> None:
@@ -111,14 +129,16 @@ def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, ru
     if front_end not in (None, features.front_end):
         raise ConfigError("These do not go together:", [f"--front-end {front_end}, but {run} has {features.front_end}"])
     problems, lengths = [], []
-    with progress() as bar:
-        for recording, name in bar.track(list(zip(recordings, names, strict=True)), description="Drawing"):
+    with progress("recordings") as bar:
+        task = bar.add_task("Drawing", total=len(recordings))
+        for done, (recording, name) in enumerate(zip(recordings, names, strict=True)):
+            bar.update(task, completed=done)
             try:
-                picture, heard = look_at(recording, features, listener)
+                picture, heard = look_at(recording, features, listener, lambda share: bar.advance(task, share))
             except AudioError as error:
                 problems.append(str(error))
                 continue
-            lengths.append({"path": recording.fname, "duration_s": len(picture.wave) / picture.rate_hz})
+            lengths.append({"path": recording.fname, "duration_s": picture.length_s})
             save_png(out / f"{name}.png", draw_recording(picture, heard))
             if heard is not None:
                 _write_heard(out / f"{name}.csv", heard)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from audiotag.evaluation.plots import BLUE, GREY
 
-COLUMNS = 2000  # of the picture: longer recordings are drawn by their extremes
+COLUMNS = 2000  # of the picture, or up to twice as many: longer recordings are drawn by their extremes
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
@@ -28,19 +28,51 @@ class Heard:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What is drawn: the wave (N,) as it lies on disk, which part of it trimming keeps, and that part's spectrogram.
+    """What is drawn: the wave as it lies on disk, which part of it trimming keeps, and that part's spectrogram.
 
-    `spectrogram` (F, T) has a frame every `hop_s`, and bands that peak at `center_hz` (F,).
+    Both in columns: `lowest` and `highest` (N,) are the wave's extremes, every `wave_step_s`; `spectrogram` (F, N), the
+    loudest every `step_s`, has bands that peak at `center_hz` (F,).
     """
 
     title: str
-    wave: NDArray[np.float32]
-    rate_hz: int
+    lowest: NDArray[np.float32]
+    highest: NDArray[np.float32]
+    wave_step_s: float
+    length_s: float
     kept_s: tuple[float, float]
     spectrogram: NDArray[np.float32]
-    hop_s: float
+    step_s: float
     center_hz: NDArray[np.float64]
     front_end: str
+
+
+def step_of(n: int) -> int:
+    """Return how many of `n` values along time make a column."""
+    return max(1, n // COLUMNS)
+
+
+class Columns:
+    """The largest of every `step_of(n)` of `n` values (n, ...) along time, which come in pieces."""
+
+    def __init__(self, n: int) -> None:
+        self.step, self._n_columns, self._at = step_of(n), -(-n // step_of(n)), 0
+        self._largest: NDArray[np.float32] | None = None
+
+    def add(self, piece: NDArray[np.floating]) -> None:
+        """Take the next values (m, ...), m at least 1."""
+        if self._largest is None:
+            self._largest = np.full((self._n_columns, *piece.shape[1:]), -np.inf, np.float32)
+        first, last = self._at // self.step, (self._at + len(piece) - 1) // self.step
+        begins = np.maximum(np.arange(first, last + 1) * self.step - self._at, 0)
+        found = self._largest[first : last + 1]
+        np.maximum(found, np.maximum.reduceat(piece, begins, axis=0), out=found)
+        self._at += len(piece)
+
+    @property
+    def largest(self) -> NDArray[np.float32]:
+        """The columns (N, ...), once all values have come."""
+        assert self._largest is not None
+        return self._largest
 
 
 def draw_recording(picture: Picture, heard: Heard | None = None, top: int = 5) -> Figure:
@@ -56,19 +88,17 @@ def draw_recording(picture: Picture, heard: Heard | None = None, top: int = 5) -
         mesh = _draw_posteriors(axes[2], heard, top)
         figure.colorbar(mesh, ax=axes[2], label="posterior", pad=0.01)
     axes[-1].set_xlabel("time, s")
-    axes[0].set_xlim(0, len(picture.wave) / picture.rate_hz)
+    axes[0].set_xlim(0, picture.length_s)
     return figure
 
 
 def _draw_wave(axes: Axes, picture: Picture) -> None:
-    length_s = len(picture.wave) / picture.rate_hz
-    step = max(1, len(picture.wave) // COLUMNS)
-    padded = np.pad(picture.wave, (0, -len(picture.wave) % step), mode="edge").reshape(-1, step)
-    times = np.arange(len(padded)) * step / picture.rate_hz
-    if step == 1:
-        axes.plot(times, padded[:, 0], color=BLUE, linewidth=0.7)
+    length_s = picture.length_s
+    times = np.arange(len(picture.highest)) * picture.wave_step_s
+    if np.array_equal(picture.lowest, picture.highest):
+        axes.plot(times, picture.highest, color=BLUE, linewidth=0.7)
     else:
-        axes.fill_between(times, padded.min(axis=1), padded.max(axis=1), color=BLUE, linewidth=0.3)
+        axes.fill_between(times, picture.lowest, picture.highest, color=BLUE, linewidth=0.3)
     margins = [(0.0, picture.kept_s[0]), (picture.kept_s[1], length_s)]
     for begin, end in margins:
         if end > begin:
@@ -78,18 +108,17 @@ def _draw_wave(axes: Axes, picture: Picture) -> None:
         f"trimmed: {trimmed_s:.3f} s of {length_s:.3f} s", (0.995, 0.96), xycoords="axes fraction", ha="right",
         va="top", fontsize=7,
     )  # fmt: skip
-    limit = max(float(np.abs(picture.wave).max()), 1e-3)
+    limit = max(float(picture.highest.max()), -float(picture.lowest.min()), 1e-3)
     axes.set(ylabel="amplitude", ylim=(-1.05 * limit, 1.05 * limit))
 
 
 def _draw_spectrogram(axes: Axes, picture: Picture):  # type: ignore[no-untyped-def] # matplotlib's AxesImage
-    bands, frames = picture.spectrogram.shape
-    step = max(1, frames // COLUMNS)
-    padded = np.pad(picture.spectrogram, ((0, 0), (0, -frames % step)), mode="edge")
-    columns = padded.reshape(bands, -1, step).max(axis=2)
+    bands, columns = picture.spectrogram.shape
     begin = picture.kept_s[0]
-    extent = (begin, begin + frames * picture.hop_s, -0.5, bands - 0.5)
-    image = axes.imshow(columns, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
+    extent = (begin, begin + columns * picture.step_s, -0.5, bands - 0.5)
+    image = axes.imshow(
+        picture.spectrogram, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest"
+    )
     center = picture.center_hz
     places = dict(zip(TICKS_HZ, np.interp(TICKS_HZ, center, np.arange(bands)), strict=True))
     ticks: list[int] = []
@@ -106,10 +135,12 @@ def _draw_posteriors(axes: Axes, heard: Heard, top: int):  # type: ignore[no-unt
     # Windows overlap: each is drawn from the middle between its centre and the one's before to that of the one after.
     centres = (heard.begins_s + heard.ends_s) / 2
     edges = np.concatenate(([heard.begins_s[0]], (centres[1:] + centres[:-1]) / 2, [heard.ends_s[-1]]))
-    mesh = axes.pcolormesh(
-        edges, np.arange(len(best) + 1) - 0.5, heard.posteriors[:, best].T, cmap="cividis", vmin=0, vmax=1
-    )
+    columns = Columns(len(centres))
+    columns.add(heard.posteriors[:, best])
+    drawn = np.append(edges[:-1][:: columns.step], edges[-1])
+    mesh = axes.pcolormesh(drawn, np.arange(len(best) + 1) - 0.5, columns.largest.T, cmap="cividis", vmin=0, vmax=1)
     axes.set_yticks(range(len(best)), [heard.classes[i].replace("$", r"\$") for i in best], fontsize=7)
     axes.invert_yaxis()  # the first at the top
-    axes.set_title(heard.title.replace("$", r"\$"), fontsize=8)
+    pooled = f"; a column is the highest of {columns.step}" if columns.step > 1 else ""
+    axes.set_title(heard.title.replace("$", r"\$") + pooled, fontsize=8)
     return mesh

@@ -6,7 +6,7 @@ Shapes: M members, N recordings, C classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audiotag.config import Features, Hardware, PredictConfig
+from audiotag.console import progress
 from audiotag.experiment.run_folder import Cell
 from audiotag.features.audio import AudioError
 from audiotag.inference.fusion import average
@@ -21,7 +22,7 @@ from audiotag.inference.members import Member
 from audiotag.inference.networks import Networks, load_network
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import Heard, spectrograms
-from audiotag.inference.windows import Hearing, cut, place
+from audiotag.inference.windows import Frames, Hearing, cut, place
 
 
 @dataclass(frozen=True)
@@ -109,26 +110,47 @@ def _together(
 
 
 def label(recordings: Sequence[Recording], networks: Networks, hearing: Hearing, workers: int | None) -> Labelled:
-    """Ask the networks about every recording; the spectrogram of each is computed once for all of them."""
+    """Ask the networks about every recording; the spectrogram of each is computed once for all of them.
+
+    Shows progress: recordings, a long one by its windows.
+    """
     labelled = Labelled([], [], [], [])
     computed = spectrograms([recording.path for recording in recordings], hearing.features, workers)
-    for recording, heard in zip(recordings, computed, strict=True):
-        answer = heard if isinstance(heard, AudioError) else _ask(networks, heard, hearing, recording)
-        if isinstance(answer, AudioError):
-            labelled.problems.append(str(answer))
-            continue
-        labelled.recordings.append(recording)
-        labelled.by_fold.append(answer)
-        if not isinstance(heard, AudioError) and heard.silent:
-            labelled.silent.append(recording.fname)
+    with progress("recordings") as bar:
+        task = bar.add_task("Reading", total=len(recordings))
+        for done, recording in enumerate(recordings):
+            bar.update(task, completed=done, description="Reading")
+            heard = next(computed)
+
+            def tell(window: int, n_windows: int, done: int = done) -> None:
+                description = f"Window {window + 1:,} of {n_windows:,}" if n_windows > 1 else "Labelling"
+                bar.update(task, completed=done + window / n_windows, description=description)
+
+            answer = heard if isinstance(heard, AudioError) else _ask(networks, heard, hearing, recording, tell)
+            if isinstance(answer, AudioError):
+                labelled.problems.append(str(answer))
+                continue
+            labelled.recordings.append(recording)
+            labelled.by_fold.append(answer)
+            if not isinstance(heard, AudioError) and heard.silent:
+                labelled.silent.append(recording.fname)
     return labelled
 
 
-def _ask(networks: Networks, heard: Heard, hearing: Hearing, recording: Recording) -> NDArray[np.float64] | AudioError:
+def _ask(
+    networks: Networks, heard: Heard, hearing: Hearing, recording: Recording, tell: Callable[[int, int], None]
+) -> NDArray[np.float64] | AudioError:
+    """Return the posteriors (its folds, C) of a recording; `tell` hears which window the networks come to."""
     windows = place(heard.n_frames, hearing)
     per_pass = max(1, hearing.features.clip_frames // windows.length)  # so that no pass takes more than a clip does
+
+    def coming() -> Iterator[Frames]:
+        for at, frames in enumerate(cut(heard.pieces, heard.n_frames, windows)):
+            tell(at, len(windows.starts))
+            yield frames
+
     try:
-        return networks.posteriors(cut(heard.pieces, heard.n_frames, windows), windows, per_pass, recording.folds)
+        return networks.posteriors(coming(), windows, per_pass, recording.folds)
     except AudioError as error:
         return error
 

@@ -6,7 +6,7 @@ Shapes: B windows, F bands, T frames, C classes, N networks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -79,21 +79,29 @@ class Networks:
             for fold, network in by_fold.items()
         }
 
-    @torch.inference_mode()
     def posteriors(
         self, cuts: Iterable[Frames], windows: Windows, per_pass: int, folds: Sequence[int]
     ) -> NDArray[np.float64]:
         """Return each fold's posterior (N, C): the weighted mean over windows (T, F), `per_pass` of them at a time."""
-        sums, done, coming = np.zeros(()), 0, iter(cuts)
+        sums, done = np.zeros(()), 0
+        for answers in self.each(cuts, per_pass, folds):
+            weights = windows.weights[done : done + answers.shape[1]]
+            sums = sums + np.stack([weights @ of_fold for of_fold in answers])
+            done += len(weights)
+        assert done == len(windows.starts), "not every window was heard"
+        return sums
+
+    @torch.inference_mode()
+    def each(self, cuts: Iterable[Frames], per_pass: int, folds: Sequence[int]) -> Iterator[NDArray[np.float64]]:
+        """Yield each fold's posteriors (N, B, C) of the next windows (T, F), `per_pass` of them at a time."""
+        coming = iter(cuts)
         while batch := list(islice(coming, per_pass)):
             x = torch.from_numpy(np.stack(batch)).transpose(1, 2).unsqueeze(1).float()  # (B, 1, F, T)
-            weights = windows.weights[done : done + len(batch)]
-            sums = sums + np.stack([weights @ self._ask(self.by_fold[fold], x) for fold in folds])
-            done += len(batch)
-        assert done == len(windows.starts), "not every window was heard"
-        if not np.isfinite(sums).all():
-            raise RunError(f"posteriors are not finite in precision {self.precision}; set hardware.precision=32-true")
-        return sums
+            answers = np.stack([self._ask(self.by_fold[fold], x) for fold in folds])
+            if not np.isfinite(answers).all():
+                advice = "set hardware.precision=32-true"
+                raise RunError(f"posteriors are not finite in precision {self.precision}; {advice}")
+            yield answers
 
     def _ask(self, network: VggGap, x: Tensor) -> NDArray[np.float64]:
         with self._autocast():

@@ -65,6 +65,17 @@ def place(n_frames: int, hearing: Hearing) -> Windows:
     return Windows(starts, frames / heard, clip_frames)
 
 
+def along(n_frames: int, length: int, overlap: int, most: int) -> Windows:
+    """Place evenly spaced windows of `length` frames that cover a recording of `n_frames`, from its first to its last.
+
+    `overlap` of them hold each moment, or as many as `most` windows allow, but never less than one.
+    """
+    last = max(n_frames - length, 0)
+    count = max(min(-(-last * overlap // length) + 1, most), -(-last // length) + 1)
+    starts = np.rint(np.linspace(0, last, count)).astype(np.int64)
+    return Windows(starts, np.full(count, 1 / count), length)
+
+
 def cut(pieces: Iterable[Frames], n_frames: int, windows: Windows) -> Iterator[Frames]:
     """Yield the windows (length, F) of a spectrogram (T, F) that comes in pieces (frames, F), holding little of it.
 

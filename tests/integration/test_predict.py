@@ -23,6 +23,7 @@ from audiotag.data import store
 from audiotag.errors import AudiotagError, ConfigError, DataError, LeakError, RunError
 from audiotag.experiment.hardware import choose_precision
 from audiotag.experiment.run_folder import RunFolder
+from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
 from audiotag.inference.labelling import label
 from audiotag.inference.networks import Networks, load_networks
@@ -227,8 +228,9 @@ def test_a_recording_in_pieces_gives_what_it_gives_whole(
     path, hearing = sound(tmp_path / name, 14), Hearing(folder.config.features, **settings)
     assert not spectrograms.is_long(path)
     whole = ask(networks, path, hearing)
-    monkeypatch.setattr(spectrograms, "WHOLE_S", 1.0)
-    monkeypatch.setattr(spectrograms, "spectrogram", None)  # nothing is computed whole
+    monkeypatch.setattr(spectrograms, "WHOLE_SAMPLES", 32_000)
+    monkeypatch.setattr(spectrogram, "WHOLE_SAMPLES", 32_000)
+    monkeypatch.setattr(audio, "HELD_SAMPLES", 0)  # nothing is decoded once, or computed, whole
     np.testing.assert_allclose(ask(networks, path, hearing), whole, atol=1e-5)
 
 
@@ -237,6 +239,7 @@ import resource, sys, torch
 from pathlib import Path
 from audiotag.config import Hardware
 from audiotag.experiment.run_folder import RunFolder
+from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
 from audiotag.inference.labelling import label
 from audiotag.inference.networks import load_networks
@@ -244,9 +247,9 @@ from audiotag.inference.recordings import Recording
 from audiotag.inference.windows import Hearing
 folder = RunFolder(Path(sys.argv[1]))
 networks = load_networks(folder, 0, [0], Hardware())
-spectrograms.WHOLE_S = float(sys.argv[2])
+spectrograms.WHOLE_SAMPLES = spectrogram.WHOLE_SAMPLES = audio.HELD_SAMPLES = 0
 torch.set_num_threads(1)
-for path in sys.argv[3:]:
+for path in sys.argv[2:]:
     labelled = label([Recording("", Path(path), (0,))], networks, Hearing(folder.config.features), 0)
     assert labelled.posteriors.shape == (1, len(folder.classes)), labelled.problems
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -255,7 +258,7 @@ for path in sys.argv[3:]:
 
 def test_memory_does_not_grow_with_the_recording(smoke_run: Path, tmp_path: Path) -> None:
     paths = [str(sound(tmp_path / f"{seconds}.wav", seconds, rate_hz=8_000)) for seconds in (20, 200)]
-    command = [sys.executable, "-c", MEASURE, str(smoke_run), "10", *paths]
+    command = [sys.executable, "-c", MEASURE, str(smoke_run), *paths]
     environment = os.environ | {"PYTHONPATH": str(TOP)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch
     listener = show.Listener("small", "runs")
     picture, _ = show.look_at(show.Recording(clip.name, clip, ()), listener.features, None)
     first = np.resize(picture.spectrogram.T, (max(192, picture.spectrogram.shape[1]), 128))[:192]
-    again = listener.hear(first.astype(np.float16), 0.006, 0.0)
+    again = listener.hear([first.astype(np.float16)], len(first), 0.006, 0.0)
     assert len(again.posteriors) == 1
     np.testing.assert_allclose(heard[run.classes].iloc[0], again.posteriors[0], atol=0.01)
     assert imread(tmp_path / f"{clip.name}.png").shape[0] > 900, "three panels, not two"
