@@ -244,7 +244,8 @@ def _build(
     """Write the frames of all clips; return why some have none, by content hash."""
     writer = _Writer(_unfinished(folder), front_end.bands)
     todo = clips[~clips["content_hash"].isin(writer.written)]
-    needed_bytes = todo["duration_s"].sum() * front_end.frames_per_second * front_end.bands * 2
+    n_frames = (todo["duration_s"] * front_end.frames_per_second).clip(upper=held_frames(features)).sum()
+    needed_bytes = n_frames * front_end.bands * 2
     check_room(folder.parent, needed_bytes, "the spectrogram store", "set cache_dir= to a larger disk")
     held = {content_hash: other for other in others for content_hash in other.index.index}
     new = todo[~todo["content_hash"].isin(held.keys())]

@@ -453,11 +453,11 @@ def test_starting_again_writes_nothing_that_was_written_before(root, tmp_path):
 
 
 def test_a_disk_too_small_is_said_before_anything_is_computed(manifest, tmp_path):
-    years = dataclasses.replace(manifest, frame=manifest.frame.assign(duration_s=3e9))
-    with pytest.raises(
-        AudiotagError, match=r"store needs \d+\.\d PB, and .* free, \d+\.\d PB too little: .*cache_dir="
-    ):
-        build_store(years, V1, tmp_path, 0)
+    frame = pd.concat([manifest.frame] * 2_500, ignore_index=True).assign(duration_s=1e6)  # 10 TB of frames
+    frame["content_hash"] = [f"{row:016x}" for row in frame.index]
+    years = dataclasses.replace(manifest, frame=frame)
+    with pytest.raises(AudiotagError, match=r"store needs 10\.2 TB, and .* free, \d+\.\d TB too little: .*cache_dir="):
+        build_store(years, Features(clip_frames=1_000_000), tmp_path, 0)
     assert finished_clips(tmp_path) <= 0
 
 
