@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from rich.progress import Progress
 
 from audiotag.config import Ensemble, Features, Hardware, PredictConfig, ScoredData
 from audiotag.data import store
@@ -558,3 +559,42 @@ def test_networks_trained_on_everything_cannot_be_validated(copied: Path) -> Non
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         PredictConfig(run="x", **settings)
+
+
+def test_the_bar_counts_a_long_recording_by_its_windows(
+    networks: Networks, folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never says that all is done while the networks are still listening."""
+    seen: list[dict[str, Any]] = []
+    update = Progress.update
+
+    def watched(bar: Progress, task: Any, **what: Any) -> None:
+        seen.append(what)
+        update(bar, task, **what)
+
+    monkeypatch.setattr(Progress, "update", watched)
+    monkeypatch.setattr(Progress, "advance", lambda bar, task, by=1: seen.append({"completed": by}))
+    paths = [sound(tmp_path / f"{seconds}.wav", seconds) for seconds in (0.2, 3)]
+    hearing = Hearing(folder.config.features, excerpts=0)
+    label([Recording(path.name, path, FOLDS) for path in paths], networks, hearing, workers=0)
+    done = [(what["description"], what["completed"]) for what in seen]
+    assert done == [
+        ("Reading", 0), ("Labelling", 0), ("Reading", 1),
+        ("Window 1 of 3", 1), ("Window 2 of 3", pytest.approx(1 + 1 / 3)), ("Window 3 of 3", pytest.approx(1 + 2 / 3)),
+    ]  # fmt: skip
+
+
+def test_an_instant_and_odd_rates_are_labelled_or_refused_in_a_sentence(folder: RunFolder, tmp_path: Path) -> None:
+    refused = {"8_hz.wav": "said to be 8 Hz", "none.wav": "zero samples", "one_384k.wav": "less than one sample"}
+    here = tmp_path / "in"
+    here.mkdir()
+    for name, samples, channels, rate_hz in (
+        ("8_hz.wav", 100, 1, 8), ("none.wav", 0, 1, 44_100), ("one_384k.wav", 1, 1, 384_000),
+        ("one.wav", 1, 1, 32_000), ("second_384k.wav", 384_000, 1, 384_000), ("64_channels.wav", 3_000, 64, 44_100),
+    ):  # fmt: skip
+        wave = np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels))
+        soundfile.write(here / name, wave, rate_hz)
+    with pytest.raises(DataError, match="3 of 6 recordings cannot be read") as caught:
+        run_predict(folder.path, source=str(here), out=str(tmp_path / "p.csv"))
+    assert all(said in problem for said, problem in zip(refused.values(), caught.value.problems, strict=True))
+    assert pd.read_csv(tmp_path / "p.csv")["fname"].tolist() == ["64_channels.wav", "one.wav", "second_384k.wav"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.image import imread
 
 from audiotag import show
@@ -27,3 +28,16 @@ def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch
     assert len(again.posteriors) == 1
     np.testing.assert_allclose(heard[run.classes].iloc[0], again.posteriors[0], atol=0.01)
     assert imread(tmp_path / f"{clip.name}.png").shape[0] > 900, "three panels, not two"
+
+
+def test_nothing_of_a_long_recording_is_unheard(small_run, work_folder, monkeypatch):
+    monkeypatch.chdir(work_folder)
+    monkeypatch.setattr(show, "MOST_WINDOWS", 5)
+    listener = show.Listener("small", "runs")
+    frames = np.random.default_rng(0).uniform(-60, 0, (3_000, 128)).astype(np.float16)
+    shares: list[float] = []
+    heard = listener.hear(np.array_split(frames, 7), 3_000, 0.006, 1.0, shares.append)
+    assert len(heard.posteriors) == 16, "of 192 frames each"
+    assert (heard.begins_s[1:] <= heard.ends_s[:-1]).all()
+    assert (heard.begins_s[0], heard.ends_s[-1]) == (1.0, 1.0 + 3_000 * 0.006)
+    assert sum(shares) == pytest.approx(1)

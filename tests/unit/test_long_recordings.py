@@ -15,6 +15,7 @@ import soundfile
 from audiotag import doctor, show
 from audiotag.config import Features
 from audiotag.data import examine, store
+from audiotag.data.manifest import build_manifest
 from audiotag.data.plan import configure
 from audiotag.data.scan import scan_files
 from audiotag.errors import DataError
@@ -212,6 +213,18 @@ def test_the_doctor_and_the_scan_on_odd_files(odd, tmp_path):
         # That less than a sample is left at 32 kHz is found when the spectrogram is computed.
         assert scan.problem == "" or said in scan.problem
         assert scan.duration_s == (0 if scan.problem else samples / rate_hz)
+
+
+def test_a_pipe_in_place_of_a_clip_is_not_waited_for(tmp_path):
+    make_folder(tmp_path / "set")
+    pipe = tmp_path / "set" / "audio_train" / "bark00.wav"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    settings = ["data=kaggle", f"data.root={tmp_path / 'set'}", f"cache_dir={tmp_path}", "hardware.workers=0"]
+    found = doctor.diagnose(configure(settings)).findings
+    assert found["what"].tolist() == [f"{tmp_path}/set/train.csv:2: this is not a file"]
+    with pytest.raises(DataError, match=r"train\.csv:2: this is not a file"):
+        build_manifest(configure(settings))
 
 
 def test_pictures_of_odd_files(odd, tmp_path):
