@@ -216,7 +216,7 @@ def test_the_doctor_and_the_scan_on_odd_files(odd, tmp_path):
 
 
 def test_a_pipe_in_place_of_a_clip_is_not_waited_for(tmp_path):
-    make_folder(tmp_path / "set")
+    make_folder(tmp_path / "set", verified=5)
     pipe = tmp_path / "set" / "audio_train" / "bark00.wav"
     pipe.unlink()
     os.mkfifo(pipe)
