@@ -27,6 +27,9 @@ LOADED = re.compile(r"<(?:script|img|iframe|audio|video|source|embed)\b[^>]*\ssr
 LINKED = re.compile(
     r"<link\b(?=[^>]*rel=\"?(?:stylesheet|preconnect|preload|icon))[^>]*href=\"?(?:https?:)?//[^\s\">]+"
 )
+SHOWN = re.compile(r"<(?:img|audio|video|source)\b[^>]*\s(?:src|srcset)=\"?(?!data:|(?:https?:)?//)([^\s\">#]+)")
+
+FIRST = ["train", "verify", "predict"]  # programs, in the order in which they are met
 
 TYPES = {
     "str": "text",
@@ -57,17 +60,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Raise BuildError where a page or a style sheet would load something from elsewhere."""
+    """Raise BuildError where a page or a style sheet would load something from elsewhere, or show what is not there."""
     site = Path(config.site_dir)
-    found = []
+    found, missing = [], []
     for page in sorted(site.rglob("*.html")):
         text = page.read_text(encoding="utf-8")
+        shown = [page.parent / name for name in SHOWN.findall(text)]  # in HTML, too, where MkDocs does not look
+        missing += [f"{page.relative_to(site)}: {file.name}" for file in shown if not file.is_file()]
         found += [f"{page.relative_to(site)}: {match[0]}" for p in (LOADED, LINKED) for match in p.finditer(text)]
     for sheet in sorted(site.rglob("*.css")):
         links = re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)\"']+", sheet.read_text(encoding="utf-8"))
         found += [f"{sheet.relative_to(site)}: {link}" for link in links]
     if found:
         raise BuildError("\n".join(["The site must not load anything from elsewhere:", *found]))
+    if missing:
+        raise BuildError("\n".join(["These pages show what is not there:", *missing]))
 
 
 def programs() -> dict[str, type]:
@@ -78,9 +85,10 @@ def programs() -> dict[str, type]:
         own = [m for m in classes if m.__module__.startswith(module.name) and m.__name__.endswith("Config")]
         schemas += filter(dataclasses.is_dataclass, own)
     named = {schema.__name__.removesuffix("Config").lower(): schema for schema in schemas}
+    names = [*FIRST, *(name for name in named if name not in FIRST)]
     return {
-        f"python {name}.py" if (TOP / f"{name}.py").is_file() else f"python -m audiotag.{name}": schema
-        for name, schema in named.items()
+        f"python {name}.py" if (TOP / f"{name}.py").is_file() else f"python -m audiotag.{name}": named[name]
+        for name in names
     }
 
 
@@ -89,9 +97,9 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Made from the schema, `audiotag/config/`, when this site was built. A setting is given on the command line "
-        "as `SETTING=VALUE`; the value shown is the one that it has where nothing is said. Whole groups of settings "
-        "have [ready-made options](options.md). `--help` prints the same.",
+        "A setting is given on the command line as `SETTING=VALUE`, as in `python train.py seed=1 model.width=12`; "
+        "shown is its default. A [ready-made option](options.md) sets several at once. `--help` prints the same, "
+        "and [variables of the environment](environment.md) have a page of their own.",
         "",
     ]
     for command, schema in programs().items():

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 from mkdocs.exceptions import BuildError
@@ -141,3 +142,77 @@ def test_a_site_that_loads_from_elsewhere_is_not_built(hooks, tmp_path, name, te
     (tmp_path / name).write_text(text)
     with pytest.raises(BuildError, match=rf"{name}: .*//elsewhere\.org"):
         hooks.on_post_build(site)
+
+
+@pytest.mark.parametrize(
+    "tag", ["<source media=x srcset=b.webp>", '<audio controls src="b.mp3">', "<img src=c/b.webp#dark>"]
+)
+def test_a_site_that_shows_what_is_not_there_is_not_built(hooks, tmp_path, tag):
+    site = SimpleNamespace(site_dir=str(tmp_path))
+    (tmp_path / "a.webp").touch()
+    (tmp_path / "a.html").write_text('<img src="a.webp#only-light"><img src=data:,>')
+    hooks.on_post_build(site)
+    (tmp_path / "a.html").write_text(tag)
+    with pytest.raises(BuildError, match=r"a\.html: b\.(webp|mp3)"):
+        hooks.on_post_build(site)
+
+
+def test_settings_begin_with_training(settings_page):
+    commands = re.findall(r"^## python (.*)$", settings_page, re.MULTILINE)
+    assert commands[:3] == ["train.py", "verify.py", "predict.py"]
+    assert len(commands) == len(set(commands)) > 4
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_first_commands_come_before_all_else(page):
+    readme = (TOP / "README.md").read_text(encoding="utf-8")
+    included = re.compile(r'{% include-markdown "../README.md" start="(.*?)" end="(.*?)" %}')
+    text = included.sub(
+        lambda marks: readme.partition(marks[1])[2].partition(marks[2])[0], (TOP / page).read_text(encoding="utf-8")
+    )
+    first = re.search(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert first is not None
+    assert "pip install -e ." in first[1]
+    assert re.search(r"^python train\.py\b", first[1], re.MULTILINE)
+    before = text[: first.start()]
+    assert not re.search(r"^## |!\[|<img|<picture", before, re.MULTILINE)
+    assert len(before) < 800
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_are_there_small_and_described(page):
+    """Those in HTML, which MkDocs does not look for."""
+    text = page.read_text(encoding="utf-8")
+    for tag in re.findall(r"<(?:img|source|audio)\b[^>]*>", text):
+        attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        file = page.parent / (attributes.get("src") or attributes["srcset"])
+        assert 0 < file.stat().st_size < 150_000, file
+        assert tag.startswith("<source") or len(attributes.get("alt") or attributes["aria-label"]) > 30, tag
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_pictures_of_the_first_pages_are_for_both_schemes(page):
+    text = (TOP / page).read_text(encoding="utf-8")
+    assert "report-light.webp" in text
+    assert "report-dark.webp" in text
+    assert "loop-portrait.svg" in text
+
+
+@pytest.mark.parametrize("name", ["loop.svg", "loop-portrait.svg"])
+def test_the_diagram_follows_the_readers_colours(name):
+    root = ElementTree.parse(TOP / "docs" / name).getroot()
+    text = (TOP / "docs" / name).read_text(encoding="utf-8")
+    assert "@media (prefers-color-scheme: dark)" in text
+    assert not re.search(r"<[^>]*\sfill=", text)  # a colour outside the style sheet would stay as it is
+    assert len(root.get("aria-label", "")) > 30
+
+
+def test_variables_of_the_environment_are_documented():
+    sources = [*(TOP / "audiotag").rglob("*.py"), *(TOP / "notebooks").glob("*.ipynb"), *(TOP / "tests").rglob("*.py")]
+    text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    read = set(re.findall(r"environ(?:\.get\(|\[)\\?\"(\w+)", text))
+    assert {"AUDIOTAG_RUN", "AUDIOTAG_SHARED", "WANDB_RUN_ID", "CUDA_VISIBLE_DEVICES"} <= read
+    page = (TOP / "docs" / "environment.md").read_text(encoding="utf-8")
+    ours = {name for name in read if name.startswith(("AUDIOTAG_", "WANDB_", "MLFLOW_", "CUDA_"))}
+    told_by_processes = {"AUDIOTAG_TEST_FAULT", "WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SERVICE"}
+    assert not {name for name in ours - told_by_processes if f"`{name}`" not in page}
