@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import confusion_matrix as count_confusions
 
 from audiotag.files import replacing
@@ -17,6 +16,7 @@ from audiotag.files import replacing
 PNG_MARK = "Software\0audiotag"  # in the header of every picture
 # Of Okabe and Ito (2008), told apart by colour-blind people too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+DARK, LIGHT = "#111111", "#fefefe"  # on coloured cells, whatever the colours of the page around them
 
 
 def save_png(path: Path, figure: Figure, **options: Any) -> None:
@@ -35,14 +35,18 @@ def confusion_matrix(
     figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the label's clips", fraction=0.046)
-    axes.set_xticks(range(len(classes)), _plain(classes), rotation=90, fontsize=7)
-    axes.set_yticks(range(len(classes)), _plain(classes), fontsize=7)
+    bar = figure.colorbar(image, ax=axes, label="share of the label's clips", fraction=0.046)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)  # 256 cells
+    # Anchored at the axis, wherever the letters of a viewer's own font end.
+    beside: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor", "ha": "right", "va": "center"}
+    axes.set_xticks(range(len(classes)), _plain(classes), fontsize=8, **beside)
+    axes.set_yticks(range(len(classes)), _plain(classes), fontsize=8)
     axes.set(xlabel="predicted", ylabel="label")
     axes.set_title(title, fontsize=9)
     for row, column in zip(*counts.nonzero(), strict=True):
-        shade = "black" if shares[row, column] > 0.5 else "white"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=shade)
+        shade = DARK if shares[row, column] > 0.5 else LIGHT
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=shade)
     return figure
 
 
@@ -55,7 +59,7 @@ def curves_over_rounds(rounds: Sequence[dict[str, Any]], across: int = 4) -> Fig
     panels = 4 if known else 3
     across = min(across, panels)
     down = -(-panels // across)
-    figure = Figure(figsize=(2.75 * across, 3.2 * down), dpi=120, layout="constrained")
+    figure = Figure(figsize=(2.35 * across, 3.2 * down), dpi=120, layout="constrained")
     accuracy, loss, accepted, *right = figure.subplots(down, across, squeeze=False).flat
     for axes in right[panels - 3 :]:
         axes.remove()
@@ -75,12 +79,29 @@ def curves_over_rounds(rounds: Sequence[dict[str, Any]], across: int = 4) -> Fig
         axes.set_ylim(0, 1.02)
     titles = ("Validation accuracy", "Validation loss", "Unverified clips", "Accepted against truth")
     for axes, title in zip((accuracy, loss, accepted, *right), titles, strict=False):
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=10, pad=20)
+        # Between title and curves, where it covers nothing.
+        axes.legend(
+            fontsize=8,
+            frameon=False,
+            ncols=2,
+            columnspacing=1,
+            handlelength=1.5,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.98),
+            borderpad=0.2,
+        )
         axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        mark_rounds(axes, numbers, 8)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
     return figure
+
+
+def mark_rounds(axes: Axes, rounds: Sequence[int], most: int) -> None:
+    """Let an axis have room for all rounds, one too, and at most so many marks."""
+    first, last = min(rounds), max(rounds)
+    axes.set_xlim(first - 0.1 * max(last - first, 5), last + 0.1 * max(last - first, 5))
+    axes.set_xticks(range(first, last + 1, -(-(last - first + 1) // most)))
 
 
 def _line(axes: Axes, rounds: Sequence[dict[str, Any]], name: str, colour: str, label: str, marker: str = "o") -> None:

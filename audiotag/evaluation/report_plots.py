@@ -1,6 +1,6 @@
 """Figures of a report, each drawn from a table of `audiotag.evaluation.report_tables` and returned as a Figure.
 
-All are narrow, so that their letters can be read on a phone. Shapes: F bands, T frames.
+All are narrow, so that their letters can be read on a phone, and legends stand outside of what is drawn.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
-from audiotag.evaluation.plots import BLUE, GREEN, GREY, ORANGE
+from audiotag.evaluation.plots import BLUE, GREEN, GREY, ORANGE, mark_rounds
 from audiotag.evaluation.report_tables import REASONS
 from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
 
 WIDTH_INCHES = 4.7
 PANEL_INCHES = 1.2  # height of one class's panel
 ACROSS = 3  # panels side by side
-NAME_LETTERS = 24  # of a class's name above its panel
+NAME_LETTERS = 18  # of a class's name above its panel
+LETTERS, SMALL = 9, 8  # points; a phone shows a point as a pixel
 # Of every reason colour and hatching: neither is needed to tell them apart by the other.
 LOOKS = {
     ACCEPTED: (GREEN, ""),
@@ -52,11 +52,13 @@ def learning_curves(means: pd.DataFrame) -> Figure:
         axes.plot(means["passed"], middle, color=colour, linestyle=line, marker=marker, linewidth=1.2, label=label)
     for axes, title in ((loss, "Loss"), (accuracy, "Validation accuracy")):
         _borders(axes, means)
-        axes.set_title(title, fontsize=9, pad=14)
+        axes.set_title(title, fontsize=10, pad=14)
         axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=8)
-    loss.legend(fontsize=8)
-    accuracy.set_xlabel("epochs since the beginning; above: round", fontsize=8)
+        axes.tick_params(labelsize=LETTERS)
+    figure.legend(
+        *loss.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=LETTERS, frameon=False
+    )
+    accuracy.set_xlabel("epochs since the beginning; above: round", fontsize=LETTERS)
     accuracy.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
@@ -68,7 +70,9 @@ def _borders(axes: Axes, means: pd.DataFrame) -> None:
         if begin > 1:
             axes.axvline(begin, color="black", linewidth=0.7, linestyle=":")
         middle = (begin + last + 0.5) / 2
-        axes.text(middle, 1.01, str(round_), transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=7)
+        axes.text(
+            middle, 1.01, str(round_), transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=SMALL
+        )
         begin = last + 0.5
 
 
@@ -84,9 +88,8 @@ def accepted_per_round(counts: pd.DataFrame, cap: int | None) -> Figure:
         if cap is not None and cap <= top:
             axes.axhline(cap, color=ORANGE, linestyle="--", linewidth=1.1)
         axes.set_ylim(0, 1.12 * max(top, 1))
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        mark_rounds(axes, rows["round"].tolist(), 4)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes.margins(x=0.1)
         axes.grid(alpha=0.3)
     drawn = [("accepted", GREEN, "o", "-"), ("unverified", GREY, "s", "-")]
     drawn += [("cap", ORANGE, "", "--")] if cap is not None and cap <= top else []
@@ -94,7 +97,7 @@ def accepted_per_round(counts: pd.DataFrame, cap: int | None) -> Figure:
         panels[0].plot([], [], color=colour, marker=marker, markersize=4, linestyle=line, label=name)[0]
         for name, colour, marker, line in drawn
     ]
-    figure.legend(handles=handles, loc="upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="upper center", ncols=3, fontsize=LETTERS, frameon=False)
     return figure
 
 
@@ -122,7 +125,7 @@ def consensus_histograms(counts: pd.DataFrame, classes: Sequence[str], threshold
     ]
     if threshold is not None:
         handles += panels[0].plot([], [], color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
-    figure.legend(handles=handles, loc="upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="upper center", ncols=3, fontsize=LETTERS, frameon=False)
     return figure
 
 
@@ -136,12 +139,12 @@ def _panels(classes: Sequence[str], vertical: str, horizontal: str) -> tuple[Fig
     grid = list(figure.subplots(down, ACROSS, squeeze=False).flat)
     for axes, name in zip(grid, classes, strict=False):
         short = name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…"
-        axes.set_title(short, fontsize=7, pad=3, parse_math=False)
-        axes.tick_params(labelsize=6.5, pad=1.5, length=2)
+        axes.set_title(short, fontsize=SMALL, pad=3, parse_math=False)
+        axes.tick_params(labelsize=SMALL, pad=1.5, length=2)
     for axes in grid[len(classes) :]:
         axes.remove()
-    figure.supxlabel(horizontal, fontsize=8, y=0.1 / height)
-    figure.supylabel(vertical, fontsize=8, x=0.005)
+    figure.supxlabel(horizontal, fontsize=LETTERS, y=0.1 / height)
+    figure.supylabel(vertical, fontsize=LETTERS, x=0.005)
     return figure, grid[: len(classes)]
 
 
@@ -149,7 +152,9 @@ def reliability_diagram(curves: dict[str, pd.DataFrame]) -> Figure:
     """Draw accuracy over confidence, a curve per entry of `Reliability.bins`, and how many clips each bin holds."""
     figure = Figure(figsize=(WIDTH_INCHES, 5.2), dpi=200, layout="constrained")
     accuracy, clips = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    accuracy.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1, label="as often right as it says")
+    accuracy.plot(
+        [0, 1], [0, 1], color="black", linestyle=":", linewidth=1, label="as often right as it says", zorder=1
+    )
     looks = [(BLUE, "o", "-", ""), (ORANGE, "s", "--", "////")]
     for i, ((name, bins), (colour, marker, line, hatch)) in enumerate(zip(curves.items(), looks, strict=False)):
         held = bins[bins["clips"] > 0]
@@ -160,31 +165,14 @@ def reliability_diagram(curves: dict[str, pd.DataFrame]) -> Figure:
         left = bins["above"] + 0.05 * (bins["to"] - bins["above"]) + i * width
         clips.bar(left, bins["clips"], width, align="edge", facecolor=colour, hatch=hatch, **OUTLINE)
     accuracy.set(xlim=(0, 1), ylim=(0, 1.03))
-    accuracy.set_ylabel("share that is right", fontsize=8)
-    clips.set_xlabel("confidence: posterior of the predicted class", fontsize=8)
-    clips.set_ylabel("clips", fontsize=8)
+    accuracy.set_ylabel("share that is right", fontsize=LETTERS)
+    clips.set_xlabel("confidence: posterior of the predicted class", fontsize=LETTERS)
+    clips.set_ylabel("clips", fontsize=LETTERS)
     clips.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for axes in (accuracy, clips):
         axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=8)
-    accuracy.legend(fontsize=8, loc="lower right")
-    return figure
-
-
-def spectrogram_picture(
-    frames: NDArray[np.floating], frames_per_second: float, center_hz: NDArray[np.floating]
-) -> Figure:
-    """Draw a spectrogram (T, F) over seconds and kilohertz; `center_hz` (F,) says where each band lies."""
-    figure = Figure(figsize=(WIDTH_INCHES, 1.9), dpi=150)
-    figure.subplots_adjust(0.115, 0.23, 0.985, 0.96)
-    axes = figure.subplots()
-    seconds, bands = len(frames) / frames_per_second, frames.shape[1]
-    box = (0, seconds, -0.5, bands - 0.5)
-    values = np.asarray(frames, dtype=np.float32).T
-    axes.imshow(values, cmap="cividis", aspect="auto", origin="lower", extent=box, interpolation="nearest")
-    ticks_hz = [hz for hz in (500, 1000, 2000, 4000, 8000) if center_hz[0] <= hz <= center_hz[-1]]
-    axes.set_yticks(np.interp(ticks_hz, center_hz, np.arange(bands)), [f"{hz / 1000:g}" for hz in ticks_hz])
-    axes.set_xlabel("seconds", fontsize=8)
-    axes.set_ylabel("kHz", fontsize=8)
-    axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=LETTERS)
+    figure.legend(
+        *accuracy.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=LETTERS, frameon=False
+    )
     return figure

@@ -76,12 +76,17 @@ def few_accepted(rounds: list[dict[str, Any]], run: str, rule: Verification) -> 
         return ""
     counts = f"{last['accepted']} of {last['considered']} labels in round {last['round']}"
     said = f"The rule accepted next to nothing: {counts}."
-    if rule.threshold is None:
-        return f"{said} Other rules, without training: python verify.py run={run} -m verification=calibrated,as_coded"
-    return (
-        f"{said} What other thresholds accept, without training: python verify.py run={run} "
-        "-m verification.threshold=0.5,0.7,0.8,0.9,0.95"
+    return f"{said} What other {'rules' if rule.threshold is None else 'thresholds'} accept, without training: " + (
+        other_rules(run, rule)
     )
+
+
+def other_rules(run: str, rule: Verification) -> str:
+    """Return the command that shows what other thresholds would accept, or other rules where there is none."""
+    other = (
+        "verification=calibrated,as_coded" if rule.threshold is None else "verification.threshold=0.5,0.7,0.8,0.9,0.95"
+    )
+    return f"python verify.py run={run} -m {other}"
 
 
 def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:

@@ -5,9 +5,11 @@ Shapes: N clips, C classes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,7 @@ from audiotag.experiment.held_out import HeldOut, held_out
 from audiotag.experiment.ledgers import all_ledgers, run_truth
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.experiment.summary import best_round, round_figures
-from audiotag.verification.ledger import by_rule, calibrated
+from audiotag.verification.ledger import Votes, by_rule, calibrated
 from audiotag.verification.rule import fit_temperature, sharpen
 
 WARNING = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)  # how each begins in warnings.log
@@ -73,16 +75,37 @@ class Facts:
     @functools.cached_property
     def posteriors(self) -> pd.DataFrame:
         """The best round's posteriors of unverified clips as the rule saw them: by clip id, a column per class."""
+        return self._scored(lambda vote: vote.unverified)
+
+    @functools.cached_property
+    def checked_posteriors(self) -> pd.DataFrame:
+        """The same of the verified clips that each network held out."""
+        return self._scored(lambda vote: vote.verified)
+
+    def _scored(self, part: Callable[[Votes], pd.DataFrame]) -> pd.DataFrame:
         assert self.best is not None
         votes, train, classes = self.folder.votes(self.best).values(), self.folder.train, self.classes
         values = [
-            calibrated(vote, train, classes)
+            calibrated(dataclasses.replace(vote, unverified=part(vote)), train, classes)
             if self.config.verification.calibrate
-            else vote.unverified[classes].to_numpy(np.float64)
+            else part(vote)[classes].to_numpy(np.float64)
             for vote in votes
         ]
-        ids = pd.concat([vote.unverified["clip_id"] for vote in votes])
+        ids = pd.concat([part(vote)["clip_id"] for vote in votes])
         return pd.DataFrame(np.concatenate(values), index=ids.to_numpy(), columns=classes)
+
+    @property
+    def checked(self) -> int:
+        """How many verified clips the figures are taken on."""
+        return len(self.held_out.labels) if self.held_out else int((self.folder.train["verified"] == "1").sum())
+
+    def right_accepted(self, round_: int | None) -> tuple[int, int]:
+        """Return how many labels that a round accepted are right, and of how many it is known."""
+        accepted = self.ledger[(self.ledger["round"] == round_) & (self.ledger["accepted"] == 1)]
+        if self.truth is None:
+            return 0, 0
+        actual = accepted["clip_id"].map(self.truth)
+        return int((actual == accepted["label"]).sum()), int(actual.notna().sum())
 
     @property
     def valid_map3(self) -> float | None:

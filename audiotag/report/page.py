@@ -3,59 +3,81 @@
 from __future__ import annotations
 
 import base64
-import io
+import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
+
+from audiotag.report.svg import inline, svg_file
 
 CSS_PER_INCH = 96
 ENLARGED = 1.25  # on a wide screen, of a figure's own size
 BESIDE_INCHES = 7.0
-LEAST = 0.66  # of a figure's own size; a phone scrolls within what does not fit so
+LEAST = 0.75  # of a figure's own size: a point is a pixel; a phone scrolls within what does not fit so
+COUNTS = re.compile(r"-|\d+ of \d+.*")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers, on the page and as `report/NAME.csv`; `alone` is shown open, others fold away below their picture."""
+    """Numbers, on the page and as `report/NAME.csv`; `alone` is shown open, others fold away below their picture.
+
+    The page shows floats with so many `decimals`, or all of `shown` in place of the file's numbers.
+    """
 
     name: str
     title: str
     frame: pd.DataFrame
+    decimals: int
     alone: bool = False
+    shown: pd.DataFrame | None = None
+
+    @property
+    def _page(self) -> pd.DataFrame:
+        return self.frame if self.shown is None else self.shown
 
     @property
     def columns(self) -> list[str]:
         """The header, for people."""
-        return [str(name).replace("_", " ") for name in self.frame.columns]
+        return [str(name).replace("_", " ") for name in self._page.columns]
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers."""
-        return [pd.api.types.is_numeric_dtype(of) for of in self.frame.dtypes]
+        """Which columns hold numbers, or counts such as "3 of 4"."""
+        return [
+            pd.api.types.is_numeric_dtype(values) or all(COUNTS.fullmatch(str(value)) for value in values)
+            for _, values in self._page.items()
+        ]
 
     @property
     def rows(self) -> list[list[str]]:
         """The cells as text."""
-        return [[shown(value) for value in row] for row in self.frame.itertuples(index=False, name=None)]
+        return [[self._text(value) for value in row] for row in self._page.itertuples(index=False, name=None)]
+
+    def _text(self, value: Any) -> str:
+        if value is None or (isinstance(value, float) and pd.isna(value)):
+            return "-"
+        return f"{value:.{self.decimals}f}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as PNG, on the page and as `report/NAME.png`; `alt` says in words what it shows."""
+    """A figure as SVG, on the page and as `report/NAME.svg`; `alt` says in words what it shows."""
 
     name: str
     alt: str
-    png: bytes
+    svg: str
     width_inches: float
 
     @property
-    def data_uri(self) -> str:
+    def inline(self) -> Markup:
         """The picture itself, to stand in the page."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        return Markup(inline(self.name, self.svg, self.alt))
 
     @property
     def most_px(self) -> int:
@@ -84,37 +106,23 @@ class Part:
         return bool(self.pictures) and all(one.width_inches <= BESIDE_INCHES for one in self.pictures)
 
 
-@dataclass(frozen=True)
-class Contradiction:
-    """A clip whose label the networks contradict; `silence` says why there is no player."""
-
-    title: str
-    facts: list[tuple[str, str]]
-    picture: Picture | None = None
-    sound: str | None = None
-    note: str | None = None
-    silence: str | None = None
-
-
 def picture(name: str, figure: Figure, alt: str) -> Picture:
     """Render a figure."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return Picture(name, alt, file.getvalue(), float(figure.get_figwidth()))
-
-
-def shown(value: Any) -> str:
-    """Write a cell as people read it: 4 digits, a dash where there is nothing."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return Picture(name, alt, svg_file(name, figure), float(figure.get_figwidth()))
 
 
 def render(**content: Any) -> str:
     """Return the page."""
+    here = Path(__file__).parent
     # Names of classes and files are other people's: everything is escaped.
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(**content) + "\n"
+    style, script = (Markup((here / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the browser runs no other script
+    template = environment.get_template("report.html")
+    return template.render(style=style, script=script, script_digest=digest, **content) + "\n"

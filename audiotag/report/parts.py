@@ -21,6 +21,7 @@ from audiotag.evaluation.report_tables import (
 from audiotag.experiment.held_out import per_class_table
 from audiotag.report.facts import Facts, measure_calibration
 from audiotag.report.page import Part, Table, picture
+from audiotag.report.rounding import counted, decimals, percent
 from audiotag.verification.ledger import measure
 from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL
 
@@ -34,11 +35,13 @@ def curves(facts: Facts) -> Part:
     means = epoch_means(facts.metrics)
     lowest = means.iloc[int(means["valid_loss"].argmin())]
     loss, accuracy = (means[name] for name in ("valid_loss", "valid_accuracy"))
+    digits = decimals(facts.checked)
+    begin, end = (percent(accuracy.iloc[at], facts.checked) for at in (0, -1))
     alt = (
         f"Line chart over {len(means)} epochs in {means['round'].nunique()} rounds. Validation loss goes from "
-        f"{loss.iloc[0]:.3f} to {loss.iloc[-1]:.3f}; its lowest mean, {lowest['valid_loss']:.3f}, is in round "
-        f"{lowest['round']:.0f}, epoch {lowest['epoch']:.0f}. Validation accuracy goes from {accuracy.iloc[0]:.3f} to "
-        f"{accuracy.iloc[-1]:.3f}."
+        f"{loss.iloc[0]:.{digits}f} to {loss.iloc[-1]:.{digits}f}; its lowest mean, "
+        f"{lowest['valid_loss']:.{digits}f}, is in round {lowest['round']:.0f}, epoch {lowest['epoch']:.0f}. "
+        f"Validation accuracy goes from {begin} to {end}."
     )
     text = [
         "Each fold has a network of its own. Lines are means over the folds, bands one standard deviation to either "
@@ -52,7 +55,7 @@ def curves(facts: Facts) -> Part:
         "of mixed clips and wrong labels too, and may lie above the validation loss."
     )
     pictures = [picture("epochs", learning_curves(means), alt)]
-    tables = [Table("epochs", "Numbers of the curves: mean and deviation over folds, per epoch", means)]
+    tables = [Table("epochs", "Numbers of the curves: mean and deviation over folds, per epoch", means, digits)]
     if facts.rounds:
         rounds = pd.DataFrame(facts.rounds)
         text.append(
@@ -60,14 +63,31 @@ def curves(facts: Facts) -> Part:
             f"lowest mean validation loss: round {facts.best}."
         )
         pictures.append(picture("rounds", curves_over_rounds(facts.rounds, across=2), _alt_of_rounds(facts)))
-        tables.append(Table("rounds", "Numbers per round", rounds))
+        tables.append(Table("rounds", "Numbers per round", rounds, digits, shown=_rounds_shown(facts)))
     return Part("curves", "Learning curves", text, pictures, tables)
 
 
+def _rounds_shown(facts: Facts) -> pd.DataFrame:
+    clips = facts.checked
+    rows = [
+        {
+            "round": r["round"],
+            "accuracy": f"{percent(r['valid_accuracy'], clips)} ± {percent(r['valid_accuracy_std'], clips)}",
+            "loss": r["valid_loss"],
+            "accepted": counted(r["accepted"], r["considered"]),
+        }
+        | ({} if facts.truth is None else {"of these right": counted(*facts.right_accepted(r["round"]))})
+        for r in facts.rounds
+    ]
+    return pd.DataFrame(rows)
+
+
 def _alt_of_rounds(facts: Facts) -> str:
+    clips = facts.checked
     each = "; ".join(
-        f"round {r['round']}: accuracy {r['valid_accuracy']:.3f} ± {r['valid_accuracy_std']:.3f}, loss "
-        f"{r['valid_loss']:.3f}, accepted {r['accepted']} of {r['considered']}"
+        f"round {r['round']}: accuracy {percent(r['valid_accuracy'], clips)} ± "
+        f"{percent(r['valid_accuracy_std'], clips)}, loss {r['valid_loss']:.{decimals(clips)}f}, accepted "
+        f"{r['accepted']} of {r['considered']}"
         for r in facts.rounds
     )
     return f"Charts of validation accuracy, validation loss and accepted labels over rounds. {each}."
@@ -101,7 +121,7 @@ def acceptance(facts: Facts) -> Part:
         f"{least['unverified']})."
     )
     pictures = [picture("accepted", accepted_per_round(counts, cap), alt)]
-    return Part("accepted", title, text, pictures, [Table("accepted", "Clips per class, round and reason", counts)])
+    return Part("accepted", title, text, pictures, [Table("accepted", "Clips per class, round and reason", counts, 0)])
 
 
 def _rule(facts: Facts) -> str:
@@ -140,8 +160,8 @@ def consensus(facts: Facts) -> Part:
         f"The posterior of the given label, the mean of {rule.excerpts} excerpts, as the rule of round {facts.best} "
         f"compared it{' (calibrated)' if rule.calibrate else ''}. Each panel has a scale of its own.",
         f"What piles up on the right was recognised with certainty. “{DIFFERS}” on the left are labels that the "
-        f"networks contradict; “{BELOW}” close to the line are those that another threshold would take "
-        "(python verify.py run=NAME -m verification.threshold=0.8,0.9,0.95 tries it in seconds).",
+        f"networks contradict; “{BELOW}” close to the line are those that another threshold would take (the command "
+        "under Verify, above, tries it in seconds).",
     ]
     alt = (
         f"A small histogram for each of {len(facts.classes)} classes of the posterior of the given label in round "
@@ -150,7 +170,7 @@ def consensus(facts: Facts) -> Part:
         + (f"; the threshold is {threshold:g}." if threshold is not None else "; the rule has no threshold.")
     )
     pictures = [picture("consensus", consensus_histograms(counts, facts.classes, threshold), alt)]
-    table = Table("consensus", "Clips per class and decision, by the lower border of the posterior", counts)
+    table = Table("consensus", "Clips per class and decision, by the lower border of the posterior", counts, 0)
     return Part("consensus", title, text, pictures, [table])
 
 
@@ -160,8 +180,8 @@ def calibration(facts: Facts) -> Part:
     if facts.held_out is None:
         return Part("reliability", title, [NO_ROUND if facts.best is None else UNHELD])
     measured = measure_calibration(facts)
-    errors = {name: curve.error for name, curve in measured.curves.items()}
-    named = "; ".join(f"{name}: {error:.4f}" for name, error in errors.items())
+    digits = decimals(len(facts.held_out.labels))
+    named = "; ".join(f"{name}: {curve.error:.{digits}f}" for name, curve in measured.curves.items())
     text = [
         f"How often the prediction of a verified, held-out clip is right, by how sure the networks of round "
         f"{facts.best} are of it. Above the dotted line they are better than they say, below it they are too sure.",
@@ -169,7 +189,7 @@ def calibration(facts: Facts) -> Part:
         f"{RELIABILITY_BINS} bins of equal width of the highest posterior (Guo et al. 2017).",
     ]
     if measured.temperatures:
-        of_folds = ", ".join(f"{temperature:.3f}" for temperature in measured.temperatures)
+        of_folds = ", ".join(f"{temperature:.2f}" for temperature in measured.temperatures)
         text.append(
             f"“calibrated” is at the temperature fitted for each fold ({of_folds}) on these same clips, which makes it "
             "look a little better than it is on others."
@@ -180,7 +200,22 @@ def calibration(facts: Facts) -> Part:
     pictures = [picture("reliability", reliability_diagram(bins), alt)]
     table = pd.concat([rows.assign(posterior=name) for name, rows in bins.items()], ignore_index=True)
     table = table[["posterior", *table.columns[:-1]]]
-    return Part("reliability", title, text, pictures, [Table("reliability", "Numbers of the bins", table)])
+    return Part(
+        "reliability",
+        title,
+        text,
+        pictures,
+        [Table("reliability", "Numbers of the bins", table, digits, shown=_bins_shown(table))],
+    )
+
+
+def _bins_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the bins that hold clips, with how many of these are right."""
+    held = table[table["clips"] > 0]
+    rows = held.to_dict("records")
+    right = [counted(round(row["accuracy"] * row["clips"]), row["clips"]) for row in rows]
+    spans = [f"{row['above']:.1f} to {row['to']:.1f}" for row in rows]
+    return held[["posterior"]].assign(confidence=spans, mean=held["confidence"], right=right)
 
 
 def confusion(facts: Facts) -> Part:
@@ -200,10 +235,15 @@ def confusion(facts: Facts) -> Part:
     )  # fmt: skip
     alt = f"Confusion matrix of {len(heard.labels)} verified held-out clips: {wrong} off the diagonal.{worst}"
     pictures = [picture("confusions", confusion_matrix(heard.labels, heard.predicted, facts.classes), alt)]
-    shown = f" (the first {MOST_CONFUSIONS} of {len(pairs)})" if len(pairs) > MOST_CONFUSIONS else ""
+    most = f" (the first {MOST_CONFUSIONS} of {len(pairs)})" if len(pairs) > MOST_CONFUSIONS else ""
+    first = pairs[:MOST_CONFUSIONS]
+    clips = pd.Series(heard.labels, dtype=object).value_counts()
+    shown = first[["label", "taken_for"]].assign(
+        clips=[counted(row["count"], clips[row["label"]]) for row in first.to_dict("records")]
+    )
     tables = [
-        Table("confused_most", f"What is confused most{shown}", pairs[:MOST_CONFUSIONS], alone=True),
-        Table("confusions", "Numbers of the matrix", _matrix(heard.labels, heard.predicted, facts.classes)),
+        Table("confused_most", f"What is confused most{most}", first, 0, alone=True, shown=shown),
+        Table("confusions", "Numbers of the matrix", _matrix(heard.labels, heard.predicted, facts.classes), 0),
     ]
     return Part("confusions", title, text, pictures, tables)
 
@@ -219,19 +259,46 @@ def _matrix(labels: list[str], predicted: list[str], classes: list[str]) -> pd.D
 def per_class(facts: Facts) -> Part:
     """Scores and acceptance of each class."""
     title = "Classes"
-    if facts.held_out is None:
+    heard = facts.held_out
+    if heard is None:
         return Part("classes", title, [NO_ROUND if facts.best is None else UNHELD])
-    table = per_class_table(facts.held_out.scores, facts.decided)
+    table = per_class_table(heard.scores, facts.decided)
+    named = pd.Series(heard.predicted, dtype=object).value_counts()
+    right = [round(row["accuracy"] * row["count"]) for row in table.to_dict("records")]
+    predicted = [int(named.get(label, 0)) for label in table["label"]]
+    shown = table[["label"]].assign(
+        recognised=[counted(part, whole) for part, whole in zip(right, table["count"], strict=True)],
+        predictions_right=[counted(part, whole) for part, whole in zip(right, predicted, strict=True)],
+        f1=table["f1"],
+        accepted=[counted(part, whole) for part, whole in zip(table["accepted"], table["considered"], strict=True)],
+    )
     text = [
-        f"Accuracy, precision, recall and F1 are of the verified clips that the networks of round {facts.best} held "
-        "out; considered and accepted count unverified labels."
+        f"Recognised: of the verified clips of a class, how many the network of round {facts.best} that held them out "
+        "takes for it (accuracy, recall). Predictions right: of the verified clips that networks take for the class, "
+        "how many are of it (precision). Accepted: of the unverified labels, how many the rule accepted."
     ]
     if facts.truth is not None and not facts.decided.empty:
         by_class = {str(label): measure(rows, facts.truth) for label, rows in facts.decided.groupby("label")}
         for name in ("precision", "recall"):
             table[f"{name}_of_accepted"] = [by_class.get(label, {}).get(name) for label in table["label"]]
+        shown = shown.assign(**_against_truth(facts.decided, facts.truth, table["label"]))
         text.append(
-            "Right labels of unverified clips were given (data.truth): precision of accepted is the share of accepted "
-            "labels that are right, recall the share of right labels that were accepted. Nothing else used them."
+            "Right labels of unverified clips were given (data.truth) and are used for nothing else. Accepted right: "
+            "how many of the accepted labels are right (precision), right accepted how many of the right labels were "
+            "accepted (recall)."
         )
-    return Part("classes", title, text, tables=[Table("classes", "Every class", table, alone=True)])
+    return Part("classes", title, text, tables=[Table("classes", "Every class", table, 2, alone=True, shown=shown)])
+
+
+def _against_truth(decided: pd.DataFrame, truth: pd.Series, classes: pd.Series) -> dict[str, list[str]]:
+    """Return per class how many of the accepted labels are right, and how many of the right labels are accepted."""
+    actual = decided["clip_id"].map(truth)
+    known, right, accepted = actual.notna(), actual == decided["label"], decided["accepted"] == 1
+    counts = {
+        name: which.groupby(decided["label"]).sum().reindex(classes, fill_value=0)
+        for name, which in (("both", accepted & right), ("accepted", accepted & known), ("right", right))
+    }
+    return {
+        "accepted_right": [counted(*pair) for pair in zip(counts["both"], counts["accepted"], strict=True)],
+        "right_accepted": [counted(*pair) for pair in zip(counts["both"], counts["right"], strict=True)],
+    }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -12,15 +15,16 @@ from hydra.core.global_hydra import GlobalHydra
 from audiotag.arguments import CONF
 from audiotag.command import register
 from audiotag.config import TrainConfig
-from audiotag.experiment.run_folder import is_free
+from audiotag.experiment.run_folder import RunFolder, is_free
 from audiotag.schema import leaves, to_dict, validate
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
-NEEDED = ("data.truth", "rounds")  # free to change, but part of how the run came about
+_DEFAULTS = {one.name: str(one.default) for one in fields(TrainConfig)}
+NEEDED = ("data.truth", "data.corrections", "rounds")  # free to change, but part of how the run came about
 
 
-def command(config: TrainConfig) -> str:
-    """Return a line for the shell that trains with the same settings, on the same data."""
+def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str:
+    """Return a line for the shell that trains with the same settings, on the same data, but for some `others`."""
     groups = _groups(config)
     named = dict(leaves(to_dict(_composed(groups, config))))
     own = dict(leaves(to_dict(config)))
@@ -28,8 +32,27 @@ def command(config: TrainConfig) -> str:
     differing = {
         name: value for name, value in own.items() if value != named.get(name) and (name in NEEDED or not is_free(name))
     }
-    settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing}.items()]
+    settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing, **(others or {})}.items()]
     return shlex.join(["python", "train.py", *groups, *settings])
+
+
+def training(config: TrainConfig, folder: RunFolder, others: Mapping[str, Any] | None = None) -> str:
+    """Return the command that goes on with a run, or with some `others` makes a new one beside it."""
+    places = {"runs_dir": str(folder.path.parent), "cache_dir": config.cache_dir}
+    elsewhere = {
+        name: place for name, place in places.items() if Path(place).absolute() != Path(_DEFAULTS[name]).absolute()
+    }
+    return command(config, {"run": folder.path.name, **elsewhere, **(others or {})})
+
+
+def program(*words: str, **settings: str) -> str:
+    """Return a line for the shell that starts one of the programs."""
+    return shlex.join(["python", *words, *(f"{setting}={_hydra(given)}" for setting, given in settings.items())])
+
+
+def value(text: str) -> str:
+    """Return what stands behind the = of a setting in a line for the shell."""
+    return shlex.quote(_hydra(text))
 
 
 def _groups(config: TrainConfig) -> list[str]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from audiotag.files import write_csv
+from audiotag.data.tables import read_table
+from audiotag.errors import DataError
+from audiotag.files import csv_text, write_text
+from audiotag.verification.rule import DIFFERS
 
 COLUMNS = ["rank", "clip_id", "path", "label", "predicted", "posterior_label", "posterior_predicted", "round", "fold"]
 COLUMNS += ["reason", "decision"]
 FILE = "review.csv"
+CHECKED = f"verified, {DIFFERS}"  # the reason of a row whose label a person has checked before
+EARLIER = "decided for this run"  # of one about which `data.corrections` has decided
 
 
 def disagreements(decided: pd.DataFrame, posteriors: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
@@ -31,6 +39,41 @@ def disagreements(decided: pd.DataFrame, posteriors: pd.DataFrame, train: pd.Dat
     return rows.assign(rank=rows.index + 1)[COLUMNS]
 
 
+def checked_disagreements(posteriors: pd.DataFrame, train: pd.DataFrame, judged: set[str], round_: int) -> pd.DataFrame:
+    """Return the verified clips whose label one round's networks contradict, ranked like `disagreements`.
+
+    `posteriors` are those of the held-out verified clips. Clips that a person has `judged` are left out.
+    """
+    posteriors = posteriors[~posteriors.index.isin(judged)]
+    clips = train.loc[posteriors.index]
+    values = posteriors.to_numpy()
+    codes = posteriors.columns.get_indexer(pd.Index(clips["label"]))
+    decided = pd.DataFrame(
+        {
+            "clip_id": clips.index,
+            "label": clips["label"].to_numpy(),
+            "predicted": posteriors.columns.to_numpy()[values.argmax(axis=1)],
+            "posterior": values[np.arange(len(codes)), codes],
+            "round": round_,
+            "fold": clips["fold"].to_numpy(),
+            "reason": CHECKED,
+        }
+    )
+    return disagreements(decided, posteriors, train)
+
+
+def earlier_decisions(corrections: pd.DataFrame) -> pd.DataFrame:
+    """Return what a run's own corrections decided, as rows of `review.csv`: one file then holds all decisions."""
+    rows = corrections.reindex(columns=COLUMNS)
+    return rows.assign(reason=EARLIER)
+
+
+def review_table(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return one table of all parts, ranked in their order."""
+    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return table.assign(rank=table.index + 1)[COLUMNS]
+
+
 def write_review(folder: Path, ranked: pd.DataFrame) -> Path:
     """Write `review.csv`, or keep it where a person has written into it: then `review-new.csv` and so on is written.
 
@@ -39,8 +82,25 @@ def write_review(folder: Path, ranked: pd.DataFrame) -> Path:
     names = itertools.chain([FILE, "review-new.csv"], (f"review-new-{i}.csv" for i in itertools.count(2)))
     path = next(folder / name for name in names if not _by_person(folder / name) or _same_rows(folder / name, ranked))
     if not _by_person(path):
-        write_csv(path, ranked)
+        write_text(path, csv_text(ranked))
     return path
+
+
+def decisions(path: Path, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the decisions in a review file by clip id, as written; none of a file that cannot be read.
+
+    `labels` are those of the data set by clip id: a row with another one, or of another clip, is passed over.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        table, _ = read_table(path, {"clip_id": "clip_id", "decision": "decision"})
+    except DataError:  # training says what is wrong with it
+        return {}
+    here = table["clip_id"].map(labels)
+    given = table.get("label", here)
+    fitting = (table["decision"] != "") & here.notna() & ((given == here) | (given == ""))
+    return dict(zip(table["clip_id"][fitting], table["decision"][fitting], strict=True))
 
 
 def _by_person(path: Path) -> bool:
@@ -48,14 +108,16 @@ def _by_person(path: Path) -> bool:
     if not path.exists():
         return False
     table = _read(path)
-    return table is None or bool((table["decision"].str.strip() != "").any())
+    if table is None:
+        return True
+    return bool(((table["decision"].str.strip() != "") & (table["reason"] != EARLIER)).any())
 
 
 def _same_rows(path: Path, ranked: pd.DataFrame) -> bool:
     table = _read(path)
     if table is None:
         return False
-    written = ranked.map(lambda value: f"{value:.6f}" if isinstance(value, float) else str(value))
+    written = pd.read_csv(io.StringIO(csv_text(ranked)), dtype=str, keep_default_na=False)
     shared = COLUMNS[:-1]
     return bool(table[shared].to_numpy().tolist() == written[shared].to_numpy().tolist())
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import torch
 from rich.text import Text
 
@@ -15,107 +13,88 @@ from audiotag.console import console
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.files import replacing, write_csv, write_text
 from audiotag.report import parts, review
+from audiotag.report.clips import cards, for_script, review_rows, sources
 from audiotag.report.facts import Facts, read_facts
 from audiotag.report.finished import PAGE, state
-from audiotag.report.page import Contradiction, Part, Picture, Table, picture, render, shown
-from audiotag.report.reproduce import command
-from audiotag.report.sounds import hear
+from audiotag.report.page import Part, render
+from audiotag.report.reproduce import command, program
+from audiotag.report.rounding import counted, decimals, percent
+from audiotag.report.verdict import few, run_named, steps, verdict
 
 FOLDER = "report"
-HEARD = 10  # disagreements with picture and player
+FIRST = 10  # clips that are shown without being asked for
+SURE = 0.9  # a network that contradicts a checked label with more is told to be sure
+LARGEST_BYTES = 20e6  # of a page; beyond it pictures and sounds of clips are files beside it
 CHAPTERS = (parts.curves, parts.acceptance, parts.consensus, parts.calibration, parts.confusion, parts.per_class)
 
 
-def write_report(folder: RunFolder, root: Path | None = None) -> Path:
+def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: float = LARGEST_BYTES) -> Path:
     """Write the report of a run as far as it is complete and return the page; `root` is where the data set lies now.
 
     Raises RunError where there is nothing to report yet.
     """
     facts = read_facts(folder)
     chapters = [chapter(facts) for chapter in CHAPTERS]
-    ranked = _ranked(facts)
-    kept = None if ranked is None else review.write_review(folder.path, ranked)
-    if kept is not None and kept.name != review.FILE:
+    rows = review_rows(facts)
+    kept = folder.path / review.FILE if rows is None else review.write_review(folder.path, rows)
+    if kept.name != review.FILE:
         console.print(Text("kept:", "yellow"), f"decisions in {review.FILE}; the new ranking is {kept.name}")
-    sounds = [] if ranked is None else _contradictions(facts, ranked, root or Path(facts.config.data.root or "."))
+    clips = [] if rows is None else cards(facts, rows, root or Path(facts.config.data.root or "."))
+    places, files = sources(clips, largest_bytes - sum(len(one.svg) for part in chapters for one in part.pictures))
     text = render(
         facts=facts,
+        verdict=verdict(facts, rows),
+        few=few(facts),
+        steps=steps(facts, rows),
         key_figures=_key_figures(facts),
         parts=chapters,
-        contradictions=sounds,
-        ranked=ranked,
-        review=kept.name if kept is not None else review.FILE,
+        unchecked=[clip for clip in clips if not clip.checked],
+        checked=[clip for clip in clips if clip.checked],
+        sure=0 if rows is None else int((rows["posterior_predicted"][rows["reason"] == review.CHECKED] > SURE).sum()),
+        sources=places,
+        files="'self' file:" if files else "",
+        first=FIRST,
+        script_data=for_script(facts, rows, kept) if rows is not None and clips else None,
+        review=kept.name,
+        moved=program("-m", "audiotag.report", run=run_named(facts), root="DIR"),
         command=command(facts.config),
         versions={"audiotag": audiotag.__version__, "PyTorch": torch.__version__},
         state=state(folder),
     )
-    _write_files(folder.path / FOLDER, chapters, sounds)
+    _write_files(folder.path / FOLDER, chapters, files)
     write_text(folder.path / PAGE, text)  # last: with it the report is complete
     console.print(f"Report: {folder.path / PAGE}", soft_wrap=True)
     return folder.path / PAGE
 
 
-def _ranked(facts: Facts) -> pd.DataFrame | None:
-    """Return the contradicted labels, ranked; None where nothing was voted on."""
-    if facts.decided.empty:
-        return None
-    return review.disagreements(facts.decided, facts.posteriors, facts.folder.train)
-
-
 def _key_figures(facts: Facts) -> list[tuple[str, str]]:
-    best = facts.of_best
+    best, clips = facts.of_best, facts.checked
     if not best:
         return []
     figures = [
-        ("Validation accuracy", f"{best['valid_accuracy']:.4f} ± {best['valid_accuracy_std']:.4f}"),
-        ("Validation loss", shown(best["valid_loss"])),
-        ("Validation MAP@3", shown(facts.valid_map3)),
+        (
+            "Validation accuracy",
+            f"{percent(best['valid_accuracy'], clips)} ± {percent(best['valid_accuracy_std'], clips)}",
+        ),
+        ("Validation loss", f"{best['valid_loss']:.{decimals(clips)}f}"),
+        ("Validation MAP@3", f"{facts.valid_map3:.{decimals(clips)}f}"),
         ("Labels accepted", f"{best['accepted']} of {best['considered']}"),
     ]
-    if facts.truth is not None:
-        figures += [(f"{name.capitalize()} of accepted", shown(best[name])) for name in ("precision", "recall")]
+    if facts.truth is not None and best["precision"] is not None:
+        figures.append(("Accepted that are right", counted(*facts.right_accepted(facts.best))))
     return figures
 
 
-def _contradictions(facts: Facts, ranked: pd.DataFrame, root: Path) -> list[Contradiction]:
-    return [_contradiction(facts, row, root) for row in ranked[:HEARD].to_dict("records")]
-
-
-def _contradiction(facts: Facts, row: dict[Hashable, Any], root: Path) -> Contradiction:
-    top = facts.posteriors.loc[row["clip_id"]].sort_values(ascending=False, kind="stable")[:3]
-    said = [
-        ("given label", f"{row['label']} ({row['posterior_label']:.4f})"),
-        ("predicted", f"{row['predicted']} ({row['posterior_predicted']:.4f})"),
-        ("top three", ", ".join(f"{name} {value:.4f}" for name, value in top.items())),
-        ("file", row["path"]),
-        ("voted by", f"round {row['round']}, fold {row['fold']}"),
-    ]
-    title = f"{row['rank']}. {row['clip_id']}"
-    content_hash = str(facts.folder.train.at[row["clip_id"], "content_hash"])
-    sound = hear(root / row["path"], content_hash, facts.config.features)
-    if isinstance(sound, str):
-        return Contradiction(title, said, silence=sound)
-    alt = (
-        f"Spectrogram of {row['clip_id']}, {sound.played_s:.2f} seconds: labelled {row['label']}, "
-        f"taken for {row['predicted']}."
-    )
-    image = picture(f"disagreement-{row['rank']:02d}", sound.figure, alt)
-    cut = sound.played_s < sound.duration_s
-    note = f"the first {sound.played_s:.0f} of {sound.duration_s:.1f} seconds" if cut else None
-    return Contradiction(title, said, image, sound.data_uri, note)
-
-
-def _write_files(folder: Path, chapters: list[Part], sounds: list[Contradiction]) -> None:
-    """Write figures and numbers as files, and remove those of an earlier report that are in this one no more."""
-    pictures: list[Picture] = [one for part in chapters for one in part.pictures]
-    pictures += [sound.picture for sound in sounds if sound.picture is not None]
-    tables: list[Table] = [table for part in chapters for table in part.tables]
-    for one in pictures:
-        with replacing(folder / f"{one.name}.png") as temporary:
-            temporary.write_bytes(one.png)
+def _write_files(folder: Path, chapters: list[Part], files: Mapping[str, bytes]) -> None:
+    """Write figures, numbers and sounds as files, and remove what only an earlier report had."""
+    content = {f"{one.name}.svg": one.svg.encode() for part in chapters for one in part.pictures} | dict(files)
+    for name, value in content.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(value)
+    tables = [table for part in chapters for table in part.tables]
     for table in tables:
         write_csv(folder / f"{table.name}.csv", table.frame)
-    written = {f"{one.name}.png" for one in pictures} | {f"{table.name}.csv" for table in tables}
-    for file in [*folder.glob("*.png"), *folder.glob("*.csv")]:
-        if file.name not in written:
+    written = {folder / name for name in [*content, *(f"{table.name}.csv" for table in tables)]}
+    for pattern in ("*.svg", "*.png", "*.csv", "clips/*.webp", "clips/*.mp3"):
+        for file in set(folder.glob(pattern)) - written:
             file.unlink()

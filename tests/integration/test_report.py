@@ -6,51 +6,26 @@ import dataclasses
 import json
 import shlex
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from audiotag.arguments import CONF
+from audiotag.data.scan import hash_of
 from audiotag.errors import ConfigError, RunError, WorkError
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.report.__main__ import main
 from audiotag.report.finished import report_finished
 from audiotag.report.reproduce import command
 from audiotag.report.write import write_report
+from tests.report_run import ODD, Page, change_config, made_run
 
 CHROMIUM = shutil.which("chromium")
 HELD_IN_PAGE = ("accepted", "classes", "confused_most", "confusions", "consensus", "epochs", "reliability", "rounds")
-
-
-class Page(HTMLParser):
-    """What stands in a page: tags with their attributes, rows of each table, visible text."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.rows: dict[str, int] = {}
-        self.text = ""
-        self.source = file.read_text(encoding="utf-8")
-        self.feed(self.source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag == "table":
-            self.rows[self.tags[-1][1]["id"]] = -1  # the header
-        elif tag == "tr":
-            self.rows[list(self.rows)[-1]] += 1
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        """Return the attributes of every such tag."""
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +37,9 @@ def page(smoke_run) -> Page:
 def copied(smoke_run, tmp_path) -> Path:
     """A copy of the run without what is heavy or written again."""
     ignored = shutil.ignore_patterns("*.ckpt", "report*", "review*", "verify", "predict")
-    return Path(shutil.copytree(smoke_run, tmp_path / "copied", ignore=ignored))
+    copy = Path(shutil.copytree(smoke_run, tmp_path / "copied", ignore=ignored))
+    change_config(copy, data__root=str(tmp_path / "moved"))  # its sounds take time
+    return copy
 
 
 def test_page_asks_for_nothing_and_says_what_its_pictures_show(page):
@@ -71,25 +48,31 @@ def test_page_asks_for_nothing_and_says_what_its_pictures_show(page):
     for _, attributes in page.tags:
         sources = [attributes[name] for name in ("src", "srcset", "data", "poster") if name in attributes]
         assert all(source.startswith("data:") for source in sources)
-    assert not {"script", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert all(image["href"].startswith("data:image/") for image in page.all("image"))
+    assert not {"iframe", "object", "img"} & {tag for tag, _ in page.tags}
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
     assert [link["href"] for link in page.all("link")] == ["data:,"]
-    assert len(page.all("img")) == 6 + 10
-    assert all(len(image["alt"]) > 30 for image in page.all("img"))
+    assert len(page.all("svg")) == 6 + len(page.all("article"))
+    assert all(len(image["aria-label"]) > 30 for image in page.all("svg"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
     targets = {attributes.get("id") for _, attributes in page.tags}
     assert {link["href"].lstrip("#") for link in page.all("a")} <= targets
 
 
 def test_every_figure_has_its_numbers(page, smoke_run):
     for name in HELD_IN_PAGE:
-        assert page.rows[f"table-{name}"] == len(pd.read_csv(smoke_run / "report" / f"{name}.csv")), name
-    pictures = {file.stem for file in (smoke_run / "report").glob("*.png")}
-    assert pictures - {f"disagreement-{i:02d}" for i in range(1, 11)} <= set(HELD_IN_PAGE)
+        table = pd.read_csv(smoke_run / "report" / f"{name}.csv")
+        shown = table[table["clips"] > 0] if name == "reliability" else table
+        assert page.rows[f"table-{name}"] == len(shown), name
+    assert {file.stem for file in (smoke_run / "report").glob("*.svg")} < set(HELD_IN_PAGE)
     rounds = json.loads((smoke_run / "summary.json").read_text())["rounds"]
     pd.testing.assert_frame_equal(pd.read_csv(smoke_run / "report" / "rounds.csv"), pd.DataFrame(rounds))
 
 
 def test_review_ranks_every_contradicted_label_of_the_best_round(page, smoke_run):
-    review = pd.read_csv(smoke_run / "review.csv", keep_default_na=False)
+    both = pd.read_csv(smoke_run / "review.csv", keep_default_na=False)
+    review = both[both["reason"] == "label differs"]
     best = json.loads((smoke_run / "summary.json").read_text())["best_round"]
     ledger = pd.read_csv(smoke_run / "ledger.csv")
     differing = ledger[(ledger["round"] == best) & (ledger["reason"] == "label differs")].set_index("clip_id")
@@ -102,7 +85,23 @@ def test_review_ranks_every_contradicted_label_of_the_best_round(page, smoke_run
         assert posteriors.max() == pytest.approx(row["posterior_predicted"], abs=1e-6)
         assert posteriors[row["label"]] == pytest.approx(row["posterior_label"], abs=1e-6)
     assert review["posterior_predicted"].is_monotonic_decreasing
-    assert [sound["aria-label"].split()[1] for sound in page.all("audio")] == list(review["clip_id"][:10])
+    assert [sound["aria-label"].split()[1] for sound in page.all("audio")] == list(both["clip_id"])
+
+
+def test_checked_labels_that_held_out_networks_contradict_are_reviewed_too(page, smoke_run):
+    review = pd.read_csv(smoke_run / "review.csv", keep_default_na=False).set_index("clip_id")
+    best = json.loads((smoke_run / "summary.json").read_text())["best_round"]
+    labels = pd.read_csv(smoke_run / "manifest.csv", dtype=str).set_index("clip_id")["label"]
+    expected = {}
+    for fold in range(4):
+        votes = pd.read_parquet(smoke_run / f"round{best:02d}" / f"fold{fold}" / "verified_posteriors.parquet")
+        votes = votes.set_index("clip_id")
+        predicted = votes.idxmax(axis=1)
+        expected |= {clip: name for clip, name in predicted.items() if name != labels[clip]}
+    checked = review[review["reason"] == "verified, label differs"]
+    assert checked["predicted"].to_dict() == expected
+    assert list(review.index[-len(checked) :]) == list(checked.index), "after the unverified ones"
+    assert "were checked by a person" in page.text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no program chromium here (Debian: apt-get install chromium)")
@@ -123,7 +122,8 @@ def test_browser_shows_it_without_overflow_plays_it_and_asks_nobody(smoke_run):
             tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert tab.evaluate(OVERHANGING) == []
-            assert tab.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
+            letters = tab.evaluate(SMALLEST_LETTERS_PX)
+            assert min(letters.values()) >= 8, letters
             assert tab.evaluate(PLAYED_S) > 0
             assert [url for url in requests if not url.startswith("data:")] == [uri]
             assert said == []
@@ -131,6 +131,10 @@ def test_browser_shows_it_without_overflow_plays_it_and_asks_nobody(smoke_run):
         browser.close()
 
 
+SMALLEST_LETTERS_PX = """() => Object.fromEntries([...document.querySelectorAll('.picture')].map(one => [
+    one.querySelector('svg').getAttribute('aria-label').slice(0, 40),
+    Math.min(...[...one.querySelectorAll('text')].map(text =>
+        parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b)))]))"""
 PLAYED_S = """() => new Promise((done, fail) => {
     const sound = document.querySelector('audio')
     sound.ontimeupdate = () => sound.currentTime > 0 && done(sound.currentTime)
@@ -139,7 +143,7 @@ PLAYED_S = """() => new Promise((done, fail) => {
 })"""
 # Elements that stick out of the window, but for what scrolls within a box of its own.
 OVERHANGING = """() => [...document.querySelectorAll('body *')]
-    .filter(one => !one.closest('.table, .picture') && one.getBoundingClientRect().right > innerWidth + 0.5)
+    .filter(one => !one.closest('.scroll') && one.getBoundingClientRect().right > innerWidth + 0.5)
     .map(one => one.outerHTML.slice(0, 80))"""
 
 
@@ -187,10 +191,15 @@ def test_command_makes_the_same_settings(smoke_run):
     changed = dataclasses.replace(
         config,
         seed=3,
-        data=dataclasses.replace(config.data, classes=["a'b", "c$"]),
+        data=dataclasses.replace(config.data, classes=["a'b", "c$"], corrections="review.csv"),
         verification=dataclasses.replace(config.verification, threshold=None, cap=7),
     )
-    assert set(shlex.split(command(changed))) >= {"seed=3", "verification.cap=7", r"data.classes=['a\'b','c$']"}
+    assert set(shlex.split(command(changed))) >= {
+        "seed=3",
+        "data.corrections=review.csv",
+        "verification.cap=7",
+        r"data.classes=['a\'b','c$']",
+    }
 
 
 def test_wrong_settings_are_refused_together():
@@ -207,60 +216,53 @@ def test_nothing_to_report_yet(copied):
         write_report(RunFolder(copied))
 
 
-# A run that training would not make so soon: many oddly named classes, an unfinished round, no audio, no truth
+# Runs that training would not make so soon: many oddly named classes, an unfinished round, no audio, no truth
 
-ODD = ["<b>Bark</b>", "a$b", "Käuzchen & Söhne", "fold", "x_{2}$"]
 CLASSES = sorted([*ODD, *(f"Acoustic_guitar_{i:02d}" for i in range(36))])
 
 
 @pytest.fixture
-def odd_run(smoke_run, tmp_path) -> Path:
+def odd_run(tmp_path) -> Path:
     """A run folder of 41 classes: round 0 complete, round 1 without its last fold; 40 are contradicted."""
-    run = tmp_path / "odd <run>"
-    rows = [(f"{label}-{i}", f"audio/{i}.wav", label, str(i % 2), str(i // 2)) for label in CLASSES for i in range(4)]
-    manifest = pd.DataFrame(rows, columns=["clip_id", "path", "label", "verified", "fold"])
-    for round_ in range(2):
-        for fold in range(2):
-            cell = run / f"round{round_:02d}" / f"fold{fold}"
-            cell.mkdir(parents=True)
-            epochs = {"epoch": [0, 1], "train_loss": 1.0, "valid_loss": [1.0, 0.5], "valid_accuracy": 0.5}
-            pd.DataFrame(epochs).to_csv(cell / "metrics.csv", index=False)
-            status = {"valid_loss": 0.5, "valid_accuracy": 0.5, "valid_map3": 0.6}
-            if (round_, fold) != (1, 1):
-                (cell / "status.json").write_text(json.dumps(status))
-            for name, verified in (("posteriors", "0"), ("verified_posteriors", "1")):
-                clips = manifest[(manifest["fold"] == str(fold)) & (manifest["verified"] == verified)]
-                right = np.array([CLASSES.index(label) for label in clips["label"]])
-                votes = np.full((len(clips), 41), 0.01)
-                votes[np.arange(len(clips)), (right + (right > 0)) % 41] = 0.6
-                votes = pd.DataFrame(votes, columns=CLASSES).assign(clip_id=clips["clip_id"].to_numpy())
-                votes[["clip_id", *CLASSES]].to_parquet(cell / f"{name}.parquet", index=False)
-    manifest.assign(split="train", content_hash="0").to_csv(run / "manifest.csv", index=False)
-    (run / "classes.json").write_text(json.dumps(CLASSES))
-    config = OmegaConf.load(smoke_run / "config.yaml")
-    config.update(folds=2, rounds=1)
-    config.data.root = str(tmp_path / "moved")
-    OmegaConf.save(config, run / "config.yaml")
-    return run
+    return made_run(tmp_path / "odd <run>", tmp_path / "moved", CLASSES)
 
 
 def test_odd_names_many_classes_and_missing_audio_are_shown(odd_run):
     page = Page(write_report(RunFolder(odd_run)))
     assert "unfinished: 1 of 2 rounds are complete" in page.text
-    assert page.text.count("No sound here: the file cannot be read: No such file or directory") == 10
+    assert page.text.count("No sound here: the file cannot be read: No such file or directory") == 2 * 2 * 40
     assert not page.all("audio")
     assert not page.all("b"), "a class name was read as markup"
     assert all(name in page.text for name in ODD)
     assert "odd <run>" in page.text
     assert page.rows["table-classes"] == 41
-    assert len(pd.read_csv(odd_run / "review.csv")) == 2 * 40
+    assert len(pd.read_csv(odd_run / "review.csv")) == 2 * 2 * 40
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
     assert "precision" not in " ".join(pd.read_csv(odd_run / "report" / "classes.csv").columns[6:])
 
 
+def test_no_sound_is_taken_from_outside_the_data_set(tmp_path):
+    odd_run = made_run(tmp_path / "odd", tmp_path / "moved", sorted(ODD))
+    outside = tmp_path / "moved" / ".." / "private.wav"
+    (tmp_path / "moved").mkdir()
+    soundfile.write(tmp_path / "private.wav", np.sin(np.arange(32_000) / 9), 32_000)
+    (tmp_path / "moved" / "link.wav").symlink_to(tmp_path / "private.wav")
+    manifest = pd.read_csv(odd_run / "manifest.csv", dtype=str)
+    contradicted = manifest.index[manifest["verified"] == "0"]
+    places = ["../private.wav", str(tmp_path / "private.wav"), "link.wav"]
+    manifest.loc[contradicted[2:5], "path"] = places
+    manifest.loc[contradicted[2:5], "content_hash"] = hash_of(outside)
+    manifest.to_csv(odd_run / "manifest.csv", index=False)
+    page = Page(write_report(RunFolder(odd_run)))
+    assert not page.all("audio")
+    assert page.text.count("is not below") == 3
+    change_config(odd_run, data__allow_outside=True)
+    assert len(Page(write_report(RunFolder(odd_run))).all("audio")) == 3
+
+
 def test_run_that_held_nothing_out_is_reported_without_what_it_lacks(odd_run):
-    config = OmegaConf.load(odd_run / "config.yaml")
-    config.rounds, config.data.train_on_all = 0, True
-    OmegaConf.save(config, odd_run / "config.yaml")
+    change_config(odd_run, rounds=0, data__train_on_all=True)
     main([f"run='{odd_run}'"])
     page = Page(odd_run / "report.html")
     assert page.text.count("Nothing was held out (data.train_on_all=true)") == 5
@@ -274,10 +276,8 @@ def test_run_without_unverified_clips_says_that_there_was_nothing_to_decide(odd_
     manifest[manifest["verified"] == "1"].to_csv(odd_run / "manifest.csv", index=False)
     for file in odd_run.rglob("fold*/posteriors.parquet"):
         pd.read_parquet(file)[:0].to_parquet(file, index=False)
-    config = OmegaConf.load(odd_run / "config.yaml")
-    config.rounds = 0
-    OmegaConf.save(config, odd_run / "config.yaml")
+    change_config(odd_run, rounds=0)
     page = Page(write_report(RunFolder(odd_run)))
     assert page.text.count("All training clips are verified: there was nothing to decide on.") == 2
     assert "No unverified clip was voted on" in page.text
-    assert page.rows["table-reliability"] == 10
+    assert page.rows["table-reliability"] == 1, "the others hold no clip"

@@ -7,8 +7,11 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
+from matplotlib.transforms import Bbox
 
+from audiotag.evaluation.plots import curves_over_rounds
 from audiotag.evaluation.report_plots import (
     accepted_per_round,
     consensus_histograms,
@@ -23,6 +26,7 @@ from audiotag.evaluation.report_tables import (
     reliability,
 )
 from audiotag.report.review import COLUMNS, disagreements, write_review
+from audiotag.report.rounding import counted, decimals, posterior
 
 LEDGER = pd.DataFrame(
     [
@@ -107,6 +111,56 @@ def test_small_panels_of_41_odd_classes_do_not_touch():
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
     assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
     assert figure.legends[0].get_window_extent().y0 > max(title.y1 for title in titles)
+
+
+def boxes(figure: Figure) -> tuple[list[Bbox], list[Bbox]]:
+    """Return where a figure's legends stand, and where its panels."""
+    figure.draw_without_rendering()
+    legends = [legend.get_window_extent() for legend in figure.legends]
+    legends += [legend.get_window_extent() for axes in figure.axes if (legend := axes.get_legend())]
+    return legends, [axes.get_window_extent() for axes in figure.axes]
+
+
+@pytest.mark.parametrize("classes", [1, 10, 41])
+@pytest.mark.parametrize("rounds", [1, 11])
+def test_legends_cover_nothing(classes, rounds):
+    names = [f"Acoustic_guitar_{i:02d}" for i in range(classes)]
+    reasons = ["accepted", "below threshold", "label differs", "class is full"]
+    rows = itertools.product(range(rounds), names, reasons)
+    ledger = pd.DataFrame(rows, columns=["round", "label", "reason"]).assign(posterior=0.97)
+    metrics = pd.DataFrame(itertools.product(range(rounds), [0, 1], range(2)), columns=["round", "fold", "epoch"])
+    metrics = metrics.assign(train_loss=2.0, valid_loss=1.0, valid_accuracy=0.5)
+    bins = reliability(np.array([[0.82, 0.18], [0.60, 0.40]]), np.array([0, 0])).bins
+    values = {"valid_accuracy": 0.8, "valid_accuracy_std": 0.1, "valid_loss": 1.0, "considered": 9, "accepted": 8}
+    figures = [{"round": r, **values, "precision": 1.0, "recall": 1.0} for r in range(rounds)]
+    for figure in (
+        accepted_per_round(reasons_per_class(ledger, names), cap=1),
+        consensus_histograms(consensus_counts(ledger, names), names, 0.95),
+        learning_curves(epoch_means(metrics)),
+        reliability_diagram({"consensus": bins, "calibrated": bins}),
+        curves_over_rounds(figures, across=2),
+    ):
+        legends, panels = boxes(figure)
+        assert legends
+        assert not [panel for panel in panels for legend in legends if legend.overlaps(panel)]
+        assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in legends)
+
+
+def test_rounds_are_marked_by_whole_numbers():
+    for rounds in (1, 2, 11):
+        ledger = pd.DataFrame({"round": range(rounds), "label": "Bark", "reason": "accepted"})
+        marks = accepted_per_round(reasons_per_class(ledger, ["Bark"]), None).axes[0].get_xticks()
+        assert len(marks) <= 4
+        assert set(marks) <= set(range(rounds))
+
+
+def test_figures_have_as_many_digits_as_clips_bear():
+    assert [decimals(clips) for clips in (0, 1, 60, 1000, 3710, 11_000)] == [2, 2, 2, 2, 3, 4]
+    assert counted(2, 2) == "2 of 2"
+    assert counted(0, 0) == "-"
+    assert counted(50, 60) == "50 of 60 (83 %)"
+    assert counted(3600, 3710) == "3600 of 3710 (97.0 %)"
+    assert [posterior(value) for value in (0, 0.004, 0.5, 0.9996, 1)] == ["0.00", "< 0.01", "0.50", "> 0.99", "1.00"]
 
 
 def test_reliability_draws_only_bins_with_clips():
