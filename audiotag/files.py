@@ -12,14 +12,16 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
-import pandas as pd
 import yaml
 from rich.filesize import decimal
 
 from audiotag.errors import AudiotagError, DiskFullError, RunError
+
+if TYPE_CHECKING:
+    import pandas as pd  # the first process of a job's tree reads no table
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_NAME = 200  # bytes; file systems take 255, and temporary files need some

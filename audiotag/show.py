@@ -30,7 +30,8 @@ from audiotag.experiment.run_folder import RunFolder, find_run
 from audiotag.features.audio import AudioError, stream
 from audiotag.features.spectrogram import FRONT_ENDS, frames, shared_front_end
 from audiotag.files import check_output, write_csv
-from audiotag.inference.networks import Networks, choose_folds, choose_round, load_networks
+from audiotag.inference.members import choose_folds, choose_round
+from audiotag.inference.networks import Networks, load_networks
 from audiotag.inference.recordings import Recording, find_recordings
 from audiotag.inference.windows import Frames, along, cut
 

@@ -26,7 +26,7 @@ from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store
 from audiotag.errors import RunError
 from audiotag.experiment.hardware import choose_device, choose_precision, set_numerics
-from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.experiment.run_folder import TRAINING, Cell, RunFolder
 from audiotag.experiment.trackers import Tracker
 from audiotag.experiment.tracking import cell_loggers
 from audiotag.files import replacing, write_csv
@@ -37,7 +37,6 @@ from audiotag.models.weights import load_weights, read_checkpoint
 from audiotag.randomness import key
 from audiotag.verification.consensus import Consensus
 
-TRAINING = "training.csv"
 ANEW = "delete it, and the same command begins this cell anew"
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
-import filelock
-
 from audiotag import ranks
 from audiotag.console import console
 from audiotag.errors import RunError
-from audiotag.experiment.run_folder import Cell, RunFolder
-from audiotag.files import FileLock, remove_leftovers
+from audiotag.experiment.run_folder import Cell, RunFolder, taken
+from audiotag.files import remove_leftovers
 from audiotag.processes import SWEEP_STARTED
 
 POLL_S = 0.5
@@ -60,23 +57,6 @@ def missing_before(folder: RunFolder, cell: Cell) -> list[Cell]:
     """Return the incomplete cells of the round before, whose votes a cell needs."""
     before = [Cell(cell.round - 1, fold) for fold in range(folder.config.folds)] if cell.round else []
     return [other for other in before if folder.status(other) is None]
-
-
-@contextlib.contextmanager
-def taken(folder: RunFolder, cell: Cell) -> Iterator[bool]:
-    """Hold a cell's lock in the block, and say whether it was free; the lock ends with the process."""
-    where = folder.cell(cell)
-    where.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(where / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 class _Waiting:

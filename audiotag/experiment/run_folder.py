@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pandas as pd
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +22,7 @@ from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.tables import read_table
 from audiotag.errors import ConfigError, DataError, RunError
-from audiotag.files import damage_told, digest, read_json, write_json, write_text
+from audiotag.files import FileLock, damage_told, digest, read_json, write_json, write_text
 from audiotag.schema import leaves, to_dict, validate
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
 
@@ -44,9 +47,9 @@ FREE = (
     "data.download",
 )
 
-
+TRAINING = "training.csv"  # a cell's training clips
 # What a complete cell has written, and what of the run it was fitted to: `status.json` holds their checksums.
-OF_CELL = ("best.ckpt", POSTERIORS, VERIFIED_POSTERIORS, "training.csv", "metrics.csv")
+OF_CELL = ("best.ckpt", POSTERIORS, VERIFIED_POSTERIORS, TRAINING, "metrics.csv")
 OF_RUN = ("manifest.csv", "classes.json")
 AGAIN = "delete it, and the command that began the run writes it again"
 LARGEST_CONFIG = 1_000_000  # bytes; one has about 5,000
@@ -310,3 +313,20 @@ def find_run(run: str, runs_dir: str) -> RunFolder:
     path = Path(run)
     inside = Path(runs_dir) / run
     return RunFolder((path if len(path.parts) > 1 and not inside.is_dir() else inside).absolute())
+
+
+@contextlib.contextmanager
+def taken(folder: RunFolder, cell: Cell) -> Iterator[bool]:
+    """Hold a cell's lock in the block, and say whether it was free; the lock ends with the process."""
+    where = folder.cell(cell)
+    where.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(where / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

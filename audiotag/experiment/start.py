@@ -10,8 +10,7 @@ from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
 from audiotag.errors import ConfigError, RunError
-from audiotag.experiment.queue import taken
-from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free
+from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free, taken
 from audiotag.files import csv_text, replacing, write_json
 from audiotag.schema import leaves, to_dict
 

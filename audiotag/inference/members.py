@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from audiotag.config import PredictConfig
 from audiotag.errors import DataError, RunError
-from audiotag.experiment.run_folder import RunFolder, find_run
-from audiotag.inference.networks import choose_folds, choose_round
+from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.inference.recordings import split_clips
 from audiotag.randomness import key
 
@@ -64,6 +63,43 @@ def choose_members(config: PredictConfig) -> list[Member]:
         raise RunError(f"named twice: {', '.join(twice)} (best and last are rounds with a number, too); name each once")
     _check_classes(members)
     return members
+
+
+def choose_folds(folder: RunFolder, fold: int | None) -> list[int]:
+    """Return the folds to ask, all of the run's or the given one; raises RunError where it has no such fold."""
+    n_folds = folder.config.folds
+    if fold is not None and not 0 <= fold < n_folds:
+        raise RunError(f"fold={fold}: {folder.path} has the folds 0 to {n_folds - 1}")
+    return list(range(n_folds)) if fold is None else [fold]
+
+
+def choose_round(folder: RunFolder, wanted: str, folds: Sequence[int]) -> int:
+    """Return the number of the round called `wanted`: best (of `summary.json`), last, or a number.
+
+    Raises RunError where the networks of `folds` are not all there.
+    """
+    rounds = range(folder.config.rounds + 1)
+    complete = [r for r in rounds if all(folder.status(Cell(r, fold)) is not None for fold in folds)]
+    there = f"complete are: {', '.join(map(str, complete))}" if complete else "no round is complete yet"
+    if not complete:
+        raise RunError(f"{folder.path}: {there}; run train.py again with the same settings, and it continues")
+    if wanted == "last":
+        return complete[-1]
+    if wanted == "best":
+        return _best_round(folder, there)
+    if int(wanted) not in complete:
+        raise RunError(f"round={wanted}: {folder.path} has no such round, or not all its folds; {there}")
+    return int(wanted)
+
+
+def _best_round(folder: RunFolder, there: str) -> int:
+    best = (folder.summary or {}).get("best_round")
+    if best is None:
+        raise RunError(
+            f"{folder.path} has no best round yet (summary.json is written when train.py ends): let it finish, or set "
+            f"round=last or a number; {there}"
+        )
+    return int(best)
 
 
 def _parted(name: str, runs_dir: str) -> tuple[str, list[str]]:

@@ -21,8 +21,7 @@ from audiotag.data.manifest import data_root, sources
 from audiotag.data.places import is_utf8, leading_out
 from audiotag.data.tables import UNLABELLED
 from audiotag.errors import DataError, LeakError, RunError
-from audiotag.experiment.cells import TRAINING
-from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.experiment.run_folder import TRAINING, Cell, RunFolder
 
 CACHE = "cache"  # the folder of this name here, which training fills if cache_dir= does not say otherwise
 
