@@ -93,15 +93,19 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_folder(setting: str, folder: Path) -> None:
-    """Raise AudiotagError unless files can be written into a folder, or below what there is of its path."""
+def check_folder(setting: str, folder: Path, otherwise: str = "") -> None:
+    """Raise AudiotagError unless files can be written into a folder, or below what there is of its path.
+
+    `otherwise` says what to do where there is no right to write, if not to set `setting` to another folder.
+    """
     if any(len(os.fsencode(name)) > LONGEST_NAME for name in folder.parts):
         raise AudiotagError(f"{setting}={folder}: a name has more than {LONGEST_NAME} bytes, the longest that fits")
     there = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
     if not there.is_dir():
         raise AudiotagError(f"{setting}={folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise AudiotagError(f"{setting}={folder}: nothing can be written to {there}; set {setting}= to another folder")
+        what_to_do = otherwise or f"set {setting}= to another folder"
+        raise AudiotagError(f"{setting}={folder}: nothing can be written to {there}; {what_to_do}")
 
 
 def check_room(folder: Path, needed_bytes: float, what: str, otherwise: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,29 @@ def no_rights(path: Path) -> Iterator[None]:
         if is_root:
             os.seteuid(0)
         path.chmod(mode)
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nothing be written into a folder or below; for root, to whom rights mean nothing, it is mounted so."""
+    if os.geteuid() == 0:
+        for options in (("--bind", folder, folder), ("-o", "remount,bind,ro", folder)):
+            mounted = subprocess.run(["mount", *options], capture_output=True, text=True)
+            if mounted.returncode:
+                pytest.skip(f"needs to mount a folder read-only, which is not permitted here: {mounted.stderr.strip()}")
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+        return
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        yield
+    finally:
+        for path in folders:
+            path.chmod(0o755)
 
 
 def settings(root: Path, cache_dir: Path, name: str = "kaggle", **data: Any) -> TrainConfig:

@@ -20,6 +20,8 @@ class VerifyConfig:
     """Folder that holds the run folders."""
     round: int | None = None
     """Decide for this round only; null: for every round that is complete."""
+    out: str | None = None
+    """Folder for the decisions; null: the run's own, `verify/`."""
     truth: str | None = None
     """Table of right labels (clip, label) to measure against; null: the one that the run was given."""
     rescore: bool = False

@@ -17,7 +17,7 @@ from audiotag.experiment.decisions import FIGURES, SETTINGS, gather_decisions
 from audiotag.experiment.launch import launch
 from audiotag.experiment.ledgers import all_ledgers, run_truth
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
-from audiotag.files import write_csv, write_json
+from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.verification.confident_learning import check_installed
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
 
@@ -25,12 +25,15 @@ from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measur
 def redecide(config: VerifyConfig) -> pd.DataFrame:
     """Apply a rule to a run's stored posteriors; print and return accepted, precision and recall per round.
 
-    Writes `verify/NAME/{ledger.csv, summary.json}` below the run, and `verify/decisions.csv` over all that were made.
-    Raises RunError where no round, or not the one asked for, is complete.
+    Writes `verify/NAME/{ledger.csv, summary.json}` below the run, and `verify/decisions.csv` over all that were made;
+    into `config.out` instead of `verify/`, if given. Raises RunError where no round, or not the one asked for, is
+    complete, AudiotagError where nothing can be written.
     """
     folder = find_run(config.run, config.runs_dir)
     verification = changed(folder.config.verification, config)
     check_installed(verification)
+    where = decision_folder(config)
+    _check_writable(config, folder, where.parent)
     asked = _rounds(folder, config.round)
     if config.rescore and missing_cells(folder, config):
         launch("rescore", config)
@@ -41,7 +44,6 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
         {"round": int(str(round_)), **_rounded(measure(rows, truth))}
         for round_, rows in ledger.groupby("round", sort=True)
     ]
-    where = decision_folder(config)
     write_csv(where / "ledger.csv", ledger)
     write_json(where / "summary.json", {**settings, "rounds": rounds})
     gather_decisions(where.parent)
@@ -89,10 +91,20 @@ def missing_cells(folder: RunFolder, config: VerifyConfig) -> list[Cell]:
 
 
 def decision_folder(config: VerifyConfig) -> Path:
-    """Return where a decision is kept: below the run's `verify/`, named by its rule and by what it changes."""
+    """Return where a decision is kept: in `out`, else the run's `verify/`, named by its rule and what it changes."""
     folder = find_run(config.run, config.runs_dir)
     of_run = folder.config.verification
-    return folder.path / "verify" / _name(of_run, changed(of_run, config), config.rescore)
+    decisions = folder.path / "verify" if config.out is None else Path(config.out).expanduser().absolute()
+    return decisions / _name(of_run, changed(of_run, config), config.rescore)
+
+
+def _check_writable(config: VerifyConfig, folder: RunFolder, decisions: Path) -> None:
+    """Raise AudiotagError where a decision cannot be written, or new posteriors, which lie in the run."""
+    check_folder("out", decisions, "set out=DIR")
+    check_output(decisions / "decisions.csv", "decision,rule,")
+    if config.rescore:
+        check_folder("run", folder.path / "verify", "rescore=true writes into the run: set run= to a copy of it")
+        check_folder("cache_dir", Path(config.cache_dir).absolute())
 
 
 def _rounds(folder: RunFolder, round_: int | None) -> list[int]:

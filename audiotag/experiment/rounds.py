@@ -91,11 +91,27 @@ def named(config: TrainConfig) -> str:
 def prepare(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manifest, Store]:
     """Check everything that can be checked before hours of work; make the manifest and the spectrogram store.
 
-    One process after another: the first does the work, the others find it done.
+    One process after another: the first does the work, the others find it done. Data that are refused leave no folder.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.path / ".prepare.lock"):
-        return _prepared(config, folder, start)
+    new = [place for place in folder.path.parents if not place.exists()]
+    lock = folder.path / ".prepare.lock"
+    try:
+        with FileLock(lock):
+            try:
+                return _prepared(config, folder, start)
+            except AudiotagError:
+                if [path.name for path in folder.path.iterdir()] == [lock.name]:
+                    lock.unlink()
+                    with contextlib.suppress(OSError):  # others may have made something in one meanwhile
+                        for place in (folder.path, *new):
+                            place.rmdir()
+                raise
+    except FileNotFoundError as error:
+        if folder.path.exists():
+            raise
+        raise RunError(
+            f"{folder.path} was removed by another process, whose data were refused: start the command again"
+        ) from error
 
 
 def _prepared(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manifest, Store]:

@@ -6,7 +6,6 @@ Shapes: M members of an ensemble, N recordings, C classes.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from audiotag.errors import AudiotagError, DataError
 from audiotag.evaluation.metrics import ranking
 from audiotag.evaluation.scores import ScoreFiles
 from audiotag.experiment.hardware import set_numerics
-from audiotag.files import check_output, write_csv
+from audiotag.files import check_folder, check_output, write_csv
 from audiotag.inference.ensemble import Ensembled, choose_fusion, write_ensemble
 from audiotag.inference.labelling import EnsembleLabelled, ask_members
 from audiotag.inference.members import Member, choose_members, default_folder, held_out_folds
@@ -86,12 +85,7 @@ def out_path(config: PredictConfig, members: Sequence[Member], found: Found) -> 
     check_output(out, "fname,label", beside, [recording.path for recording in found.recordings])
     if config.split is None:
         _refuse_losing(out, {recording.fname for recording in found.recordings})
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AudiotagError(f"{out.parent}: this folder cannot be made: {error.strerror}; set out=FILE") from error
-    if not os.access(out.parent, os.W_OK):
-        raise AudiotagError(f"{out.parent}: nothing can be written to this folder; set out=FILE")
+    check_folder("out", out.parent, "set out=FILE")
     return out
 
 

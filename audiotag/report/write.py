@@ -11,7 +11,7 @@ from rich.text import Text
 import audiotag
 from audiotag.console import console
 from audiotag.experiment.run_folder import RunFolder
-from audiotag.files import replacing, write_csv, write_text
+from audiotag.files import check_folder, replacing, write_csv, write_text
 from audiotag.report import parts, review
 from audiotag.report.clips import cards, for_script, review_rows, sources
 from audiotag.report.facts import Facts, read_facts
@@ -33,6 +33,7 @@ def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: flo
 
     Raises RunError where there is nothing to report yet.
     """
+    check_folder("run", folder.path / FOLDER, "the report is written into the run: set run= to a copy of it")
     facts = read_facts(folder)
     chapters = [chapter(facts) for chapter in CHAPTERS]
     rows = review_rows(facts)

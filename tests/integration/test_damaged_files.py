@@ -25,6 +25,8 @@ from audiotag.experiment.rounds import run_experiment
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference.predict import predict
 from audiotag.report.facts import read_facts
+from audiotag.report.write import write_report
+from tests.clips import read_only
 from tests.conftest import copy_to_change
 
 CELL = Path("round01") / "fold0"
@@ -182,3 +184,51 @@ def test_one_bad_run_does_not_end_a_comparison(small_run, tmp_path, capfd):
     assert table["run"].tolist() == ["good"]
     assert "left out" in capfd.readouterr().out
     assert isinstance(table, pd.DataFrame)
+
+
+def test_a_run_that_cannot_be_written_to_is_decided_on_and_asked_with_out(
+    small_run, work_folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(work_folder)
+    hardware = Hardware(accelerator="cpu", threads=1, workers=0)
+    decide = VerifyConfig(run=str(small_run), verification=Verification(threshold=0.5), hardware=hardware)
+    expected = redecide(dataclasses.replace(decide, out=str(tmp_path / "before")))
+    with read_only(small_run):
+        assert redecide(dataclasses.replace(decide, out=str(tmp_path / "now"))).equals(expected)
+        asked = PredictConfig(run=str(small_run), split="test", round="1", hardware=hardware, bootstrap=0)
+        predict(dataclasses.replace(asked, out=str(tmp_path / "now" / "predictions.csv")))
+        compare.compare([RunFolder(small_run)])
+        refused: dict[str, Callable[[], Any]] = {
+            "out=DIR": lambda: redecide(decide),
+            "out=FILE": lambda: predict(asked),
+            "rescore=true": lambda: redecide(dataclasses.replace(decide, rescore=True, out=str(tmp_path / "now"))),
+            "set run=": lambda: train_again(small_run),
+            "report": lambda: write_report(RunFolder(small_run)),
+        }
+        for says, command in refused.items():
+            with pytest.raises(AudiotagError, match=f"{small_run}.*nothing can be written") as caught:
+                command()
+            assert says in str(caught.value)
+    names = {path.name for path in (tmp_path / "now").iterdir()}
+    assert {"decisions.csv", "predictions.csv", "scores.json"} <= names
+    (ledger,) = (tmp_path / "now").glob("*/ledger.csv")
+    assert ledger.read_bytes() == next((tmp_path / "before").glob("*/ledger.csv")).read_bytes()
+
+
+def test_a_folder_of_decisions_that_verify_did_not_make_is_left(small_run, tmp_path):
+    (tmp_path / "decisions.csv").write_text("mine\n")
+    decide = VerifyConfig(run=str(small_run), out=str(tmp_path))
+    with pytest.raises(AudiotagError, match="was not written by this command"):
+        redecide(decide)
+    assert [path.name for path in tmp_path.iterdir()] == ["decisions.csv"]
+
+
+@pytest.mark.parametrize("name", ["posteriors.parquet", "verified_posteriors.parquet"])
+@pytest.mark.parametrize("value", [1.5, -0.5, float("nan"), float("inf")])
+def test_what_is_no_probability_is_found_without_checksums(small_run, tmp_path, name, value):
+    run = copy_to_change(small_run, tmp_path / "run")
+    table = pd.read_parquet(run / CELL / name)
+    table.iloc[0, 1] = value
+    table.to_parquet(run / CELL / name)
+    with pytest.raises(AudiotagError, match=f"{name} is damaged"):
+        decide(run)

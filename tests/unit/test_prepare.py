@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from audiotag.errors import DataError, RunError
 from audiotag.experiment.rounds import prepare
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.experiment.start import Start
+from audiotag.files import FileLock
 from tests.clips import make_folder, settings, write_sound
 
 
@@ -57,3 +61,44 @@ def test_the_kept_corrections_emptied_are_an_error_to_read(tmp_path):
     folder.corrections_file.touch()
     with pytest.raises(DataError, match=r"corrections\.csv:1: there is nothing in it"):
         assert folder.corrections.empty
+
+
+def bad_data(tmp_path: Path) -> TrainConfig:
+    make_folder(tmp_path / "set")
+    (tmp_path / "set" / "train.csv").write_text("fname,label,manually_verified\nnone.wav,Bark,1\n")
+    return dataclasses.replace(settings(tmp_path / "set", tmp_path / "cache"), run="run")
+
+
+def test_refused_data_leave_no_folder(tmp_path):
+    config = bad_data(tmp_path)
+    with pytest.raises(DataError):
+        prepared(config, RunFolder(tmp_path / "runs" / "deep" / "run"))
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "other" / "run").mkdir(parents=True)
+    (tmp_path / "runs").mkdir()
+    for folder in (tmp_path / "other" / "run", tmp_path / "runs" / "run"):
+        with pytest.raises(DataError):
+            prepared(config, RunFolder(folder))
+        assert not folder.exists(), "an empty one goes, too"
+        assert folder.parent.is_dir(), "which was there before"
+
+
+def test_refused_data_leave_what_is_in_a_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(DataError):
+        prepared(bad_data(tmp_path), RunFolder(tmp_path / "run"))
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_process_that_waited_for_one_whose_data_were_refused_says_so(tmp_path):
+    config, folder = bad_data(tmp_path), RunFolder(tmp_path / "runs" / "run")
+    folder.path.mkdir(parents=True)
+    with FileLock(folder.path / ".prepare.lock"), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(prepared, config, folder)
+        time.sleep(0.3)
+        assert not waiting.done()
+        shutil.rmtree(tmp_path / "runs")
+        with pytest.raises(RunError, match=f"{folder.path} was removed by another process, whose data were refused"):
+            waiting.result(timeout=30)
+    assert not (tmp_path / "runs").exists()
