@@ -10,8 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
@@ -101,12 +104,39 @@ def _quoted(text: str) -> str:
 
 def argument_problems(arguments: list[str], schema: type) -> list[str]:
     """Return a message for every setting that does not exist or does not fit."""
-    own_options = any(a in CONFIG_DIR or a.startswith("hydra.searchpath=") for a in arguments)
-    problems = []
-    for before, text in zip(["", *arguments], arguments, strict=False):
-        if not text.startswith("-") and before not in TAKING_A_VALUE:
-            problems += _argument_problems(text, schema, own_options)
+    folders = own_folders(arguments)
+    own_options = bool(folders) or any(a.startswith("hydra.searchpath=") for a in arguments)
+    problems = [problem for folder in folders for problem in yaml_problems(folder, schema)]
+    problems += [
+        problem for text in settings_of(arguments) for problem in _argument_problems(text, schema, own_options)
+    ]
     return problems or (_one_name_for_several(arguments) if schema is TrainConfig else [])
+
+
+def settings_of(arguments: list[str]) -> list[str]:
+    """Return the arguments that are no flags, nor their values."""
+    return [
+        text
+        for before, text in zip(["", *arguments], arguments, strict=False)
+        if not text.startswith("-") and before not in TAKING_A_VALUE
+    ]
+
+
+def own_folders(arguments: list[str]) -> list[Path]:
+    """Return the folders of options that --config-dir names."""
+    named = [(a.partition("="), after) for a, after in zip(arguments, [*arguments[1:], ""], strict=True)]
+    return [Path(value if equals else after) for (flag, equals, value), after in named if flag in CONFIG_DIR]
+
+
+def yaml_problems(folder: Path, schema: type) -> list[str]:
+    """Return a message for every option in a folder that cannot be read; Hydra would show a traceback."""
+    problems = []
+    for file in (file for name in groups(schema) for file in sorted((folder / name).rglob("*.yaml"))):
+        try:
+            OmegaConf.load(file)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+            problems.append(f"{file}: {' '.join(str(error).split())}")
+    return problems
 
 
 def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:

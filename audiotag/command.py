@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import signal
@@ -15,14 +16,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from audiotag.arguments import CONF, SEVERAL, argument_problems, groups, in_order, quoted
+from audiotag.arguments import CONF, SEVERAL, argument_problems, groups, in_order, own_folders, quoted, settings_of
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import AudiotagError, ConfigError, Failed
 from audiotag.naming import run_name
@@ -69,6 +71,10 @@ def _rename_launchers() -> None:
             store.store(group="hydra/launcher", name=f"{file.stem}_plugin", node=values, provider=plugin.provider)
 
 
+# Errors of the operating system that are a person's to mend: rights, long names, read-only disks, links in a circle.
+UNUSABLE = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP}
+
+
 def reported(function: Callable[[], object]) -> None:
     """Run a program; an error meant for its user is printed as text, and gives its exit code."""
     try:
@@ -76,7 +82,9 @@ def reported(function: Callable[[], object]) -> None:
     except AudiotagError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in UNUSABLE or error.filename is None:
+            raise
         print_error(f"{error.filename}: {error.strerror}")
         sys.exit(AudiotagError.exit_code)
     except KeyboardInterrupt:
@@ -183,11 +191,37 @@ def check_command_line(schema: type, arguments: list[str] | None = None) -> list
     problems = argument_problems(arguments, schema)
     if problems:
         raise ConfigError("The command line has settings that do not exist or do not fit:", problems)
+    if is_program and schema in PRIMARY:
+        _check_composition(schema, arguments)
     return arguments
 
 
+PRIMARY = {TrainConfig: "train", VerifyConfig: "verify", PredictConfig: "predict"}  # their files in conf/
+NOT_COMPOSED = {"-m", "--multirun", "--config-name", "-cn", "--config-path", "-cp"}  # here, for it takes other ways
+
+
+def _check_composition(schema: type, arguments: list[str]) -> None:
+    """Raise ConfigError where Hydra's own settings, or options of --config-dir, cannot be composed.
+
+    Hydra would end with another exit code, or in a traceback.
+    """
+    folders, settings = own_folders(arguments), settings_of(arguments)
+    of_hydra = [text for text in settings if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    if NOT_COMPOSED & {text.partition("=")[0] for text in arguments} or not (folders or of_hydra):
+        return
+    places = [f"'file://{folder.absolute()!s}'" for folder in folders]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            compose(PRIMARY[schema], [*settings, *([f"hydra.searchpath=[{','.join(places)}]"] if places else [])])
+        except RecursionError as error:
+            problems = [f"{', '.join(map(str, folders))}: an option includes itself, or what includes it"]
+            raise ConfigError("The configuration cannot be composed:", problems) from error
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise ConfigError("The configuration cannot be composed:", [" ".join(str(error).split())]) from error
+
+
 def composed_defaults(schema: type) -> dict[str, Any]:
-    name = {TrainConfig: "train", VerifyConfig: "verify", PredictConfig: "predict"}[schema]
+    name = PRIMARY[schema]
     register(schema, f"{name}_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed: Any = OmegaConf.to_container(compose(name))

@@ -126,9 +126,7 @@ def check_output(path: Path, mark: str, beside: Iterable[str] = (), inputs: Iter
     """
     if path.is_dir():
         raise AudiotagError(f"{path} is a folder: name a file in it")
-    for folder in path.parents:
-        if folder.exists() and not folder.is_dir():
-            raise AudiotagError(f"{path} cannot be written: {folder} is a file, not a folder")
+    check_folder("out", path.parent, "name another file with out=")
     keep = "it is left as it is; name another place with out=, or move it away"
     if not path.exists():
         others = [name for name in beside if path.with_name(name).exists()]

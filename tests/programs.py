@@ -10,6 +10,7 @@ import os
 import runpy
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.clips import TOP
@@ -29,15 +30,22 @@ FORKING.set_forkserver_preload(
 ONE_PROCESS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "1"}
 
 
-def run_program(name: str, arguments: list[str], folder: Path, within_s: float = 600) -> tuple[int, str]:
+def run_program(
+    name: str,
+    arguments: list[str],
+    folder: Path,
+    within_s: float = 600,
+    before: Callable[[], None] | None = None,
+) -> tuple[int, str]:
     """Run a program, `train.py` or `-m audiotag.show`, in a folder; return its exit code and what it printed.
 
-    A job of one device does its work in this process; on more, and in sweeps, it starts others as it always does.
+    `before` is called in its process first. A job of one device does its work in this process; on more, and in sweeps,
+    it starts others as it always does. What is done at exit is not done: joblib's jobs would be waited for.
     """
     sweep, several = {"-m", "--multirun"} & {*arguments}, [word for word in arguments if word.startswith("devices=")]
     environment = {**os.environ, **({} if sweep or several else ONE_PROCESS)}
     with tempfile.NamedTemporaryFile() as screen:
-        process = FORKING.Process(target=_become, args=(name, arguments, folder, environment, screen.name))
+        process = FORKING.Process(target=_become, args=(name, arguments, folder, environment, screen.name, before))
         process.start()
         process.join(within_s)
         if process.exitcode is None:
@@ -46,7 +54,14 @@ def run_program(name: str, arguments: list[str], folder: Path, within_s: float =
         return int(process.exitcode or 0), Path(screen.name).read_text(encoding="utf-8", errors="replace")
 
 
-def _become(name: str, arguments: list[str], folder: Path, environment: dict[str, str], screen: str) -> None:
+def _become(
+    name: str,
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    screen: str,
+    before: Callable[[], None] | None,
+) -> None:
     """Turn this process into the program."""
     with open(screen, "ab") as file:
         for stream in (1, 2):
@@ -55,7 +70,10 @@ def _become(name: str, arguments: list[str], folder: Path, environment: dict[str
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [name, *arguments]
+    if before is not None:
+        before()
     if name.startswith("-m "):
+        sys.modules.pop(name.removeprefix("-m "), None)  # runpy warns of what is imported already
         runpy.run_module(name.removeprefix("-m "), run_name="__main__", alter_sys=True)
     else:
         runpy.run_path(str(TOP / name), run_name="__main__")

@@ -40,6 +40,14 @@ def needs_run(run: Any) -> list[str]:
     return ["run=NAME is missing: the run folder to read"] if not run else []
 
 
+def class_list(classes: list[str] | None) -> list[str]:
+    """Say unless a class list is two or more different labels."""
+    labels = [label for label in classes or () if isinstance(label, str)]  # lists in lists pass for labels until here
+    if classes is None or (len(labels) == len(classes) == len(set(labels)) > 1):
+        return [f"data.classes: {formula_told(label)}" for label in labels if is_formula(label)]
+    return [f"data.classes={classes} must be two or more different labels"]
+
+
 # The largest that makes sense, of every number that a person can set and that is no share of 1.
 LARGEST = {
     "seed": 2**63 - 1, "data.noise.seed": 2**63 - 1, "data.synthetic.seed": 2**63 - 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from audiotag.config.checks import formula_told, is_formula, one_of, share
+from audiotag.config.checks import class_list, one_of, share
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class Columns:
     """train or test, where one table holds both; null: the whole table is for training."""
     usage: str | None = None
     """Part of the test set that a row belongs to, such as Public or Private."""
+
+    def problems(self) -> list[str]:
+        named = {"data.columns.clip": self.clip, "data.columns.label": self.label}
+        return [f"{name}= names no column" for name, column in named.items() if not column.strip()]
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,7 @@ class Data:
             found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
         if self.download and self.name != "fsdkaggle2018":
             found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
-        if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
-            found.append(f"data.classes={self.classes} must be two or more different labels")
-        found += [f"data.classes: {formula_told(label)}" for label in self.classes or () if is_formula(label)]
-        found += self.noise.problems()
+        found += class_list(self.classes) + self.columns.problems() + self.noise.problems()
         if self.name == "synthetic":
             found += one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))
             found += share("data.synthetic.wrong_share", self.synthetic.wrong_share)

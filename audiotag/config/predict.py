@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from audiotag.config.checks import at_least, needs_run, one_of
+from audiotag.config.checks import at_least, class_list, needs_run, one_of
 from audiotag.config.data import Columns
 from audiotag.config.machine import Hardware
 from audiotag.errors import ConfigError
@@ -61,9 +61,7 @@ class ScoredData:
         if self.name != "csv":
             given = {"data.table": self.table, "data.test_table": self.test_table}
             found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
-        if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
-            found.append(f"data.classes={self.classes} must be two or more different labels")
-        return found
+        return found + class_list(self.classes) + self.columns.problems()
 
 
 @dataclass(frozen=True)

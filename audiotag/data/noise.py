@@ -132,6 +132,8 @@ def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
     table, malformed = read_csv(path)
     problems = [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
     table = table.set_index(table.columns[0])
+    if table.empty:
+        raise _refused(*problems, f"{path}: names no class in its rows, or none in its columns")
     near = Nearest(classes)
     problems += [f"{path}: {label}: {unknown_label(label, near)}" for label in _strange(table, classes)]
     numbers = table.apply(pd.to_numeric, errors="coerce").fillna(-1)

@@ -41,7 +41,7 @@ def scan_files(paths: list[Path], cache_dir: Path, workers: int | None) -> dict[
     check_folder("cache_dir", (cache_dir / "scans").absolute())
     cache = _cache(paths, cache_dir)
     known = _load(cache)
-    states = [state_of(path) for path in paths]
+    states = [state_of(path) for path in dict.fromkeys(paths)]
     todo = [state for state in states if not state.problem and state not in known]
     saved_s = time.monotonic()
     for scan in in_order(_scan, todo, workers, "Reading audio files"):

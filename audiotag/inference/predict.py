@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from audiotag.config import PredictConfig
 from audiotag.errors import AudiotagError, DataError
-from audiotag.evaluation.metrics import ranking
+from audiotag.evaluation.metrics import MAP_DEPTH, ranking
 from audiotag.evaluation.scores import ScoreFiles
 from audiotag.experiment.hardware import set_numerics
-from audiotag.files import check_folder, check_output, write_csv
+from audiotag.files import check_output, write_csv
 from audiotag.inference.ensemble import Ensembled, choose_fusion, write_ensemble
 from audiotag.inference.labelling import EnsembleLabelled, ask_members
 from audiotag.inference.members import Member, choose_members, default_folder, held_out_folds
@@ -82,14 +82,25 @@ def out_path(config: PredictConfig, members: Sequence[Member], found: Found) -> 
     if out.name in WRITTEN_BESIDE:
         raise AudiotagError(f"out={config.out}: a file of that name is written beside the labels; name another")
     beside = WRITTEN_BESIDE if config.split is not None else WRITTEN_BESIDE[-2:] if len(members) > 1 else ()
-    check_output(out, "fname,label", beside, [recording.path for recording in found.recordings])
+    check_output(out, OWN[config.format], beside, [recording.path for recording in found.recordings])
     if config.split is None:
         _refuse_losing(out, {recording.fname for recording in found.recordings})
-    check_folder("out", out.parent, "set out=FILE")
+    elif config.format == "submission":
+        _refuse_other_labels(out)
     return out
 
 
+# What the files of each format begin with; a person's own table may begin with fname,label, too.
+OWN = {"predictions": "fname,label_1,probability_1", "submission": "fname,label\n"}
 WRITTEN_BESIDE = ("scores.json", *ScoreFiles(Path()).others, "agreement.csv", "weights.csv")
+
+
+def _refuse_other_labels(out: Path) -> None:
+    """Raise AudiotagError for a table of clips and labels that is no submission: those have three labels a row."""
+    if out.exists() and out.stat().st_size:
+        labels = pd.read_csv(out, usecols=["label"], dtype=str, keep_default_na=False)["label"]
+        if (labels.str.count(" ") != MAP_DEPTH - 1).any():
+            raise AudiotagError(f"{out} was not written by this command: name another file with out=, or move it away")
 
 
 def _refuse_losing(out: Path, names: set[str]) -> None:

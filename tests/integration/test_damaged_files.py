@@ -200,7 +200,7 @@ def test_a_run_that_cannot_be_written_to_is_decided_on_and_asked_with_out(
         compare.compare([RunFolder(small_run)])
         refused: dict[str, Callable[[], Any]] = {
             "out=DIR": lambda: redecide(decide),
-            "out=FILE": lambda: predict(asked),
+            "with out=": lambda: predict(asked),
             "rescore=true": lambda: redecide(dataclasses.replace(decide, rescore=True, out=str(tmp_path / "now"))),
             "set run=": lambda: train_again(small_run),
             "report": lambda: write_report(RunFolder(small_run)),

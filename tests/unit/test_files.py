@@ -58,7 +58,7 @@ def test_nothing_of_a_users_own_is_written_over(tmp_path):
     assert "is what this command reads" in refused(ours, (), [tmp_path / "sub" / ".." / "ours.csv", ours.resolve()])
     assert "own.csv is there already, and was not written with" in refused(tmp_path / "new.csv", ["own.csv"])
     assert "is a folder: name a file in it" in refused(tmp_path)
-    assert f"{own} is a file, not a folder" in refused(own / "below" / "p.csv")
+    assert f"{own} is not a folder" in refused(own / "below" / "p.csv")
 
 
 def test_devices_and_pipes_are_no_output(tmp_path):

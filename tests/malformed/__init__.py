@@ -1,0 +1,1 @@
+"""A corpus of malformed inputs, each made by a small function, and what the programs say of it."""
