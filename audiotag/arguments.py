@@ -124,7 +124,7 @@ def settings_of(arguments: list[str]) -> list[str]:
 
 def own_folders(arguments: list[str]) -> list[Path]:
     """Return the folders of options that --config-dir names."""
-    named = [(a.partition("="), after) for a, after in zip(arguments, [*arguments[1:], ""], strict=True)]
+    named = [(a.partition("="), after) for a, after in zip(arguments, [*arguments[1:], ""], strict=False)]
     return [Path(value if equals else after) for (flag, equals, value), after in named if flag in CONFIG_DIR]
 
 
