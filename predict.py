@@ -2,8 +2,9 @@
 
 import hydra
 
-from audiotag.command import check_command_line, job, register, reported
+from audiotag.command import announce, check_command_line, job, register, reported
 from audiotag.config import PredictConfig
+from audiotag.naming import run_path
 
 register(PredictConfig, "predict_schema")
 
@@ -12,14 +13,23 @@ register(PredictConfig, "predict_schema")
 @job(PredictConfig)
 def main(config: PredictConfig) -> None:
     """Write the most probable labels per recording and, for a split or a submission, its scores."""
+    announce("predict.py", _asked(config))
     if config.submission is not None:
-        from audiotag.inference.submission import score_submission  # needs no PyTorch, and starts faster for it
+        from audiotag.inference.submission import score_submission
 
         score_submission(config)
     else:
         from audiotag.inference.predict import predict
 
         predict(config)
+
+
+def _asked(config: PredictConfig) -> str:
+    if config.submission is not None:
+        return f"submission {config.submission}, data {config.data.name}"
+    runs = config.run if isinstance(config.run, list) else [run_path(str(config.run), config.runs_dir)]
+    what = f"source {config.source}" if config.split is None else f"split {config.split}"
+    return f"run {', '.join(map(str, runs))}, {what}"
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from audiotag.arguments import refuse_forgotten_data
-from audiotag.command import check_command_line, job, register, reported
+from audiotag.command import announce, check_command_line, job, register, reported
 from audiotag.config import TrainConfig
-from audiotag.naming import run_name
+from audiotag.naming import run_name, run_path
 
 register(TrainConfig, "train_schema")
 
@@ -21,7 +21,13 @@ def main(config: TrainConfig) -> float | None:
 
     refuse_forgotten_data(config.data, HydraConfig.get().overrides.task)
     config = dataclasses.replace(config, run=run_name(config))
-    loss: float | None = launch("train", config)
+    if leads():
+        place = "" if config.data.root is None else f" in {config.data.root}"
+        run = run_path(str(config.run), config.runs_dir)
+        announce("train.py", f"run {run}, data {config.data.name}{place}")
+    from audiotag.experiment.checks import check_run_and_data
+
+    loss: float | None = launch("train", config, lambda: check_run_and_data(config))
     if config.report and leads():
         from audiotag.report.finished import report_finished
 

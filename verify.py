@@ -2,8 +2,9 @@
 
 import hydra
 
-from audiotag.command import check_command_line, job, register, reported
+from audiotag.command import announce, check_command_line, job, register, reported
 from audiotag.config import VerifyConfig
+from audiotag.naming import run_path
 
 register(VerifyConfig, "verify_schema")
 
@@ -12,6 +13,7 @@ register(VerifyConfig, "verify_schema")
 @job(VerifyConfig)
 def main(config: VerifyConfig) -> None:
     """Apply the rule, print what is accepted per round, and write it under the run's `verify/`."""
+    announce("verify.py", f"run {run_path(config.run, config.runs_dir)}")
     from audiotag.experiment.redecide import redecide
 
     redecide(config)

@@ -26,8 +26,9 @@ from rich.padding import Padding
 
 from audiotag.arguments import CONF, SEVERAL, argument_problems, groups, in_order, own_folders, quoted, settings_of
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
+from audiotag.console import console
 from audiotag.errors import AudiotagError, ConfigError, Failed
-from audiotag.naming import run_name
+from audiotag.naming import run_name, run_path
 from audiotag.processes import end_with
 from audiotag.schema import Schema, leaves, schema_keys, validate
 
@@ -93,6 +94,11 @@ def reported(function: Callable[[], object]) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
+def announce(program: str, what: str) -> None:
+    """Say at once what a program is about to do: what it has to import may take seconds."""
+    console.print(f"{program}: {what}", soft_wrap=True)
+
+
 def print_error(text: str) -> None:
     """Print the text of an error to the standard error output."""
     _screen().print(f"[bold red]error:[/] {escape(text)}")
@@ -122,7 +128,7 @@ def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[D
                     if not _in_sweep():
                         raise
                     print_error(str(error))
-                    if _concerns_every_trial(error, composed):
+                    if _concerns_every_trial(composed):
                         raise JobError(str(error)) from error
                     result.append(Failed(str(error)))
 
@@ -150,16 +156,15 @@ def _ends_with_program() -> Iterator[None]:
         raise
 
 
-def _concerns_every_trial(error: AudiotagError, composed: DictConfig) -> bool:
+def _concerns_every_trial(composed: DictConfig) -> bool:
     """Say whether this is a search whose trial failed before it had a run folder: not by what sets it apart."""
     if composed.get("hparams_search") is None:
         return False
-    if isinstance(error, ConfigError):
+    try:
+        config = validate(composed, TrainConfig)
+    except ConfigError:
         return True
-    from audiotag.experiment.run_folder import find_run  # here: --help and errors need no pandas
-
-    config = validate(composed, TrainConfig)
-    return not find_run(run_name(config), config.runs_dir).config_file.is_file()
+    return not (run_path(run_name(config), config.runs_dir) / "config.yaml").is_file()
 
 
 def _in_sweep() -> bool:
@@ -230,23 +235,23 @@ def composed_defaults(schema: type) -> dict[str, Any]:
 
 def print_help(schema: type) -> None:
     """Print what a person can set: groups with their options, then every setting with meaning and default."""
-    console = Console(soft_wrap=False, emoji=False)
+    screen = Console(soft_wrap=False, emoji=False)
     program = Path(sys.argv[0]).name
-    console.print(f"[bold]{program}[/]: {schema.__doc__}\n")
-    console.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)
-    console.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
+    screen.print(f"[bold]{program}[/]: {schema.__doc__}\n")
+    screen.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)
+    screen.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
     for name, options in groups(schema).items():
-        console.print(f"  {name}={'|'.join(options)}", soft_wrap=True, highlight=False)
+        screen.print(f"  {name}={'|'.join(options)}", soft_wrap=True, highlight=False)
         if name in SEVERAL:
-            console.print(f"      several of them: {name}=\\[{','.join(options[:2])}]", highlight=False)
-    console.print()
-    console.print("[bold]Settings[/], and what they are where nothing is said")
+            screen.print(f"      several of them: {name}=\\[{','.join(options[:2])}]", highlight=False)
+    screen.print()
+    screen.print("[bold]Settings[/], and what they are where nothing is said")
     defaults = dict(leaves(composed_defaults(schema)))
     for path, _, doc in schema_keys(schema):
         default = "null" if defaults[path] is None else str(defaults[path])
-        console.print(f"  [bold]{path}[/]={escape(default)}", soft_wrap=True, highlight=False)
-        console.print(Padding(escape(doc), (0, 0, 0, 6)), highlight=False)
-    console.print(
+        screen.print(f"  [bold]{path}[/]={escape(default)}", soft_wrap=True, highlight=False)
+        screen.print(Padding(escape(doc), (0, 0, 0, 6)), highlight=False)
+    screen.print(
         "\nA group sets several settings at once; a setting named on the command line always wins."
         "\n--cfg job prints the composed configuration; -m with comma-separated values runs a sweep,"
         "\none job after another, or with hydra/launcher=joblib|submitit_local|submitit_slurm side by side;"

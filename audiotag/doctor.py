@@ -14,26 +14,26 @@ import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from audiotag.command import reported
+from audiotag.command import announce, reported
 from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data import findings as found
-from audiotag.data.examine import Examined, examine_files
 from audiotag.data.formats import is_recording
 from audiotag.data.manifest import Checked, check_data, sources
 from audiotag.data.plan import configure
 from audiotag.data.scan import Scan, remember
 from audiotag.data.tables import Rows
-from audiotag.data.twins import find_twins
 from audiotag.errors import ConfigError, DataError
-from audiotag.evaluation.lengths import length_histogram, show_lengths
-from audiotag.evaluation.plots import save_png
 from audiotag.files import check_output, write_csv
+
+if TYPE_CHECKING:
+    from audiotag.data.examine import Examined  # slow to import, as what is imported in functions below
 
 SHOWN = 5  # findings of a kind that are printed
 COLOURS = {found.ERROR: "red", found.WARNING: "yellow", found.NOTE: "cyan"}
@@ -59,6 +59,8 @@ def diagnose(config: TrainConfig) -> Diagnosis:
     examined: dict[Path, Examined] = {}
 
     def scan(rows: Rows, root: Path, config: TrainConfig) -> dict[Path, Scan]:
+        from audiotag.data.examine import examine_files
+
         examined.update(examine_files([root / path for path in rows.readable["path"]], config.hardware.workers))
         scans = {path: file.scan for path, file in examined.items()}
         remember(scans, Path(config.cache_dir))
@@ -69,6 +71,8 @@ def diagnose(config: TrainConfig) -> Diagnosis:
     except DataError as error:
         unreadable = found.refused(error.problems or [str(error)], "table")
         return Diagnosis(found.as_table(unreadable), pd.DataFrame(columns=[*CLIP, "duration_s", *MEASURED]))
+    from audiotag.data.twins import find_twins
+
     clips = _clips(checked)
     skip = config.data.on_bad_clip == "skip"
     told = [*found.row_findings(checked, skip), *found.refused(checked.problems, "class or fold")]
@@ -123,6 +127,8 @@ def _told(row: Mapping[Hashable, str]) -> str:
 
 
 def _show_clips(clips: pd.DataFrame) -> None:
+    from audiotag.evaluation.lengths import show_lengths
+
     classes = Table("Class", "Verified", "Unverified", "Verified share", "Test")
     for row in class_counts(clips).to_dict("records"):
         share = "-" if pd.isna(row["verified_share"]) else f"{row['verified_share']:.2f}"
@@ -137,6 +143,9 @@ def _show_clips(clips: pd.DataFrame) -> None:
 
 def write(diagnosis: Diagnosis, out: Path) -> None:
     """Write findings, counts, clips and the histogram of their lengths into a folder."""
+    from audiotag.evaluation.lengths import length_histogram
+    from audiotag.evaluation.plots import save_png
+
     write_csv(out / "doctor.csv", diagnosis.findings)
     if len(diagnosis.clips):
         write_csv(out / "classes.csv", class_counts(diagnosis.clips))
@@ -156,7 +165,10 @@ def main(arguments: list[str]) -> int:
     out = Path(outs[0]) if outs else None
     if out is not None:
         check_output(out / "doctor.csv", "severity,kind,clip_id,path,what", ("classes.csv", "clips.csv", "lengths.png"))
-    diagnosis = diagnose(configure([argument for argument in arguments if not argument.startswith("out=")]))
+    config = configure([argument for argument in arguments if not argument.startswith("out=")])
+    place = "" if config.data.root is None else f" in {config.data.root}"
+    announce("audiotag.doctor", f"data {config.data.name}{place}")
+    diagnosis = diagnose(config)
     show(diagnosis, out)
     if out is not None:
         write(diagnosis, out)

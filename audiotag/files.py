@@ -23,6 +23,7 @@ from audiotag.errors import AudiotagError, DiskFullError, RunError
 if TYPE_CHECKING:
     import pandas as pd  # the first process of a job's tree reads no table
 
+PNG_MARK = "Software\0audiotag"  # in the header of every picture that is drawn
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_NAME = 200  # bytes; file systems take 255, and temporary files need some
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)

@@ -1,4 +1,4 @@
-"""What a run is called, where nobody has given it a name."""
+"""What a run is called, where nobody has given it a name, and where it lies."""
 
 from __future__ import annotations
 
@@ -41,3 +41,9 @@ def run_name(config: TrainConfig) -> str:
     # Only characters that need no quotes in a shell or in run=NAME.
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(["-".join(filter(None, parts)), *settings]))
     return name if len(name) <= 120 else f"{name[:100]}-{key(name):016x}"
+
+
+def run_path(run: str, runs_dir: str) -> Path:
+    """Return the folder `runs/NAME` of a run, or the path itself where it names a folder outside."""
+    path, inside = Path(run), Path(runs_dir) / run
+    return (path if len(path.parts) > 1 and not inside.is_dir() else inside).absolute()

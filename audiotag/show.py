@@ -10,111 +10,24 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from audiotag.command import reported
-from audiotag.config import Features, Hardware
-from audiotag.console import console, progress
+from audiotag.config import Features
+from audiotag.config.network import FRONT_ENDS
+from audiotag.console import console
 from audiotag.data.manifest import build_manifest
 from audiotag.data.plan import configure
 from audiotag.errors import AudiotagError, ConfigError, DataError
-from audiotag.evaluation.lengths import length_histogram, length_table, show_lengths
-from audiotag.evaluation.plots import PNG_MARK, save_png
-from audiotag.evaluation.recording_plot import Columns, Heard, Picture, draw_recording
-from audiotag.experiment.hardware import set_numerics
-from audiotag.experiment.run_folder import RunFolder, find_run
-from audiotag.features.audio import AudioError, stream
-from audiotag.features.spectrogram import FRONT_ENDS, frames, shared_front_end
-from audiotag.files import check_output, write_csv
+from audiotag.experiment.run_folder import find_run
+from audiotag.files import PNG_MARK, check_output, write_csv
 from audiotag.inference.members import choose_folds, choose_round
-from audiotag.inference.networks import Networks, load_networks
 from audiotag.inference.recordings import Recording, find_recordings
-from audiotag.inference.windows import Frames, along, cut
 
 SETTING = re.compile(r"[~+]*[A-Za-z_][\w./]*=")
-OVERLAP = 4  # windows that hold each moment, as long as they are no more than
-MOST_WINDOWS = 200  # of a longer recording, fewer overlap, and in the end one follows the other: nothing is unheard
-
-
-class Listener:
-    """The networks of a run's best round, asked about overlapping windows of a recording."""
-
-    def __init__(self, run: str, runs_dir: str) -> None:
-        self.folder: RunFolder = find_run(run, runs_dir)
-        self.folds = choose_folds(self.folder, None)
-        self.round = choose_round(self.folder, "best", self.folds)
-        set_numerics(Hardware())
-        self.networks: Networks = load_networks(self.folder, self.round, self.folds, Hardware())
-        self.features: Features = self.folder.config.features
-
-    def hear(
-        self,
-        pieces: Iterable[Frames],
-        n_frames: int,
-        hop_s: float,
-        begin_s: float,
-        advance: Callable[[float], None] = lambda share: None,
-    ) -> Heard:
-        """Return the mean posterior of all folds in windows of `features.excerpt_frames` that cover a spectrogram.
-
-        It is (T, F) and comes in `pieces`; one shorter than a window is repeated to fill it, and heard once. `advance`
-        is told which share has been heard since.
-        """
-        length = self.features.excerpt_frames
-        windows = along(n_frames, length, OVERLAP, MOST_WINDOWS)
-        per_pass = max(1, self.features.clip_frames // length)
-        heard = []
-        for by_fold in self.networks.each(cut(pieces, n_frames, windows), per_pass, self.folds):
-            heard.append(by_fold.mean(axis=0))  # (B, C)
-            advance(len(heard[-1]) / len(windows.starts))
-        begins_s = np.asarray(begin_s + windows.starts * hop_s, np.float64)
-        ends_s = np.asarray(begins_s + min(length, n_frames) * hop_s, np.float64)
-        title = f"{self.folder.path.name}, round {self.round}: windows of {length * hop_s:.2f} s"
-        return Heard(np.concatenate(heard), begins_s, ends_s, self.folder.classes, title)
-
-
-def look_at(
-    recording: Recording,
-    features: Features,
-    listener: Listener | None,
-    advance: Callable[[float], None] = lambda share: None,
-) -> tuple[Picture, Heard | None]:
-    """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""
-    audio = stream(recording.path, features.trim)
-    wave = Columns(audio.n_source)
-    for block in audio.source():
-        wave.add(np.stack((block, -block), axis=1))
-    front_end = shared_front_end(features.front_end)
-    n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
-    spectrogram = Columns(n_frames)
-
-    def seen() -> Iterator[Frames]:
-        for piece in frames(audio, front_end):
-            spectrogram.add(piece)
-            yield piece
-
-    heard, pieces = None, seen()
-    if listener is not None:
-        heard = listener.hear(pieces, n_frames, hop_s, audio.kept_s[0], advance)
-    for _ in pieces:  # what the networks were not asked about
-        pass
-    picture = Picture(
-        recording.fname,
-        -wave.largest[:, 1],
-        wave.largest[:, 0],
-        wave.step / audio.source_rate_hz,
-        audio.duration_s,
-        audio.kept_s,
-        spectrogram.largest.T,
-        spectrogram.step * hop_s,
-        front_end.center_hz,
-        features.front_end,
-    )
-    return picture, heard
 
 
 def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, run: str | None, runs_dir: str) -> None:
@@ -125,24 +38,16 @@ def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, ru
         check_output(out / f"{name}.png", PNG_MARK, (f"{name}.csv",) if run else ())
     if folders:
         check_lengths(out)
-    listener = None if run is None else Listener(run, runs_dir)
-    features = Features(front_end=front_end or "v1") if listener is None else listener.features
+    folder = None if run is None else find_run(run, runs_dir)
+    if folder is not None:
+        choose_round(folder, "best", choose_folds(folder, None))  # raises where there is none
+    features = Features(front_end=front_end or "v1") if folder is None else folder.config.features
     if front_end not in (None, features.front_end):
         raise ConfigError("These do not go together:", [f"--front-end {front_end}, but {run} has {features.front_end}"])
-    problems, lengths = [], []
-    with progress("recordings") as bar:
-        task = bar.add_task("Drawing", total=len(recordings))
-        for done, (recording, name) in enumerate(zip(recordings, names, strict=True)):
-            bar.update(task, completed=done)
-            try:
-                picture, heard = look_at(recording, features, listener, lambda share: bar.advance(task, share))
-            except AudioError as error:
-                problems.append(str(error))
-                continue
-            lengths.append({"path": recording.fname, "duration_s": picture.length_s})
-            save_png(out / f"{name}.png", draw_recording(picture, heard))
-            if heard is not None:
-                _write_heard(out / f"{name}.csv", heard)
+    # Here: PyTorch takes seconds, and what is wrong with a name or a file has been told before.
+    from audiotag.inference.pictures import draw
+
+    lengths, problems = draw(recordings, names, out, features, folder)
     if folders and lengths:
         _lengths(pd.DataFrame(lengths), out)
     console.print(f"Drawn: {len(lengths)} of {len(recordings)}, in {out}", soft_wrap=True)
@@ -176,14 +81,10 @@ def _names(recordings: Sequence[Recording]) -> list[str]:
     return [f"{i:04d}_{own[-1]}" for i, own in enumerate(parts)]
 
 
-def _write_heard(path: Path, heard: Heard) -> None:
-    table = pd.DataFrame(heard.posteriors, columns=heard.classes)
-    table.insert(0, "begin_s", heard.begins_s)
-    table.insert(1, "end_s", heard.ends_s)
-    write_csv(path, table)
-
-
 def _lengths(clips: pd.DataFrame, out: Path) -> None:
+    from audiotag.evaluation.lengths import length_histogram, length_table, show_lengths
+    from audiotag.evaluation.plots import save_png
+
     show_lengths(clips)
     write_csv(out / "lengths.csv", length_table(clips))
     save_png(out / "lengths.png", length_histogram(clips))
@@ -207,9 +108,7 @@ def main(arguments: list[str]) -> None:
         prog="python -m audiotag.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", nargs="*", help="recordings and folders; or data=... data.root=... of a data set")
-    parser.add_argument(
-        "--front-end", choices=sorted(FRONT_ENDS), help="spectrogram to draw (default: v1, or the run's)"
-    )
+    parser.add_argument("--front-end", choices=FRONT_ENDS, help="spectrogram to draw (default: v1, or the run's)")
     parser.add_argument("--run", help="run whose networks are asked; run=NAME works too")
     parser.add_argument("--runs-dir", default="runs", help="folder that holds the run folders")
     parser.add_argument("--out", required=True, type=Path, help="folder for the pictures")

@@ -21,7 +21,7 @@ FORKING.set_forkserver_preload(
     [
         "audiotag",  # before PyTorch: it sets how its threads wait
         "audiotag.experiment.tasks",
-        "audiotag.inference.predict",
+        "audiotag.inference.answers",
         "audiotag.report.write",
         "audiotag.compare",
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from audiotag.config.checks import at_least, one_of, share
 
+FRONT_ENDS = ("v1", "v2")
 MIN_FRAMES = 191  # of an excerpt, to survive the network's pools; `models.vgg_gap` counts them
 
 
@@ -24,7 +25,7 @@ class Features:
     """Frames a clip is repeated or cut to for validation and for drawing excerpts (paper section 2)."""
 
     def problems(self) -> list[str]:
-        found = one_of("features.front_end", self.front_end, ("v1", "v2"))
+        found = one_of("features.front_end", self.front_end, FRONT_ENDS)
         found += at_least("features.excerpt_frames", self.excerpt_frames, 1)
         if self.clip_frames < self.excerpt_frames:
             found.append(

@@ -6,15 +6,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from audiotag.config.checks import is_formula
-from audiotag.data.examine import Examined
 from audiotag.data.manifest import Checked
 from audiotag.data.scan import MISSING
-from audiotag.data.twins import Twins
 from audiotag.features.audio import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from audiotag.data.examine import Examined  # slow to import, and a table may be refused first
+    from audiotag.data.twins import Twins
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)

@@ -105,6 +105,12 @@ def sources(data: Data, root: Path) -> list[TableSource]:
     return kaggle.sources(root)
 
 
+def check_tables(config: TrainConfig) -> None:
+    """Raise DataError where the tables of a data set cannot be read; nothing is made or downloaded for it."""
+    if config.data.name != "synthetic" and not config.data.download:
+        read_rows(config)
+
+
 def read_rows(config: TrainConfig) -> tuple[Rows, list[str], Path]:
     """Read the tables of a data set without its audio: rows, class list, root."""
     root, data = data_root(config), config.data

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_fscore_support
 
 from audiotag.errors import AudiotagError
 
@@ -77,6 +76,9 @@ def score_ranked(ranked: Sequence[Sequence[str]], labels: Sequence[str], classes
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise AudiotagError(f"these right labels are none of the classes: {', '.join(unknown)}")
+    # Here: it takes a second, in which nobody would hear of a wrong name.
+    from sklearn.metrics import precision_recall_fscore_support
+
     first = first_labels(ranked)
     precision, recall, f1, count = precision_recall_fscore_support(
         list(labels), first, labels=list(classes), average=None, zero_division=0.0

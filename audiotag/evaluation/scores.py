@@ -15,9 +15,7 @@ from rich.table import Table
 
 from audiotag.console import console
 from audiotag.evaluation.bootstrap import Intervals, bootstrap_intervals
-from audiotag.evaluation.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
 from audiotag.evaluation.metrics import RATES, Scores, first_labels, score_ranked
-from audiotag.evaluation.plots import confusion_matrix, save_png
 from audiotag.files import write_csv, write_json
 
 OTHERS = ("per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "f1.png")
@@ -109,6 +107,10 @@ def draw_classes(
     files: ScoreFiles, scores: Scores, labels: Sequence[str], first: Sequence[str], classes: Sequence[str], title: str
 ) -> None:
     """Write `f1.png`, and `confusion_matrix.csv` and `.png` of N labels and the N labels predicted first."""
+    # Here: matplotlib takes a second, in which nobody would hear of a wrong name.
+    from audiotag.evaluation.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
+    from audiotag.evaluation.plots import confusion_matrix, save_png
+
     write_csv(files.beside("confusion_matrix.csv"), confusion_table(labels, first, classes))
     named = as_classes(first, classes)
     axis = [*classes, *([NO_CLASS] if NO_CLASS in named else [])]

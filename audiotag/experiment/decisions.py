@@ -9,7 +9,6 @@ import pandas as pd
 from rich.table import Table
 
 from audiotag.console import console
-from audiotag.evaluation.decision_plot import plot_decisions
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.files import damage_told, read_json, write_csv
 
@@ -42,6 +41,8 @@ def show_decisions(folders: list[Path]) -> None:
         _print(decisions, verify.parent.name)
         console.print(f"Table: {verify / 'decisions.csv'}", soft_wrap=True)
         if decisions["decision"].nunique() > 1:
+            from audiotag.evaluation.decision_plot import plot_decisions  # here: a single decision needs no matplotlib
+
             plot = plot_decisions(decisions, verify, _best_round(verify.parent))
             console.print(f"Plot: {plot}", soft_wrap=True)
 

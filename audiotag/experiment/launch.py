@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,10 +32,12 @@ RANK_VARIABLES |= {"ROLE_WORLD_SIZE", "GROUP_WORLD_SIZE", "MASTER_ADDR", "MASTER
 END_WITHIN_S = 20.0  # what the tree has to end after a signal, before it is killed
 
 
-def launch(task: str, config: Any) -> Any:
+def launch(task: str, config: Any, check: Callable[[], object]) -> Any:
     """Run a task of `audiotag.experiment.tasks` and return its result.
 
-    Raises AudiotagError with the message of an error made by the user, WorkError with the traceback of any other.
+    `check` refuses at once what can be refused without PyTorch. Ranks leave that to the task, in which they have met:
+    otherwise those on other machines would wait for the one that has refused. Raises AudiotagError with the message of
+    an error made by the user, WorkError with the traceback of any other.
     """
     if _is_rank(os.environ):
         _refuse_sweep()
@@ -43,16 +45,14 @@ def launch(task: str, config: Any) -> Any:
         from audiotag.experiment import tasks  # here: a job that only launches needs no torch
 
         return tasks.run_as_rank(task, config)
+    check()
     return _in_own_session({"task": task, "config": to_dict(config)})
 
 
 def leads() -> bool:
-    """Say whether this job, after its launch, does what is to be done once: of ranks only the leading one."""
-    if not _is_rank(os.environ):
-        return True
-    from audiotag import ranks  # here, as above
-
-    return ranks.leads()
+    """Say whether this job does what is to be done once, such as speaking to its user: of ranks only the first."""
+    number = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    return not _is_rank(os.environ) or number == "0"
 
 
 def _is_rank(environment: Mapping[str, str]) -> bool:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from audiotag.config import TrainConfig, Verification, VerifyConfig
 from audiotag.console import console
+from audiotag.data.manifest import check_tables
 from audiotag.data.tables import read_labels
 from audiotag.errors import RunError
 from audiotag.experiment.decisions import FIGURES, SETTINGS, gather_decisions
@@ -35,10 +36,10 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
     where = decision_folder(config)
     _check_writable(config, folder, where.parent)
     asked = _rounds(folder, config.round)
-    if config.rescore and missing_cells(folder, config):
-        launch("rescore", config)
-    ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.rescore else None)
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
+    if config.rescore and missing_cells(folder, config):
+        launch("rescore", config, lambda: check_tables(of_run_here(folder.config, config)))
+    ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.rescore else None)
     settings = {name: getattr(verification, name) for name in SETTINGS}
     rounds = [
         {"round": int(str(round_)), **_rounded(measure(rows, truth))}

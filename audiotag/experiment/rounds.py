@@ -7,7 +7,6 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from rich.text import Text
 
@@ -21,15 +20,15 @@ from audiotag.data.store import Store, manifest_and_store
 from audiotag.errors import AudiotagError, DiskFullError, RunError
 from audiotag.experiment.board import Board
 from audiotag.experiment.cells import fit_cell
+from audiotag.experiment.checks import check_run
 from audiotag.experiment.ledgers import round_ledger, write_ledger
 from audiotag.experiment.queue import cells_to_fit, cells_together
-from audiotag.experiment.run_folder import AGAIN, Cell, RunFolder, find_run
+from audiotag.experiment.run_folder import AGAIN, Cell, RunFolder
 from audiotag.experiment.start import Start
 from audiotag.experiment.summary import print_summary, write_summary
 from audiotag.experiment.tracking import check_trackers, track_summary
 from audiotag.experiment.warnings_log import warnings_to
-from audiotag.files import FileLock, check_folder, csv_text, damage_told, write_csv, write_json, write_text
-from audiotag.verification.confident_learning import check_installed
+from audiotag.files import FileLock, csv_text, damage_told, write_csv, write_json, write_text
 
 
 def run_experiment(config: TrainConfig) -> float | None:
@@ -41,12 +40,8 @@ def run_experiment(config: TrainConfig) -> float | None:
     started_s = time.monotonic()
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
-    folder = find_run(named(config), config.runs_dir)
-    check_folder("run", folder.path)
-    check_folder("cache_dir", Path(config.cache_dir).absolute())
-    check_installed(config.verification)
+    folder, start = check_run(config)
     check_trackers(config, folder)
-    start = Start(config, folder)
     manifest, store = prepare(config, folder, start)
     ranks.agree(f"The data set of {folder.path}", csv_text(manifest.frame))
     check_clips_for_ranks(config, manifest)
@@ -81,13 +76,6 @@ def _finish(config: TrainConfig, folder: RunFolder, manifest: Manifest, store: S
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)
 
 
-def named(config: TrainConfig) -> str:
-    """Return the run's name; raises RunError where nobody has given or made one."""
-    if config.run is None:
-        raise RunError("run=NAME is missing: train.py makes a name from what was chosen, other callers give one")
-    return config.run
-
-
 def prepare(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manifest, Store]:
     """Check everything that can be checked before hours of work; make the manifest and the spectrogram store.
 
@@ -115,8 +103,7 @@ def prepare(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manif
 
 
 def _prepared(config: TrainConfig, folder: RunFolder, start: Start) -> tuple[Manifest, Store]:
-    if folder.config_file.is_file():
-        folder.save(config)  # refuses other settings before any audio is read
+    folder.refuse_other(config)  # once more: another process may have begun the run since
     manifest, store = manifest_and_store(corrections_found(config, folder), partial(_check_data, folder, start))
     # Nothing is kept before: data that cannot be trained on may be corrected, and the run begun anew.
     _keep_manifest(folder, manifest)

@@ -23,6 +23,7 @@ from audiotag.data.corrections import verified_by_correction
 from audiotag.data.tables import read_table
 from audiotag.errors import ConfigError, DataError, RunError
 from audiotag.files import FileLock, damage_told, digest, read_json, write_json, write_text
+from audiotag.naming import run_path
 from audiotag.schema import leaves, to_dict, validate
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
 
@@ -164,8 +165,7 @@ class RunFolder:
 
     def save(self, config: TrainConfig) -> None:
         """Keep the configuration, or refuse it where the folder was made with another; raises RunError."""
-        if self.config_file.is_file():
-            self._refuse_other(config)
+        self.refuse_other(config)
         # Which part of the run a job works on is not the run's; jobs side by side would write it in turn. Where round 0
         # came from, its cells say.
         whole = dataclasses.replace(config, round=None, fold=None, start=None)
@@ -175,7 +175,10 @@ class RunFolder:
             write_text(self.config_file, text)
         self.__dict__.pop("config", None)
 
-    def _refuse_other(self, config: TrainConfig) -> None:
+    def refuse_other(self, config: TrainConfig) -> None:
+        """Raise ConfigError where the folder was made with other settings."""
+        if not self.config_file.is_file():
+            return
         before, now = (dict(leaves(to_dict(c))) for c in (self.config, config))
         changed = [name for name in now if now[name] != before.get(name) and not is_free(name)]
         if changed:
@@ -310,9 +313,7 @@ def _check(file: Path, expected: str | None, again: str) -> None:
 
 def find_run(run: str, runs_dir: str) -> RunFolder:
     """Return the run folder `runs/NAME`, or the path itself where it names a folder outside."""
-    path = Path(run)
-    inside = Path(runs_dir) / run
-    return RunFolder((path if len(path.parts) > 1 and not inside.is_dir() else inside).absolute())
+    return RunFolder(run_path(run, runs_dir))
 
 
 @contextlib.contextmanager

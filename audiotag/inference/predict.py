@@ -1,7 +1,4 @@
-"""Label recordings with the networks of one or more runs: the most probable classes, and the scores of a split.
-
-Shapes: M members of an ensemble, N recordings, C classes.
-"""
+"""Label recordings with the networks of one or more runs: what is asked for is checked here, without PyTorch."""
 
 from __future__ import annotations
 
@@ -9,22 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from audiotag.config import PredictConfig
-from audiotag.errors import AudiotagError, DataError
-from audiotag.evaluation.metrics import MAP_DEPTH, ranking
+from audiotag.errors import AudiotagError
+from audiotag.evaluation.metrics import MAP_DEPTH
 from audiotag.evaluation.scores import ScoreFiles
-from audiotag.experiment.hardware import set_numerics
-from audiotag.files import check_output, write_csv
-from audiotag.inference.ensemble import Ensembled, choose_fusion, write_ensemble
-from audiotag.inference.labelling import EnsembleLabelled, ask_members
+from audiotag.files import check_output
 from audiotag.inference.members import Member, choose_members, default_folder, held_out_folds
 from audiotag.inference.recordings import Found, check_no_leak, find_recordings, split_recordings
-from audiotag.inference.results import print_labels, print_rest, score_split
-from audiotag.inference.submission import check_submittable, submission_table
+from audiotag.inference.submission import check_submittable
 
 
 def predict(config: PredictConfig) -> Path:
@@ -41,28 +32,11 @@ def predict(config: PredictConfig) -> Path:
     if config.format == "submission":
         check_submittable(classes)
     found, asked = _find(config, members)
-    fusion = choose_fusion(members, config.ensemble)
     out = out_path(config, members, found)
+    # Here: PyTorch takes seconds, and what is wrong with a name or a file has been told before.
+    from audiotag.inference.answers import answer
 
-    set_numerics(config.hardware)
-    labelled = ask_members(members, found.recordings, asked, config)
-    _refuse_unread(labelled, len(found.recordings), config)
-    by_member = labelled.posteriors(config.ensemble.mean)
-    together = Ensembled(members, by_member, fusion, config.ensemble)
-
-    names = [recording.fname for recording in labelled.recordings]
-    table = predictions_table(names, together.posteriors, classes, config.top)
-    write_csv(out, submission_table(names, together.posteriors, classes) if config.format == "submission" else table)
-    write_ensemble(out.parent, together)
-    if config.split in ("test", "valid"):
-        score_split(labelled, together, out.parent, config)
-    else:
-        print_labels(table)
-    print_rest(found, labelled, out, members)
-    if labelled.problems:
-        counts = f"{len(found.recordings) - len(names)} of {len(found.recordings)}"
-        raise DataError(f"{counts} recordings cannot be read (the others are labelled):", labelled.problems)
-    return out
+    return answer(config, members, found, asked, out)
 
 
 def out_path(config: PredictConfig, members: Sequence[Member], found: Found) -> Path:
@@ -133,18 +107,6 @@ def _out_parts(config: PredictConfig, members: Sequence[Member]) -> list[str | N
     ]
 
 
-def predictions_table(
-    names: Sequence[str], posteriors: NDArray[np.float64], classes: Sequence[str], top: int
-) -> pd.DataFrame:
-    """Return the rows of `predictions.csv`: fname, then label and probability of the `top` most probable classes."""
-    order = ranking(posteriors, top)  # (N, top)
-    labels, probabilities = np.array(classes, dtype=object)[order], np.take_along_axis(posteriors, order, axis=1)
-    columns: dict[str, object] = {"fname": list(names)}
-    for k in range(order.shape[1]):
-        columns |= {f"label_{k + 1}": labels[:, k], f"probability_{k + 1}": probabilities[:, k]}
-    return pd.DataFrame(columns)
-
-
 def _find(config: PredictConfig, members: Sequence[Member]) -> tuple[Found, list[pd.Series] | None]:
     """Return the recordings and, of a split, the fold of each member to ask about each (-1: all)."""
     first = members[0]
@@ -157,12 +119,3 @@ def _find(config: PredictConfig, members: Sequence[Member]) -> tuple[Found, list
             own = [dataclasses.replace(r, folds=(int(folds[r.fname]),)) for r in found.recordings]
             check_no_leak(member.folder, own, member.round)
     return found, asked
-
-
-def _refuse_unread(labelled: EnsembleLabelled, n_asked: int, config: PredictConfig) -> None:
-    n_unread = n_asked - len(labelled.recordings)
-    if n_unread and config.split is not None:
-        counts = f"{n_unread} of {n_asked} clips of the split"
-        raise DataError(f"{counts} cannot be read; nothing is written:", labelled.problems)
-    if not labelled.recordings:
-        raise DataError("None of the recordings can be read; nothing is written:", labelled.problems)

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
 from audiotag.config import PredictConfig
 from audiotag.console import console
-from audiotag.evaluation.metrics import Scores, ranked_labels, score_posteriors
+from audiotag.evaluation.metrics import Scores, ranked_labels, ranking, score_posteriors
 from audiotag.evaluation.scores import ScoreFiles, report_scores
 from audiotag.inference.ensemble import Ensembled, ensemble_fields, print_members
 from audiotag.inference.labelling import EnsembleLabelled
@@ -24,6 +25,18 @@ from audiotag.inference.members import Member
 from audiotag.inference.recordings import Found
 
 SHOWN = 20  # recordings whose labels are printed
+
+
+def predictions_table(
+    names: Sequence[str], posteriors: NDArray[np.float64], classes: Sequence[str], top: int
+) -> pd.DataFrame:
+    """Return the rows of `predictions.csv`: fname, then label and probability of the `top` most probable classes."""
+    order = ranking(posteriors, top)  # (N, top)
+    labels, probabilities = np.array(classes, dtype=object)[order], np.take_along_axis(posteriors, order, axis=1)
+    columns: dict[str, object] = {"fname": list(names)}
+    for k in range(order.shape[1]):
+        columns |= {f"label_{k + 1}": labels[:, k], f"probability_{k + 1}": probabilities[:, k]}
+    return pd.DataFrame(columns)
 
 
 def score_split(labelled: EnsembleLabelled, together: Ensembled, where: Path, config: PredictConfig) -> None:

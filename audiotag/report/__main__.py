@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from audiotag.arguments import CONF
-from audiotag.command import check_command_line, register, reported
+from audiotag.command import announce, check_command_line, register, reported
 from audiotag.config import ReportConfig
 from audiotag.schema import validate
 
@@ -34,9 +34,12 @@ def main(arguments: list[str]) -> None:
         return
     config = configure(arguments)
     from audiotag.experiment.run_folder import find_run  # here: what is wrong with the command is told at once
-    from audiotag.report.write import write_report
 
-    write_report(find_run(config.run, config.runs_dir), None if config.root is None else Path(config.root))
+    folder = find_run(config.run, config.runs_dir)
+    announce("audiotag.report", f"run {folder.path}, data {folder.config.data.name}")
+    from audiotag.report.write import write_report  # and what is wrong with the run's name, before PyTorch is imported
+
+    write_report(folder, None if config.root is None else Path(config.root))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Shapes: N unverified clips, C classes.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 ACCEPTED, DIFFERS, BELOW, FULL = "accepted", "label differs", "below threshold", "class is full"
 ISSUE = "label issue"  # as cleanlab calls it
@@ -71,6 +70,8 @@ def fit_temperature(posteriors: np.ndarray, labels: np.ndarray) -> float:
     def cross_entropy(log_temperature: float) -> float:
         likelihood = np.clip(sharpen(posteriors, np.exp(log_temperature)), 1e-300, None)
         return -float((targets * np.log(likelihood)).sum())
+
+    from scipy.optimize import minimize_scalar  # here: half a second of every command's first one, and few need it
 
     bounds = (np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1]))
     found = minimize_scalar(cross_entropy, bounds=bounds, method="bounded", options={"xatol": 1e-6})

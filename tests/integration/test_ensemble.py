@@ -60,9 +60,9 @@ def test_runs_and_rounds_are_averaged(
         for name, run in (("a", "smoke@0"), ("b", str(smoke_run) + "@last"), ("c", "small"))
     ]
     heard = []
-    compute = spectrograms.spectrogram
+    compute = spectrograms._compute
     monkeypatch.setattr(
-        spectrograms, "spectrogram", lambda path, features: (heard.append(path), compute(path, features))[1]
+        spectrograms, "_compute", lambda path, features: (heard.append(path), compute(path, features))[1]
     )
     runs = ["smoke@0", f"{smoke_run}@2", "small"]
     capsys.readouterr()

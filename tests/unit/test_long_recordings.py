@@ -29,13 +29,13 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 import torch
-from audiotag import show
 from audiotag.config import Features
 from audiotag.data.examine import examine
 from audiotag.data.scan import scan_files
 from audiotag.data.store import spectrogram
 from audiotag.features import audio
 from audiotag.features import spectrogram as front_ends
+from audiotag.inference import pictures
 from audiotag.inference.recordings import Recording
 torch.set_num_threads(1)
 
@@ -46,8 +46,8 @@ def peak_mib(work):
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 def draw(path):
-    picture, _ = show.look_at(Recording(path.name, path, ()), Features(), None)
-    show.draw_recording(picture).savefig("/dev/null", format="png")
+    picture, _ = pictures.look_at(Recording(path.name, path, ()), Features(), None)
+    pictures.draw_recording(picture).savefig("/dev/null", format="png")
 
 short, long, folder = map(Path, sys.argv[1:4])
 if sys.argv[4:]:  # what counts as long, in seconds

@@ -16,6 +16,7 @@ from audiotag.data.store import spectrogram
 from audiotag.errors import ConfigError, DataError, RunError
 from audiotag.evaluation.recording_plot import Heard, draw_recording
 from audiotag.features.audio import trim
+from audiotag.inference import pictures
 from audiotag.inference.recordings import Recording
 
 RATE = 24_000
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("front_end", "trimmed"), [("v1", True), ("v2", False)])
 def test_what_stands_in_a_picture(folder, front_end, trimmed):
     features = Features(front_end=front_end, trim=trimmed)
-    picture, heard = show.look_at(Recording("a.wav", folder / "a.wav", ()), features, None)
+    picture, heard = pictures.look_at(Recording("a.wav", folder / "a.wav", ()), features, None)
     assert heard is None
     wave, rate = soundfile.read(folder / "a.wav", dtype="float32")
     kept = trim(wave, rate)
@@ -63,7 +64,7 @@ def test_what_stands_in_a_picture(folder, front_end, trimmed):
 
 
 def test_classes_along_time(folder):
-    picture, _ = show.look_at(Recording("a.wav", folder / "a.wav", ()), Features(), None)
+    picture, _ = pictures.look_at(Recording("a.wav", folder / "a.wav", ()), Features(), None)
     posteriors = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     heard = Heard(posteriors, np.array([0.5, 0.7]), np.array([1.1, 1.3]), ["Bark", "Meow", "Moo"], "mine")
     figure = draw_recording(picture, heard, top=2)

@@ -1,0 +1,135 @@
+"""Pictures of recordings: waveform and spectrogram, and what the networks of a run hear along time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from audiotag.config import Features, Hardware
+from audiotag.console import progress
+from audiotag.evaluation.plots import save_png
+from audiotag.evaluation.recording_plot import Columns, Heard, Picture, draw_recording
+from audiotag.experiment.hardware import set_numerics
+from audiotag.experiment.run_folder import RunFolder
+from audiotag.features.audio import AudioError, stream
+from audiotag.features.spectrogram import frames, shared_front_end
+from audiotag.files import write_csv
+from audiotag.inference.members import choose_folds, choose_round
+from audiotag.inference.networks import Networks, load_networks
+from audiotag.inference.recordings import Recording
+from audiotag.inference.windows import Frames, along, cut
+
+OVERLAP = 4  # windows that hold each moment, as long as they are no more than
+MOST_WINDOWS = 200  # of a longer recording, fewer overlap, and in the end one follows the other: nothing is unheard
+
+
+def draw(
+    recordings: Sequence[Recording], names: Sequence[str], out: Path, features: Features, folder: RunFolder | None
+) -> tuple[list[dict[str, object]], list[str]]:
+    """Draw every recording as `out`/NAME.png, with a run also what its networks hear, as NAME.csv too.
+
+    Returns path and duration_s of what was drawn, and what is wrong with the others.
+    """
+    listener = None if folder is None else Listener(folder)
+    problems: list[str] = []
+    lengths: list[dict[str, object]] = []
+    with progress("recordings") as bar:
+        task = bar.add_task("Drawing", total=len(recordings))
+        for done, (recording, name) in enumerate(zip(recordings, names, strict=True)):
+            bar.update(task, completed=done)
+            try:
+                picture, heard = look_at(recording, features, listener, lambda share: bar.advance(task, share))
+            except AudioError as error:
+                problems.append(str(error))
+                continue
+            lengths.append({"path": recording.fname, "duration_s": picture.length_s})
+            save_png(out / f"{name}.png", draw_recording(picture, heard))
+            if heard is not None:
+                _write_heard(out / f"{name}.csv", heard)
+    return lengths, problems
+
+
+class Listener:
+    """The networks of a run's best round, asked about overlapping windows of a recording."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.folds = folder, choose_folds(folder, None)
+        self.round = choose_round(folder, "best", self.folds)
+        set_numerics(Hardware())
+        self.networks: Networks = load_networks(self.folder, self.round, self.folds, Hardware())
+        self.features: Features = self.folder.config.features
+
+    def hear(
+        self,
+        pieces: Iterable[Frames],
+        n_frames: int,
+        hop_s: float,
+        begin_s: float,
+        advance: Callable[[float], None] = lambda share: None,
+    ) -> Heard:
+        """Return the mean posterior of all folds in windows of `features.excerpt_frames` that cover a spectrogram.
+
+        It is (T, F) and comes in `pieces`; one shorter than a window is repeated to fill it, and heard once. `advance`
+        is told which share has been heard since.
+        """
+        length = self.features.excerpt_frames
+        windows = along(n_frames, length, OVERLAP, MOST_WINDOWS)
+        per_pass = max(1, self.features.clip_frames // length)
+        heard = []
+        for by_fold in self.networks.each(cut(pieces, n_frames, windows), per_pass, self.folds):
+            heard.append(by_fold.mean(axis=0))  # (B, C)
+            advance(len(heard[-1]) / len(windows.starts))
+        begins_s = np.asarray(begin_s + windows.starts * hop_s, np.float64)
+        ends_s = np.asarray(begins_s + min(length, n_frames) * hop_s, np.float64)
+        title = f"{self.folder.path.name}, round {self.round}: windows of {length * hop_s:.2f} s"
+        return Heard(np.concatenate(heard), begins_s, ends_s, self.folder.classes, title)
+
+
+def look_at(
+    recording: Recording,
+    features: Features,
+    listener: Listener | None,
+    advance: Callable[[float], None] = lambda share: None,
+) -> tuple[Picture, Heard | None]:
+    """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""
+    audio = stream(recording.path, features.trim)
+    wave = Columns(audio.n_source)
+    for block in audio.source():
+        wave.add(np.stack((block, -block), axis=1))
+    front_end = shared_front_end(features.front_end)
+    n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
+    spectrogram = Columns(n_frames)
+
+    def seen() -> Iterator[Frames]:
+        for piece in frames(audio, front_end):
+            spectrogram.add(piece)
+            yield piece
+
+    heard, pieces = None, seen()
+    if listener is not None:
+        heard = listener.hear(pieces, n_frames, hop_s, audio.kept_s[0], advance)
+    for _ in pieces:  # what the networks were not asked about
+        pass
+    picture = Picture(
+        recording.fname,
+        -wave.largest[:, 1],
+        wave.largest[:, 0],
+        wave.step / audio.source_rate_hz,
+        audio.duration_s,
+        audio.kept_s,
+        spectrogram.largest.T,
+        spectrogram.step * hop_s,
+        front_end.center_hz,
+        features.front_end,
+    )
+    return picture, heard
+
+
+def _write_heard(path: Path, heard: Heard) -> None:
+    table = pd.DataFrame(heard.posteriors, columns=heard.classes)
+    table.insert(0, "begin_s", heard.begins_s)
+    table.insert(1, "end_s", heard.ends_s)
+    write_csv(path, table)
