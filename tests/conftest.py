@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shutil
@@ -13,6 +14,9 @@ import pytest
 
 import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
 from tests.programs import run_program
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: threads that spin would take each other's core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the tests in its background has them ignore SIGINT, and so would the programs that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,6 +33,17 @@ def copy_to_change(run: Path, copy: Path) -> Path:
         del status["sha256"]
         file.write_text(json.dumps(status))
     return copy
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names to which the nearest known one is looked up, which takes as long as there are known ones."""
+    names: list[str] = []
+    find = difflib.get_close_matches
+    monkeypatch.setattr(
+        difflib, "get_close_matches", lambda name, *more, **how: names.append(name) or find(name, *more, **how)
+    )
+    return names
 
 
 @pytest.fixture(scope="session")

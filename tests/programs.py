@@ -5,12 +5,14 @@ To import it, and what stands beside it, takes longer than most of what the test
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import runpy
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.clips import TOP
@@ -43,15 +45,29 @@ def run_program(
     it starts others as it always does. What is done at exit is not done: joblib's jobs would be waited for.
     """
     sweep, several = {"-m", "--multirun"} & {*arguments}, [word for word in arguments if word.startswith("devices=")]
-    environment = {**os.environ, **({} if sweep or several else ONE_PROCESS)}
-    with tempfile.NamedTemporaryFile() as screen:
-        process = FORKING.Process(target=_become, args=(name, arguments, folder, environment, screen.name, before))
-        process.start()
+    with started(name, arguments, folder, before, **({} if sweep or several else ONE_PROCESS)) as (process, screen):
         process.join(within_s)
         if process.exitcode is None:
             process.kill()
             process.join()
-        return int(process.exitcode or 0), Path(screen.name).read_text(encoding="utf-8", errors="replace")
+        return int(process.exitcode or 0), screen()
+
+
+@contextlib.contextmanager
+def started(
+    name: str, arguments: list[str], folder: Path, before: Callable[[], None] | None = None, **variables: str
+) -> Iterator[tuple[BaseProcess, Callable[[], str]]]:
+    """Start a program, or `-c CODE`; yield its process, killed after the block, and what returns what it printed."""
+    with tempfile.TemporaryDirectory() as place:
+        screen = Path(place) / "screen"
+        environment = {**os.environ, **variables}
+        process = FORKING.Process(target=_become, args=(name, arguments, folder, environment, screen, before))
+        process.start()
+        try:
+            yield process, lambda: screen.read_text(encoding="utf-8", errors="replace")
+        finally:
+            process.kill()
+            process.join()
 
 
 def _become(
@@ -59,7 +75,7 @@ def _become(
     arguments: list[str],
     folder: Path,
     environment: dict[str, str],
-    screen: str,
+    screen: Path,
     before: Callable[[], None] | None,
 ) -> None:
     """Turn this process into the program."""
@@ -72,7 +88,9 @@ def _become(
     sys.argv = [name, *arguments]
     if before is not None:
         before()
-    if name.startswith("-m "):
+    if name.startswith("-c "):
+        exec(name.removeprefix("-c "), {"__name__": "__main__"})
+    elif name.startswith("-m "):
         sys.modules.pop(name.removeprefix("-m "), None)  # runpy warns of what is imported already
         runpy.run_module(name.removeprefix("-m "), run_name="__main__", alter_sys=True)
     else:

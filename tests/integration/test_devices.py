@@ -36,6 +36,7 @@ def test_folds_side_by_side_equal_one_process(small_run, program):
     assert_same_result(small_run, small_run.parent / "side")
 
 
+@pytest.mark.slow
 def test_jobs_of_joblib_at_one_run_equal_one_process(small_run, work_folder):
     """Two at a time: the jobs of round 1 are started while a cell of round 0 is in work, and wait for it."""
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

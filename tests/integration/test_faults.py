@@ -86,7 +86,7 @@ IN_FIT_RAISED, IN_CONSENSUS_RAISED, AT_EXIT_RAISED = raised("fit", 3), raised("c
 IN_STORE = (STORE_FULL, KILLED_IN_STORE)
 ON_FULL_DISKS = (STORE_FULL, CHECKPOINT_FULL, LEDGER_FULL)
 # In the order in which a run can meet all of them.
-SOME = (IN_FIT_RAISED, SUPERVISOR_KILLED, TERMINATED)
+SOME = (CHECKPOINT_FULL, IN_FIT_RAISED, SUPERVISOR_KILLED)
 OTHERS = (KILLED_IN_STORE, IN_FIT_RAISED, SUPERVISOR_KILLED, INTERRUPTED_TWICE, TERMINATED, AT_EXIT_RAISED)
 ALL = (*ON_FULL_DISKS, *OTHERS, JOB_KILLED, RANK_0_KILLED, RANK_1_KILLED, RANK_1_TERMINATED, IN_CONSENSUS_RAISED)
 ALL += (INTERRUPTED,)
@@ -198,24 +198,20 @@ def completes(mode: str, disk: Path, unbroken: Path) -> None:
     assert not list((disk / "runs").rglob("round*/fold*/.*.tmp"))
 
 
-@pytest.mark.parametrize("mode", ["one device", *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES)])
-def test_full_disks_one_after_another(unbroken, disk, mode, record_property):
+@pytest.mark.parametrize(
+    ("mode", "faults"),
+    [
+        pytest.param("batches", SOME, id="some"),
+        *(pytest.param(mode, ON_FULL_DISKS, marks=pytest.mark.slow, id=f"disks-{mode}") for mode in MODES),
+        *(pytest.param(mode, OTHERS, marks=pytest.mark.slow, id=f"others-{mode}") for mode in MODES),
+    ],
+)
+def test_faults_one_after_another(unbroken, disk, mode, faults, record_property):
     reference, _ = unbroken(mode)
     prepared(disk, reference, with_store=False)
-    for fault in ON_FULL_DISKS:
+    for fault in faults:
         suffer(fault, mode, disk, record_property)
     completes(mode, disk, reference)
-
-
-@pytest.mark.parametrize("faults", [SOME, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["some", "many"])
-@pytest.mark.parametrize("mode", ["batches", pytest.param("folds", marks=pytest.mark.slow)])
-def test_failures_and_kills_one_after_another(unbroken, tmp_path, mode, faults, record_property):
-    reference, _ = unbroken(mode)
-    place = tmp_path / "place"
-    prepared(place, reference, with_store=False)
-    for fault in faults:
-        suffer(fault, mode, place, record_property)
-    completes(mode, place, reference)
 
 
 @pytest.mark.slow
@@ -271,6 +267,7 @@ def test_an_error_of_the_user_is_told_once(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_ranks_of_different_configurations_do_not_begin(tmp_path):
     with Job([*SMALL, "devices=2", "run=differ"], tmp_path, "at=configuration,rank=1") as job:
         code, output, _ = job.end(300)

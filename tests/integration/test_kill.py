@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import torch
 
-from tests.conftest import TOP
+from tests.conftest import SMALL, TOP
 from tests.integration.test_loop import assert_same_result
 from tests.job import Job
 
@@ -47,9 +47,9 @@ def test_twenty_kills_end_like_an_unbroken_run(smoke_run, work_folder):
     assert_same_result(smoke_run, work_folder / "runs" / "killed20")
 
 
-def test_killed_inside_a_cell_goes_on_from_its_last_epoch(smoke_run, work_folder, program):
+def test_killed_inside_a_cell_goes_on_from_its_last_epoch(small_run, work_folder, program):
     """The checkpoint is marked after the kill: only a run that goes on from it can carry the mark to its metrics."""
-    command = [sys.executable, str(TOP / "train.py"), "experiment=smoke", "run=inside"]
+    command = [sys.executable, str(TOP / "train.py"), *SMALL, "run=inside"]
     process = subprocess.Popen(command, cwd=work_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     last = work_folder / "runs" / "inside" / "round00" / "fold0" / "last.ckpt"
     deadline = time.monotonic() + 120
@@ -69,7 +69,7 @@ def test_killed_inside_a_cell_goes_on_from_its_last_epoch(smoke_run, work_folder
     metrics = last.with_name("metrics.csv")
     assert pd.read_csv(metrics)["train_loss"][0] == 123
     metrics.write_text(metrics.read_text().replace("123.000000", unmarked))
-    assert_same_result(smoke_run, work_folder / "runs" / "inside")
+    assert_same_result(small_run, work_folder / "runs" / "inside")
 
 
 @pytest.mark.slow

@@ -141,9 +141,9 @@ def test_sweep_over_rounds_and_folds_equals_one_process(small_run, program):
     assert_same_result(small_run, small_run.parent / "sweep")
 
 
-def test_host_cut_and_no_workers_change_nothing(smoke_run, program):
+def test_another_cache_and_workers_change_nothing(smoke_run, program):
     program(
-        "train.py", "experiment=smoke", "run=plain", "hardware.workers=0", "cache_dir=other-cache", "rounds=0", "fold=0"
+        "train.py", "experiment=smoke", "run=plain", "hardware.workers=2", "cache_dir=other-cache", "rounds=0", "fold=0"
     )
     for cell in cells(smoke_run.parent / "plain"):
         weights = [
@@ -209,7 +209,7 @@ def test_train_on_all_and_validate_unverified(smoke_run, program):
         assert not (cell / "posteriors.parquet").exists()
     assert pd.read_csv(smoke_run.parent / "all" / "ledger.csv").empty
 
-    program("train.py", "experiment=smoke", "run=both", "data.validate_unverified=true", "rounds=0")
+    program("train.py", "experiment=smoke", "run=both", "data.validate_unverified=true", "rounds=0", "fold=0")
     for cell in cells(smoke_run.parent / "both"):
         twin = smoke_run / cell.relative_to(smoke_run.parent / "both")
         both, alone = pd.read_csv(cell / "metrics.csv"), pd.read_csv(twin / "metrics.csv")

@@ -71,13 +71,8 @@ def test_folds_and_rounds_as_jobs(sweep, work_folder):
     assert [folder.name for folder in run_folders(work_folder / "runs_cells")] == ["cells"]
 
 
-@pytest.mark.parametrize(
-    ("launcher", "settings"),
-    [
-        ("submitit_local", []),
-        pytest.param("joblib", ["hydra.launcher.n_jobs=2"], marks=pytest.mark.slow),  # test_devices.py has two of its
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("launcher", "settings"), [("joblib", ["hydra.launcher.n_jobs=2"]), ("submitit_local", [])])
 def test_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
     runs = work_folder / f"runs_{launcher}"
     output = sweep(

@@ -355,6 +355,7 @@ def test_a_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, 
     assert client.get_run(kept["round00/fold0"]).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_of_several_ranks_one_tracks(program, work_folder, nobody):
     program("train.py", *SMALL, "rounds=0", "fold=0", "run=ranked", "devices=2", "logger=tensorboard")
     cell = work_folder / "runs" / "ranked" / "tensorboard" / "round00" / "fold0"
@@ -453,7 +454,8 @@ def test_a_key_may_stand_in_netrc_and_online_needs_one(nobody, monkeypatch):
         (nobody / ".netrc").unlink()
 
 
-@pytest.mark.parametrize("server", [silent_server, pytest.param(refusing_server, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [silent_server, refusing_server])
 def test_without_a_network_a_run_ends_within_20_s_of_one_without_wandb(
     program, nobody, monkeypatch, server, tracked_run
 ):

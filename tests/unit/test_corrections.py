@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from audiotag.config import TrainConfig, Verification
 from audiotag.data.corrections import read_corrections
 from audiotag.data.datamodule import cell_clips
 from audiotag.data.manifest import build_manifest
-from audiotag.errors import DataError, LeakError
+from audiotag.errors import COMPARISONS, DataError, LeakError
 from audiotag.evaluation.metrics import score_ranked
 from audiotag.experiment.held_out import per_class_table
 from audiotag.verification.ledger import Votes, corrected_rows, corrected_share, decide_round, measure
@@ -201,15 +200,14 @@ def test_decisions_about_clips_that_are_left_out_anyway(root, tmp_path):
     assert [problem.why for problem in manifest.skipped] == ["there is no such file"]
 
 
-def test_thousands_of_unknown_ids_are_said_in_good_time(root, tmp_path):
+def test_thousands_of_unknown_ids_are_said_in_good_time(root, tmp_path, looked_up):
     """3,000 against 10,000 clips: a look-up for each would take minutes."""
     unknown = [(i, f"y{i:06d}.wav", "", "keep") for i in range(3000)]
     config = corrected(root, tmp_path, *unknown, (0, "x1.wav", "", "keep"))
     clips = pd.DataFrame({"clip_id": [f"x{i}.wav" for i in range(10_000)], "label": "Bark", "split": "train"})
-    started_s = time.monotonic()
     with pytest.raises(DataError) as caught:
         read_corrections(config, clips, ["Bark", "Meow"], root)
-    assert time.monotonic() - started_s < 15
+    assert 10_000 * len(looked_up) <= COMPARISONS
     assert len(caught.value.problems) == 3000
 
 

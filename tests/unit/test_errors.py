@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
-from audiotag.errors import DataError, Nearest
+from audiotag.errors import COMPARISONS, DataError, Nearest
 
 
 def test_a_list_of_problems_without_end_is_shortened_in_the_middle():
@@ -21,11 +19,10 @@ def test_a_list_that_a_person_reads_is_whole():
     assert len(str(DataError("Bad rows:", [f"row {i}" for i in range(50)])).splitlines()) == 51
 
 
-def test_nearest_names_are_looked_up_for_few_of_many():
+def test_nearest_names_are_looked_up_for_few_of_many(looked_up):
     near = Nearest(f"clip{i:06d}.wav" for i in range(30_000))
-    started_s = time.monotonic()
     said = [near(f"clop{i:06d}.wav") for i in range(30_000)]
-    assert time.monotonic() - started_s < 10, "one look-up takes 0.4 s"
+    assert 30_000 * len(looked_up) <= COMPARISONS
     assert (said[0], said[-1]) == (" (did you mean clip000000.wav?)", "")
 
 

@@ -223,7 +223,7 @@ def test_a_pipe_in_place_of_a_clip_is_not_waited_for(tmp_path):
     settings = ["data=kaggle", f"data.root={tmp_path / 'set'}", f"cache_dir={tmp_path}", "hardware.workers=0"]
     found = doctor.diagnose(configure(settings)).findings
     assert found["what"].tolist() == [f"{tmp_path}/set/train.csv:2: this is not a file"]
-    with pytest.raises(DataError, match=r"train\.csv:2: this is not a file"):
+    with pytest.raises(DataError, match=r"train\.csv:2: audio_train/bark00\.wav: this is not a file"):
         build_manifest(configure(settings))
 
 

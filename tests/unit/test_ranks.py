@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 from audiotag import ranks
+from tests.clips import TOP
+from tests.programs import started
 
-TOP = Path(__file__).resolve().parent.parent.parent
 RANK = """
 import json, sys
 from audiotag import ranks
@@ -34,15 +32,23 @@ print(json.dumps(told))
 def told_by_ranks(how: str, size: int = 3, program: str = RANK) -> list[dict]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    started = []
-    for rank in range(size):
-        place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
-        environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place.items()}}
-        command = [sys.executable, "-c", program, how]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=TOP))
-    outputs = [process.communicate(timeout=180)[0] for process in started]
-    assert [process.returncode for process in started] == [0] * size
-    return [json.loads(output) for output in outputs]
+    with contextlib.ExitStack() as running:
+        processes = []
+        for rank in range(size):
+            place = {
+                "RANK": rank,
+                "WORLD_SIZE": size,
+                "LOCAL_RANK": rank,
+                "LOCAL_WORLD_SIZE": size,
+                "MASTER_PORT": port,
+            }
+            variables = {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place.items()}}
+            processes.append(running.enter_context(started(f"-c {program}", [how], TOP, **variables)))
+        for process, _ in processes:
+            process.join(180)
+        outputs = [screen() for _, screen in processes]
+        assert [process.exitcode for process, _ in processes] == [0] * size, outputs
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
 
 
 def test_ranks_that_work_together():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import contextlib
 
 import torch
 from torch import nn
 
 from audiotag.models.sync_batch_norm import AnyDeviceSync, SyncBatchNorm2d
+from tests.clips import TOP
+from tests.programs import started
 
-TOP = Path(__file__).resolve().parent.parent.parent
 RANK = """
 import sys, torch, torch.distributed as dist
 from torch import nn
@@ -43,17 +41,15 @@ def test_two_ranks_with_unequal_shares_equal_one_device(tmp_path):
         norm.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
     of_rank = [[0, 2, 4, 6], [1, 3, 5]]
     torch.save({"norm": norm, "x": x, "factor": factor, "of_rank": of_rank}, tmp_path / "given.pt")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(TOP),
-        "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
-        "GLOO_SOCKET_IFNAME": "lo",
-    }
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, str(rank), "2", str(tmp_path)], env=environment)
-        for rank in range(2)
-    ]
-    assert [rank.wait(120) for rank in ranks] == [0, 0]
+    variables = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    with contextlib.ExitStack() as running:
+        ranks = [
+            running.enter_context(started(f"-c {RANK}", [str(rank), "2", str(tmp_path)], TOP, **variables))[0]
+            for rank in range(2)
+        ]
+        for rank in ranks:
+            rank.join(120)
+        assert [rank.exitcode for rank in ranks] == [0, 0]
 
     x.requires_grad_()
     for _ in range(2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 import unicodedata
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from audiotag.config import Columns
 from audiotag.data.tables import Rows, TableSource, read_csv, read_labels, read_tables
-from audiotag.errors import DataError
+from audiotag.errors import COMPARISONS, DataError
 from tests.clips import EXAMPLES, HEADER, no_rights, write_sound, write_table
 
 
@@ -423,10 +422,9 @@ def test_an_ambiguous_table_of_labels_is_refused(tmp_path):
         read_labels(table, "clip", "label")
 
 
-def test_unknown_labels_without_end_are_said_in_good_time(tmp_path):
-    """50,000 unknown labels, each of its own, against 400 classes: a look-up each would take minutes."""
-    rows = [(f"{i}.wav", f"Class {i:06d}", 1) for i in range(50_000)]
-    started_s = time.monotonic()
+def test_unknown_labels_without_end_are_said_in_good_time(tmp_path, looked_up):
+    """5,000 unknown labels, each of its own, against 400 classes: a look-up each would take minutes."""
+    rows = [(f"{i}.wav", f"Class {i:06d}", 1) for i in range(5000)]
     read_rows, _ = read(write_table(tmp_path / "train.csv", rows), classes=[f"Class {i}" for i in range(400)])
-    assert len(read_rows.problems) == 50_000
-    assert time.monotonic() - started_s < 20
+    assert len(read_rows.problems) == 5000
+    assert 400 * len(looked_up) <= COMPARISONS
