@@ -26,7 +26,7 @@ from rich.padding import Padding
 
 from audiotag.arguments import CONF, SEVERAL, argument_problems, groups, in_order, own_folders, quoted, settings_of
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
-from audiotag.console import console
+from audiotag.console import Screen, console
 from audiotag.errors import AudiotagError, ConfigError, Failed
 from audiotag.naming import run_name, run_path
 from audiotag.processes import end_with
@@ -90,7 +90,7 @@ def reported(function: Callable[[], object]) -> None:
         sys.exit(AudiotagError.exit_code)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left that a second one could interrupt
-        _screen().print("interrupted: what is done is kept, and the same command goes on from there")
+        _screen().print("interrupted: what is done is kept, and the same command goes on from there", soft_wrap=True)
         sys.exit(128 + signal.SIGINT)
 
 
@@ -101,11 +101,11 @@ def announce(program: str, what: str) -> None:
 
 def print_error(text: str) -> None:
     """Print the text of an error to the standard error output."""
-    _screen().print(f"[bold red]error:[/] {escape(text)}")
+    _screen().print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
 
-def _screen() -> Console:
-    return Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # it would draw :100:
+def _screen() -> Screen:
+    return Screen(stderr=True, highlight=False, emoji=False)  # it would draw :100:
 
 
 def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[DictConfig], Any]]:
@@ -252,9 +252,8 @@ def print_help(schema: type) -> None:
         screen.print(f"  [bold]{path}[/]={escape(default)}", soft_wrap=True, highlight=False)
         screen.print(Padding(escape(doc), (0, 0, 0, 6)), highlight=False)
     screen.print(
-        "\nA group sets several settings at once; a setting named on the command line always wins."
-        "\n--cfg job prints the composed configuration; -m with comma-separated values runs a sweep,"
-        "\none job after another, or with hydra/launcher=joblib|submitit_local|submitit_slurm side by side;"
-        "\n--hydra-help lists Hydra's own options.",
+        "\nA group sets several settings at once; a setting named on the command line always wins. --cfg job prints "
+        "the composed configuration; -m with comma-separated values runs a sweep, one job after another, or side by "
+        "side with hydra/launcher=joblib, submitit_local or submitit_slurm; --hydra-help lists Hydra's own options.",
         highlight=False,
     )

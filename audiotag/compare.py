@@ -10,24 +10,23 @@ nothing but their seed become one row: means, and standard deviations over the r
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from hydra import compose, initialize_config_dir
-from rich import box
-from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from audiotag.arguments import CONF
 from audiotag.command import check_command_line, register, reported
-from audiotag.config import CompareConfig, TrainConfig
-from audiotag.console import console
+from audiotag.config import CompareConfig, Noise, TrainConfig
+from audiotag.console import console, print_columns
 from audiotag.errors import AudiotagError, ConfigError, RunError
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free
 from audiotag.files import check_output, read_json, write_csv
@@ -46,7 +45,8 @@ SETTINGS_OF_LABELS = ("verification.", "data.noise.")
 
 
 def compare(folders: list[RunFolder]) -> pd.DataFrame:
-    """Return a row per run: `run`, a column per setting in which they differ, then `COLUMNS`.
+    """Return a row per run: `run`, a column per setting in which they differ ("" where one does not
+    concern a run), then `COLUMNS`.
 
     Runs that cannot be read are left out, and said; raises RunError if none can.
     """
@@ -58,16 +58,35 @@ def compare(folders: list[RunFolder]) -> pd.DataFrame:
             console.print(f"left out: {error}", soft_wrap=True)
     if not read:
         raise RunError("None of the runs can be read; see above")
-    different = [name for name in read[0][1] if len({str(values.get(name)) for _, values, _ in read}) > 1]
-    rows = [{"run": run, **{name: values.get(name) for name in different}, **found} for run, values, found in read]
+    names = dict.fromkeys(name for _, values, _ in read for name in values)
+    different = [name for name in names if len({str(values[name]) for _, values, _ in read if name in values}) > 1]
+    rows = [{"run": run, **{name: values.get(name, "") for name in different}, **found} for run, values, found in read]
     return pd.DataFrame(rows, columns=["run", *different, *COLUMNS])
 
 
 def _settings(folder: RunFolder) -> dict[str, Any]:
-    """Return what makes the run what it is; of the data set's place, only the folder's name."""
-    root = folder.config.data.root
-    named = {k: v for k, v in leaves(to_dict(folder.config)) if not is_free(k)}
-    return {"data.root": None if root is None else Path(root).name, **named}
+    """Return what makes the run what it is; of the data set's place, only the folder's name.
+
+    Settings are left out that this run makes nothing of, such as the columns of a table that it has not.
+    """
+    config = folder.config
+    root = None if config.data.root is None else Path(config.data.root).name
+    named = {name: value for name, value in leaves(to_dict(config)) if not is_free(name)}
+    idle = tuple(section for section, concerned in CONCERNED.items() if not concerned(config))
+    return {name: value for name, value in {"data.root": root, **named}.items() if not name.startswith(idle)}
+
+
+# Settings, or their sections, and the runs that they concern.
+NOISE = [entry.name for entry in dataclasses.fields(Noise)]
+CONCERNED: dict[str, Callable[[TrainConfig], bool]] = {
+    "data.synthetic.": lambda config: config.data.name == "synthetic",
+    "data.root": lambda config: config.data.name != "synthetic",
+    "data.columns.": lambda config: config.data.name not in ("synthetic", "folders"),
+    "data.table": lambda config: config.data.name == "csv",
+    "data.test_table": lambda config: config.data.name == "csv",
+    **{f"data.noise.{name}": lambda config: config.data.noise.kind != "none" for name in NOISE if name != "kind"},
+    "training.finetune.": lambda config: config.rounds > 0,
+}
 
 
 def _results(folder: RunFolder) -> dict[str, Any]:
@@ -134,39 +153,23 @@ def show(table: pd.DataFrame) -> None:
         unfinished = "" if row["state"] == "complete" else " (unfinished)"
         console.print(Text.assemble(f"{number:3} {row['run']}", (unfinished, "yellow")), soft_wrap=True)
         if different:
-            settings = " ".join(f"{name}={_short(row[name])}" for name in different)
+            concerned = [name for name in different if row[name] != ""]
+            settings = " ".join(f"{name}={_short(row[name])}" for name in concerned)
             console.print(Padding(settings, (0, 0, 0, 4)), style="dim")
-    screen = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    filled = {name: cells for name, cells in _cells(table).items() if any(cells)}
-    for name in filled:
-        screen.add_column(name, justify="right")
-    for values in zip(*filled.values(), strict=True):
-        screen.add_row(*values)
-    # Where the output is no terminal, nothing need be folded.
-    _wide().print(screen)
+    print_columns(_cells(table))
     console.print("Validation figures are those of the best round, means over the folds.", soft_wrap=True)
     if any(name.startswith(SETTINGS_OF_LABELS) for name in different):
         show_effect(table, [str(number + 1) for number in range(len(table))])
 
 
-def _wide() -> Console:
-    return console if console.is_terminal else Console(width=max(console.width, 140), markup=False, emoji=False)
-
-
 def show_effect(table: pd.DataFrame, names: list[str]) -> None:
     """Print what the labels that the last round was trained on did for it; `names` are the rows' own."""
-    screen = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     cells = {"Run": names}
     if "verification.rule" in table:
         cells["Rule"] = [str(rule) for rule in table["verification.rule"]]
     heads = ["Accepted", "Precision", "Recall", "Round 0", "Last", "Test 0", "Test", "MAP@3 0", "MAP@3"]
     cells |= {head: _spread(table, name) for head, name in zip(heads, EFFECT, strict=True)}
-    filled = {head: values for head, values in cells.items() if any(values)}
-    for head in filled:
-        screen.add_column(head, justify="left" if head == "Rule" else "right")
-    for values in zip(*filled.values(), strict=True):
-        screen.add_row(*values)
-    _wide().print(screen)
+    print_columns(cells, left=("Rule",))
     console.print(
         "Labels that the last round was trained on; validation accuracy of round 0 and of the last round; accuracy and "
         "MAP@3 on the test set of both.",
@@ -213,7 +216,9 @@ def show_averaged(groups: pd.DataFrame, over: str, unfinished: int) -> None:
     """Print the groups with what sets them apart, then their figures."""
     figures = {"runs", *EFFECT, *(f"{name}_std" for name in EFFECT)}
     for number, row in enumerate(groups.to_dict("records"), start=1):
-        settings = " ".join(f"{name}={_short(row[name])}" for name in groups.columns if name not in figures)
+        settings = " ".join(
+            f"{name}={_short(row[name])}" for name in groups.columns if name not in figures and row[name] != ""
+        )
         console.print(f"{number:3} {row['runs']} runs", Text(settings, "dim"), soft_wrap=True)
     show_effect(groups, [str(number + 1) for number in range(len(groups))])
     left = f"; {unfinished} unfinished runs are left out" if unfinished else ""

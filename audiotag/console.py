@@ -2,20 +2,93 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+class Screen(Console):
+    """A console whose `soft_wrap` breaks lines between words at a terminal; a path or name longer than it stays whole.
+
+    Rich itself would leave that to the terminal, which breaks words, or break names, which could not be copied then.
+    """
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """Print as rich does."""
+        if soft_wrap and self.is_terminal:
+            # Highlighting and emojis are off in all of them.
+            parts = [one if isinstance(one, Text) else self.render_str(str(one), emoji=False) for one in objects]
+            objects = (_wrapped(Text(" ").join(parts), self.width),)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+
+def _wrapped(text: Text, width: int) -> Text:
+    return Text("\n").join(piece for line in text.split("\n", allow_blank=True) for piece in _pieces(line, width))
+
+
+def _pieces(line: Text, width: int) -> list[Text]:
+    """Return a line in pieces that fit; those after the first are indented as it is, items of a list by two more."""
+    begin = re.match(r" *(- )?", line.plain)
+    indent = " " * (begin.end() if begin else 0)
+    breaks: list[int] = []
+    used = 0
+    for word in re.finditer(r"\s*\S+", line.plain):
+        if breaks or used:
+            fits = used + cell_len(word.group()) <= width
+            if not fits and used > len(indent):
+                breaks.append(word.start())
+                used = len(indent) + cell_len(word.group().lstrip())
+                continue
+        used += cell_len(word.group())
+    first, *others = line.divide(breaks)
+    return [first, *(Text(indent) + other[len(other.plain) - len(other.plain.lstrip()) :] for other in others)]
+
 
 # Without markup: names of clips, labels, runs and folders may look like it. What is styled is a rich.text.Text.
-console = Console(highlight=False, markup=False, emoji=False)
+console = Screen(highlight=False, markup=False, emoji=False)
 
 
-def progress(unit: str = "") -> Progress:
-    """Return a progress bar with counts of `unit`, time spent and left; silent where the output is not a terminal."""
+def print_columns(cells: dict[str, list[str]], left: tuple[str, ...] = ()) -> None:
+    """Print columns that hold something, in as many tables as fit the screen, the first in each; `left` are of words.
+
+    Where the output is no terminal, one table is wide enough.
+    """
+    screen = console if console.is_terminal else Console(width=max(console.width, 140), markup=False, emoji=False)
+    (first, named), *others = ((head, values) for head, values in cells.items() if any(values))
+    parts: list[dict[str, list[str]]] = [{first: named}]
+    for head, values in others:
+        widths = [_width(*column) + 2 for column in (*parts[-1].items(), (head, values))]
+        if len(widths) > 2 and sum(widths) > screen.width:
+            parts.append({first: named})
+        parts[-1][head] = values
+    for part in parts:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for head, values in part.items():
+            table.add_column(head, justify="left" if head in left else "right", min_width=_width(head, values))
+        for row in zip(*part.values(), strict=True):
+            table.add_row(*row)
+        screen.print(table)
+
+
+def _width(head: str, values: list[str]) -> int:
+    """Return how wide a column must be that its figures stand in one line, and words of its head are whole."""
+    return max(map(cell_len, [*head.split(), *values]))
+
+
+def progress(unit: str) -> Progress:
+    """Return a progress bar with counts of `unit` (%: shares alone), time spent and left; silent beside a terminal."""
+    counts = [MofNCompleteColumn(), TextColumn(unit, markup=False)]
+    share = [TextColumn("{task.percentage:3.0f} %", markup=False)]
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit, markup=False),
+        BarColumn(bar_width=None if console.width < 120 else 40),
+        *(share if unit == "%" else counts),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

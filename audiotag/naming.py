@@ -47,3 +47,8 @@ def run_path(run: str, runs_dir: str) -> Path:
     """Return the folder `runs/NAME` of a run, or the path itself where it names a folder outside."""
     path, inside = Path(run), Path(runs_dir) / run
     return (path if len(path.parts) > 1 and not inside.is_dir() else inside).absolute()
+
+
+def run_named(path: Path) -> str:
+    """Return how commands name a run: by its name where they look for it, else by its path."""
+    return path.name if path.parent == Path("runs").absolute() else str(path)

@@ -88,7 +88,7 @@ def sources(data: Data, root: Path) -> list[TableSource]:
 
         settings = synthetic.SyntheticSettings(**vars(data.synthetic))
         clips_per_class = settings.verified_per_class + settings.unverified_per_class + settings.test_per_class
-        with progress() as bar:
+        with progress("clips") as bar:
             task = bar.add_task("Making the embedded data set", total=settings.classes * clips_per_class)
             return kaggle.sources(synthetic.make(root, settings, lambda clips: bar.advance(task, clips)))
     if data.name == "folders":

@@ -41,7 +41,8 @@ def find_twins(examined: Sequence[Examined], workers: int | None) -> list[Twins]
     near = [(one, [j for _, j in pairs]) for one, pairs in groupby(
         candidates([examined[at].patches for at in places]), key=lambda pair: pair[0])]  # fmt: skip
     items = [(paths[one], [paths[j] for j in others]) for one, others in near]
-    for (one, others), alike in zip(near, in_order(_compare, items, workers, "Comparing recordings"), strict=True):
+    compared = in_order(_compare, items, workers, "Comparing recordings", "recordings")
+    for (one, others), alike in zip(near, compared, strict=True):
         found += [
             Twins(places[one], places[j], False, value) for j, value in zip(others, alike, strict=True) if value >= SAME
         ]

@@ -26,19 +26,19 @@ def worker_count(workers: int | None) -> int:
 
 
 def in_order(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str | None
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str | None, unit: str = "files"
 ) -> Generator[Result, None, None]:
     """Yield work(item) for every item, in order, computed by `workers` processes (0: in this one).
 
-    Shows a bar called `what`; None: the caller has one of its own.
+    Shows a bar called `what` that counts `unit`; None: the caller has one of its own.
     Raises what work raises, and AudiotagError where a process ends of itself.
     """
     count = min(worker_count(workers), len(items) // 8)  # starting a process costs more than a few clips
     results = map(work, items) if count < 1 else _pooled(work, items, count)
-    if what is None:
+    if what is None or not items:
         yield from results
         return
-    with progress() as bar:
+    with progress(unit) as bar:
         task = bar.add_task(what, total=len(items))
         for result in results:
             bar.advance(task)

@@ -27,16 +27,19 @@ class Board:
         self.shown: set[Cell] = set()
         self.own: Cell | None = None
         self.looked_s = 0.0
-        self.rounds = config.rounds
         self.task = bar.add_task("", total=sum(self.work.values()), visible=bool(asked))
 
-    def counter(self, cell: Cell) -> Callable[[float], None]:
-        """Return what a cell of this process tells how many clips it has passed through the network."""
+    def counter(self, cell: Cell) -> Callable[[float, str], None]:
+        """Return what a cell of this process tells how many clips it has passed through the network, doing what."""
         self.own = cell
-        self.bar.update(self.task, description=f"Round {cell.round} of {self.rounds}, fold {cell.fold}")
+        epochs, clips_per_epoch, _ = self.epochs[cell]
+        self.done[cell] = clips_per_epoch * min(epochs, self._epochs_done(cell))  # of a process before this one
+        place = f"Round {cell.round}, fold {cell.fold}"
+        self.bar.update(self.task, description=place)
 
-        def advance(clips: float) -> None:
+        def advance(clips: float, doing: str) -> None:
             self.done[cell] += clips
+            self.bar.update(self.task, description=f"{place}, {doing}")
             if time.monotonic() - self.looked_s > LOOK_EVERY_S:
                 self.look()
 
@@ -71,9 +74,12 @@ def _epochs_and_votes(config: TrainConfig, manifest: Manifest, cell: Cell) -> tu
     return schedule(config, cell.round, n_train).epochs, n_train, votes
 
 
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
 def _line(cell: Cell, result: dict[str, Any]) -> str:
     return (
-        f"round {cell.round}, fold {cell.fold}: trained on {result['trained_on']} clips, validation accuracy "
-        f"{result['valid_accuracy']:.4f}, loss {result['valid_loss']:.4f} (epoch {result['best_epoch']}), "
-        f"{result['wall_s']:.0f} s"
+        f"round {cell.round}, fold {cell.fold}: {result['trained_on']} clips, accuracy {result['valid_accuracy']:.4f}, "
+        f"loss {result['valid_loss']:.4f} after {_epochs(result['best_epoch'] + 1)}, {result['wall_s']:.0f} s"
     )

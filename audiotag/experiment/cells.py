@@ -37,6 +37,7 @@ from audiotag.models.weights import load_weights, read_checkpoint
 from audiotag.randomness import key
 from audiotag.verification.consensus import Consensus
 
+TELL_EVERY_S = 0.5
 ANEW = "delete it, and the same command begins this cell anew"
 
 
@@ -47,12 +48,12 @@ def fit_cell(
     store: Store,
     cell: Cell,
     accepted: set[str],
-    advance: Callable[[float], None],
+    advance: Callable[[float, str], None],
 ) -> None:
     """Fit one cell and let it vote, from where an earlier process left it.
 
     `accepted` are the clip ids that the round before accepted. `advance` is told how many clips were passed through
-    the network. All ranks of the job call it together. Raises RunError where the loss is not finite.
+    the network, doing what. All ranks of the job call it together. Raises RunError where the loss is not finite.
     """
     where = folder.cell(cell)
     started_s = time.monotonic()
@@ -65,10 +66,12 @@ def fit_cell(
     phase = schedule(config, cell.round, len(clips.train))
     tagger = build_tagger(config, manifest.classes, cell, folder, phase)
     data = build_data(config, clips, manifest, store, cell, phase)
-    epochs = EpochCheckpoint(where, lambda: advance(len(clips.train)))
+    epochs = EpochCheckpoint(where)
     # A forward pass is a third of a training step, and every rank votes on its share of the clips.
-    voted = partial(advance, config.verification.excerpts / 3 * ranks.place().size)
+    voted = partial(advance, config.verification.excerpts / 3 * ranks.place().size, "voting")
     callbacks = build_callbacks(config, where, cell, epochs, voted)
+    if ranks.first():
+        callbacks.append(Telling(len(clips.train), advance))
     last = where / "last.ckpt"
     resume = str(last) if ranks.of_first(last.is_file()) else None
     with cell_loggers(config, folder, cell) as loggers:
@@ -190,8 +193,8 @@ class EpochCheckpoint(Checkpoint):
     path, and would replace the best weights by those of the next epoch.
     """
 
-    def __init__(self, folder: Path, advance: Callable[[], None]) -> None:
-        self.folder, self.advance = folder, advance
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.rows: list[dict[str, float]] = []
 
     def best_epoch(self) -> int:
@@ -224,7 +227,23 @@ class EpochCheckpoint(Checkpoint):
         if self.best_epoch() == trainer.current_epoch:  # the best first: the last one, to go on from, must not be ahead
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
         trainer.save_checkpoint(self.folder / "last.ckpt")
-        self.advance()
+
+
+class Telling(Callback):
+    """Tells `advance`, a few times a second, how many clips were passed through the network, the epoch and the loss."""
+
+    def __init__(self, clips_per_epoch: int, advance: Callable[[float, str], None]) -> None:
+        self.clips_per_epoch, self.advance = clips_per_epoch, advance
+        self.untold, self.told_s = 0.0, 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count the batch, and tell if it is time; the loss is asked for no sooner, for a GPU must finish it first."""
+        n_batches = int(trainer.num_training_batches)
+        self.untold += self.clips_per_epoch / n_batches
+        if time.monotonic() - self.told_s > TELL_EVERY_S or batch_idx + 1 == n_batches:
+            doing = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, loss {float(outputs['loss']):.4f}"
+            self.advance(self.untold, doing)
+            self.untold, self.told_s = 0.0, time.monotonic()
 
 
 def best_row(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -49,14 +49,14 @@ def show_decisions(folders: list[Path]) -> None:
 
 def _print(decisions: pd.DataFrame, run: str) -> None:
     table = Table(title=run, title_justify="left")
-    table.add_column("Decision", overflow="fold")
+    table.add_column("Decision")
     for name in ("Round", "Accepted", "Precision", "Recall"):
         table.add_column(name, justify="right", no_wrap=True)
     for decision, rows in decisions.groupby("decision", sort=False):
         for i, row in enumerate(rows.to_dict("records")):
             rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
             accepted = f"{row['accepted']} of {row['considered']}"
-            table.add_row(str(decision) if i == 0 else "", str(row["round"]), accepted, *rates)
+            table.add_row(str(decision).replace(",", ", ") if i == 0 else "", str(row["round"]), accepted, *rates)
         table.add_section()
     console.print(table)
 

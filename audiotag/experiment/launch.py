@@ -55,6 +55,11 @@ def leads() -> bool:
     return not _is_rank(os.environ) or number == "0"
 
 
+def in_sweep() -> bool:
+    """Say whether this is a job of a sweep, at whose end a table shows what all of them made."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def _is_rank(environment: Mapping[str, str]) -> bool:
     """Say whether torchrun, or srun with several tasks, has started this job as one process of several."""
     # RANK and WORLD_SIZE alone may be left over from whatever started this job.
@@ -64,8 +69,7 @@ def _is_rank(environment: Mapping[str, str]) -> bool:
 
 def _refuse_sweep() -> None:
     """Raise AudiotagError for `torchrun train.py -m`: every rank would replay the sweep by itself."""
-    in_submitit = "SUBMITIT_EXECUTOR" in os.environ
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN and not in_submitit:
+    if in_sweep() and "SUBMITIT_EXECUTOR" not in os.environ:
         raise AudiotagError(
             "-m under torchrun or srun would run the whole sweep in every process: start the multirun without it; each "
             "job uses devices=N by itself"

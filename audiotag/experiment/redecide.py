@@ -15,9 +15,10 @@ from audiotag.data.manifest import check_tables
 from audiotag.data.tables import read_labels
 from audiotag.errors import RunError
 from audiotag.experiment.decisions import FIGURES, SETTINGS, gather_decisions
-from audiotag.experiment.launch import launch
+from audiotag.experiment.launch import in_sweep, launch
 from audiotag.experiment.ledgers import all_ledgers, run_truth
 from audiotag.experiment.run_folder import Cell, RunFolder, find_run
+from audiotag.experiment.summary import print_few
 from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.verification.confident_learning import check_installed
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
@@ -50,6 +51,8 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
     gather_decisions(where.parent)
     table = pd.DataFrame(rounds)
     _print(table, verification, where)
+    if not in_sweep():
+        print_few(rounds, folder.path, verification)
     return table
 
 
@@ -148,6 +151,7 @@ def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None
         *(name.capitalize() for name in FIGURES), title=", ".join([threshold, cap, *extras]), title_justify="left"
     )
     for row in table.to_dict("records"):
-        shown.add_row(*("-" if row[name] is None or pd.isna(row[name]) else f"{row[name]:.4g}" for name in FIGURES))
+        rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
+        shown.add_row(str(row["round"]), str(row["considered"]), str(row["accepted"]), *rates)
     console.print(shown)
     console.print(f"Ledger: {where / 'ledger.csv'}", soft_wrap=True)

@@ -31,11 +31,11 @@ def rescore(config: VerifyConfig) -> None:
     manifest, store = manifest_and_store(of_run, partial(refuse_changed_data, folder))
     set_numerics(of_run.hardware)
     todo = ranks.of_first(missing_cells(folder, config))
-    with progress() as bar:
+    with progress("clips") as bar:
         task = bar.add_task("", total=len(todo) * len(manifest.train) // of_run.folds)
         voted = partial(bar.advance, task, ranks.place().size)
         for cell in todo:
-            bar.update(task, description=f"Voting again: round {cell.round}, fold {cell.fold}")
+            bar.update(task, description=f"Voting: round {cell.round}, fold {cell.fold}")
             vote_again(of_run, folder, manifest, store, cell, voted)
 
 

@@ -71,7 +71,9 @@ def _finish(config: TrainConfig, folder: RunFolder, manifest: Manifest, store: S
     if config.fold is None or len(summary["rounds"]) > folder.config.rounds:
         print_summary(summary, folder)
     else:  # a job of a sweep over folds
-        console.print(f"Complete rounds: {len(summary['rounds'])} of {config.rounds + 1}. Results: {folder.path}")
+        console.print(
+            f"Complete rounds: {len(summary['rounds'])} of {config.rounds + 1}. Results: {folder.path}", soft_wrap=True
+        )
     best = summary["best_round"]
     return None if best is None else next(r["valid_loss"] for r in summary["rounds"] if r["round"] == best)
 
@@ -180,7 +182,7 @@ def run_cells(config: TrainConfig, folder: RunFolder, manifest: Manifest, store:
     rounds = range(config.rounds + 1) if config.round is None else [config.round]
     folds = range(config.folds) if config.fold is None else [config.fold]
     asked = [Cell(r, f) for r in rounds for f in folds if folder.status(Cell(r, f)) is None]
-    with progress() as bar:
+    with progress("%") as bar:
         board = Board(config, folder, manifest, asked, bar)
         cells = cells_to_fit(folder, asked, config.hardware.wait_s, board.look)
         for cell in cells_together(cells):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.table import Table
@@ -11,11 +13,14 @@ from rich.table import Table
 from audiotag.config import Verification
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
-from audiotag.data.store import Store
 from audiotag.errors import RunError
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.files import write_json
+from audiotag.naming import run_named
 from audiotag.verification.ledger import corrected_share, measure
+
+if TYPE_CHECKING:
+    from audiotag.data.store import Store  # it needs PyTorch, which verify.py does without
 
 FEW = 0.05  # share of the labels below which a rule has accepted next to nothing
 
@@ -81,6 +86,15 @@ def few_accepted(rounds: list[dict[str, Any]], run: str, rule: Verification) -> 
     )
 
 
+def print_few(rounds: list[dict[str, Any]], run: Path, rule: Verification) -> None:
+    """Say that the last round accepted next to nothing, if it did; the command is a line of its own, to be copied."""
+    named = shlex.quote(run_named(run))
+    few, command = few_accepted(rounds, named, rule), other_rules(named, rule)
+    if few:
+        console.print(few.removesuffix(command).rstrip(), soft_wrap=True)
+        console.out(command)
+
+
 def other_rules(run: str, rule: Verification) -> str:
     """Return the command that shows what other thresholds would accept, or other rules where there is none."""
     other = (
@@ -92,9 +106,9 @@ def other_rules(run: str, rule: Verification) -> str:
 def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
     """Print a short table: per round accuracy, loss, and what was accepted, and where everything is."""
     if not summary["rounds"]:
-        console.print(f"No round is complete yet: {folder.path}")
+        console.print(f"No round is complete yet: {folder.path}", soft_wrap=True)
         return
-    table = Table("Round", "Validation accuracy", "Validation loss", "Accepted", "Precision", "Recall")
+    table = Table("Round", "Accuracy", "Loss", "Accepted", "Precision", "Recall")
     for r in summary["rounds"]:
         star = " *" if r["round"] == summary["best_round"] else ""
         table.add_row(
@@ -106,7 +120,8 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
         )
     console.print(table)
     console.print(
-        "* best round: lowest mean validation loss over the folds; accepted: by the networks of that round",
+        "* best round: lowest loss. Accuracy and loss: of validation, means over the folds; accepted: by the networks "
+        "of that round",
         soft_wrap=True,
     )
     best = next(r for r in summary["rounds"] if r["round"] == summary["best_round"])
@@ -116,9 +131,7 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             f"held them out recognise {best['corrected'] * best['corrected_accuracy']:.0f}",
             soft_wrap=True,
         )
-    few = few_accepted(summary["rounds"], folder.path.name, folder.config.verification)
-    if few:
-        console.print(few, soft_wrap=True)
+    print_few(summary["rounds"], folder.path, folder.config.verification)
     if summary["skipped"]:
         console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
     console.print(f"Results: {folder.path}", soft_wrap=True)

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import re
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
+import audiotag
 from audiotag.console import console
+
+OURS = str(Path(audiotag.__file__).parent)
+# What is to change in a later version. Where another library is the one to change its calls, its makers are meant.
+TO_CHANGE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+FOR_MAKERS = "between libraries: "
+BEGINNING = re.compile(rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d (?!{FOR_MAKERS})", re.MULTILINE)
 
 
 @contextlib.contextmanager
 def warnings_to(path: Path) -> Iterator[None]:
-    """Append warnings raised inside the block to `path`, and say how many there were at its end."""
-    logger = logging.getLogger("py.warnings")
-    handler = _Counting(path, delay=True, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    propagated = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    logging.captureWarnings(True)
-    try:
+    """Append warnings raised inside the block to `path`, and say at its end how many of them concern the run."""
+    counted = 0
+
+    def keep(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        nonlocal counted
+        between = issubclass(category, TO_CHANGE) and not filename.startswith(OURS)
+        counted += not between
+        told = f"{FOR_MAKERS if between else ''}{filename}:{lineno}: {category.__name__}: {message}"
+        with path.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {told}\n")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = keep
         yield
-    finally:
-        logging.captureWarnings(False)
-        logger.propagate = propagated
-        logger.removeHandler(handler)
-        handler.close()
-        if handler.count:
-            console.print(f"{handler.count} warnings of libraries: {path}", style="dim", soft_wrap=True)
+    if counted:
+        console.print(f"{counted} warnings of libraries: {path}", style="dim", soft_wrap=True)
 
 
-class _Counting(logging.FileHandler):
-    count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.count += 1
-        super().emit(record)
+def warnings_kept(path: Path) -> int:
+    """Return how many warnings that concern the run a file of them holds."""
+    return len(BEGINNING.findall(path.read_text(encoding="utf-8"))) if path.is_file() else 0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -76,12 +77,22 @@ def _fold_scores(labelled: EnsembleLabelled, scored: Sequence[int], classes: Seq
 
 
 def print_labels(table: pd.DataFrame) -> None:
-    """Print the first recordings' labels."""
-    shown = Table("Recording", "Labels", box=None, pad_edge=False)
-    for row in table.head(SHOWN).to_dict("records"):
-        top = [f"{row[f'label_{k}']} {row[f'probability_{k}']:.3f}" for k in range(1, len(row) // 2 + 1)]
-        shown.add_row(str(row["fname"]), ", ".join(top))
-    console.print(shown)
+    """Print the first recordings' labels; below their names where a name leaves them no room."""
+    rows = table.head(SHOWN).to_dict("records")
+    labels = [
+        ", ".join(f"{row[f'label_{k}']} {row[f'probability_{k}']:.3f}" for k in range(1, len(row) // 2 + 1))
+        for row in rows
+    ]
+    names = [str(row["fname"]) for row in rows]
+    if max(map(cell_len, [*names, "Recording"])) + 2 + max(map(cell_len, labels)) <= console.width:
+        shown = Table("Recording", "Labels", box=None, pad_edge=False)
+        for name, top in zip(names, labels, strict=True):
+            shown.add_row(name, top)
+        console.print(shown)
+    else:
+        for name, top in zip(names, labels, strict=True):
+            console.print(name, soft_wrap=True)
+            console.print(f"    {top}", soft_wrap=True)
     if len(table) > SHOWN:
         console.print(f"and {len(table) - SHOWN} more")
 

@@ -83,7 +83,7 @@ def cards(facts: Facts, rows: pd.DataFrame, root: Path) -> list[Card]:
         if path not in outside
     ]
     workers = facts.config.hardware.workers if len(requests) >= MANY else 0
-    heard = in_order(hear, requests, workers, "Sounds of the report")
+    heard = in_order(hear, requests, workers, "Sounds of the report", "clips")
     made = []
     for path, row in zip(paths, rows.to_dict("records"), strict=True):
         sound = f"its file is not below {root} (data.allow_outside)" if path in outside else next(heard)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ from audiotag.experiment.held_out import HeldOut, held_out
 from audiotag.experiment.ledgers import all_ledgers, run_truth
 from audiotag.experiment.run_folder import Cell, RunFolder
 from audiotag.experiment.summary import best_round, round_figures
+from audiotag.experiment.warnings_log import warnings_kept
 from audiotag.verification.ledger import Votes, by_rule, calibrated
 from audiotag.verification.rule import fit_temperature, sharpen
-
-WARNING = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.MULTILINE)  # how each begins in warnings.log
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,7 @@ class Facts:
     @property
     def warnings(self) -> int:
         """How many warnings of libraries the run has kept."""
-        file = self.folder.path / "warnings.log"
-        return len(WARNING.findall(file.read_text(encoding="utf-8"))) if file.is_file() else 0
+        return warnings_kept(self.folder.path / "warnings.log")
 
 
 def read_facts(folder: RunFolder) -> Facts:

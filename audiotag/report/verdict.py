@@ -10,6 +10,7 @@ import pandas as pd
 
 from audiotag.data.tables import UNLABELLED
 from audiotag.experiment.summary import few_accepted, other_rules
+from audiotag.naming import run_named
 from audiotag.report import review
 from audiotag.report.facts import Facts
 from audiotag.report.reproduce import program, training, value
@@ -93,18 +94,12 @@ def few(facts: Facts) -> str:
     """Say that the rule accepted next to nothing, and which command shows what others would; "" if it did not."""
     if not facts.rounds:
         return ""
-    return few_accepted(facts.rounds, value(run_named(facts)), facts.config.verification)
-
-
-def run_named(facts: Facts) -> str:
-    """Return how commands name this run: by its name where they look for it, else by its path."""
-    path = facts.folder.path
-    return path.name if path.parent == Path("runs").absolute() else str(path)
+    return few_accepted(facts.rounds, value(run_named(facts.folder.path)), facts.config.verification)
 
 
 def steps(facts: Facts, rows: pd.DataFrame | None) -> list[Step]:
     """Return what to do next with a run."""
-    folder, run, config = facts.folder, run_named(facts), facts.config
+    folder, run, config = facts.folder, run_named(facts.folder.path), facts.config
     made = []
     if len(facts.rounds) < config.rounds + 1 and not config.data.train_on_all:
         made.append(Step("go-on", "Go on", "This goes on with the run where it was.", training(config, folder)))

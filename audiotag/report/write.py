@@ -12,6 +12,7 @@ import audiotag
 from audiotag.console import console
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.files import check_folder, replacing, write_csv, write_text
+from audiotag.naming import run_named
 from audiotag.report import parts, review
 from audiotag.report.clips import cards, for_script, review_rows, sources
 from audiotag.report.facts import Facts, read_facts
@@ -19,7 +20,7 @@ from audiotag.report.finished import PAGE, state
 from audiotag.report.page import Part, render
 from audiotag.report.reproduce import command, program
 from audiotag.report.rounding import counted, decimals, percent
-from audiotag.report.verdict import few, run_named, steps, verdict
+from audiotag.report.verdict import few, steps, verdict
 
 FOLDER = "report"
 FIRST = 10  # clips that are shown without being asked for
@@ -57,7 +58,7 @@ def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: flo
         first=FIRST,
         script_data=for_script(facts, rows, kept) if rows is not None and clips else None,
         review=kept.name,
-        moved=program("-m", "audiotag.report", run=run_named(facts), root="DIR"),
+        moved=program("-m", "audiotag.report", run=run_named(folder.path), root="DIR"),
         command=command(facts.config),
         versions={"audiotag": audiotag.__version__, "PyTorch": torch.__version__},
         state=state(folder),

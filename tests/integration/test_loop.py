@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from audiotag.experiment.warnings_log import warnings_kept
 from tests.conftest import SMALL
 
 CELL_FILES = {"best.ckpt", "last.ckpt", "metrics.csv", "posteriors.parquet", "status.json"}
@@ -44,6 +45,10 @@ def test_run_folder_holds_the_files_of_the_contract(smoke_run):
     assert len(cells(smoke_run)) == 3 * 4
     assert all({p.name for p in cell.iterdir()} >= CELL_FILES for cell in cells(smoke_run))
     assert not list(smoke_run.rglob("*.tmp"))
+
+
+def test_a_good_run_warns_of_nothing(smoke_run):
+    assert warnings_kept(smoke_run / "warnings.log") == 0
 
 
 def test_manifest_columns_and_folds(smoke_run):

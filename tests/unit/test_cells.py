@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from audiotag.config import Data, Phase, TrainConfig
 from audiotag.errors import RunError
-from audiotag.experiment.cells import EpochCheckpoint, build_callbacks, build_trainer
+from audiotag.experiment.cells import EpochCheckpoint, Telling, build_callbacks, build_trainer
 from audiotag.experiment.run_folder import Cell
 from audiotag.models.weights import load_weights
 
@@ -39,11 +42,11 @@ class Losing(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder: Path, n_epochs: int, resume: bool = False) -> EpochCheckpoint:
+def fit(folder: Path, n_epochs: int, resume: bool = False, beside: Sequence[Callback] = ()) -> EpochCheckpoint:
     config = dataclasses.replace(TrainConfig(), rounds=0, data=dataclasses.replace(Data(), train_on_all=True))
-    epochs = EpochCheckpoint(folder, lambda: None)
+    epochs = EpochCheckpoint(folder)
     callbacks = build_callbacks(config, folder, Cell(0, 0), epochs, lambda: None)
-    trainer = build_trainer(config, folder, Phase(epochs=n_epochs), callbacks)
+    trainer = build_trainer(config, folder, Phase(epochs=n_epochs), [*callbacks, *beside])
     loader = DataLoader(torch.ones(2, 1))
     last = str(folder / "last.ckpt") if resume else None
     trainer.fit(Losing(), loader, loader, ckpt_path=last, weights_only=True)
@@ -52,6 +55,16 @@ def fit(folder: Path, n_epochs: int, resume: bool = False) -> EpochCheckpoint:
 
 def epoch_of(file: Path) -> int:
     return int(torch.load(file, weights_only=True)["epoch"])
+
+
+def test_the_screen_is_told_epoch_and_loss_while_a_cell_is_fitted(tmp_path):
+    told: list[tuple[float, str]] = []
+    fit(tmp_path, 2, beside=[Telling(10, lambda clips, doing: told.append((clips, doing)))])
+    assert sum(clips for clips, _ in told) == pytest.approx(20), "of each epoch all"
+    assert [re.sub(r"\d\.\d{4}", "N", doing) for _, doing in told[:1] + told[-1:]] == [
+        "epoch 1 of 2, loss N",
+        "epoch 2 of 2, loss N",
+    ]
 
 
 def test_a_cell_whose_folder_was_moved_keeps_its_best_weights(tmp_path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from audiotag.compare import COLUMNS, EFFECT, averaged, configure, main, show_averaged, show_effect
+from audiotag.compare import COLUMNS, EFFECT, averaged, compare, configure, main, show, show_averaged, show_effect
+from audiotag.config import Columns, Data, Noise, Synthetic, TrainConfig
 from audiotag.errors import AudiotagError, ConfigError, RunError
+from audiotag.experiment.run_folder import RunFolder
 
 
 def runs() -> pd.DataFrame:
@@ -73,3 +76,20 @@ def test_a_table_that_is_not_its_own_is_left_as_it_is(tmp_path: Path, over: list
     with pytest.raises(AudiotagError, match="was not written by this command"):
         main([f"runs_dir={tmp_path}", f"out={own}", *over])
     assert own.read_text() == "fname,label\na.wav,Flute\n"
+
+
+def test_unlike_runs_are_told_by_what_concerns_them(tmp_path, capsys):
+    """A table has columns, the embedded data set has none; what noise is not put in has no share."""
+    made, given = Data(synthetic=Synthetic(classes=9)), Data("csv", "/d", "a.csv", columns=Columns(label="class"))
+    folders = []
+    for name, data in (("a", made), ("b", dataclasses.replace(given, noise=Noise(share=0.1))), ("c", given)):
+        folders.append(RunFolder(tmp_path / name))
+        folders[-1].save(TrainConfig(run=name, data=data))
+    folders.append(RunFolder(tmp_path / "d"))
+    folders[-1].save(TrainConfig(run="d", data=dataclasses.replace(given, table="b.csv")))
+    table = compare(folders)
+    assert [name for name in table.columns if name not in ("run", *COLUMNS)] == ["data.name", "data.table"]
+    show(table)
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "data.name=synthetic" in shown
+    assert "data.name=csv data.table=b.csv" in shown

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
+import pytest
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from audiotag.command import print_error
+from audiotag.compare import COLUMNS
+from audiotag.compare import show as show_comparison
+from audiotag.config import TrainConfig, Verification
 from audiotag.console import console, progress
+from audiotag.evaluation.metrics import score_ranked
+from audiotag.evaluation.scores import print_scores
+from audiotag.experiment.board import _line
+from audiotag.experiment.decisions import _print as _print_decisions
+from audiotag.experiment.redecide import _print
+from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.experiment.summary import print_summary
 from audiotag.inference.results import print_labels
 from tests.clips import TOP
 
@@ -22,7 +36,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(capsys):
 
 
 def test_so_are_descriptions_of_progress():
-    with progress() as bar:
+    with progress("clips") as bar:
         bar.add_task(ODD, total=1)
         assert bar.columns[0].render(bar.tasks[0]).plain == ODD
 
@@ -38,3 +52,92 @@ def test_the_line_of_a_problem_is_no_picture(capsys):
     """Rich draws a picture in place of :100: where it is not told otherwise."""
     print_error("train.csv:100: x.wav: there is no such file")
     assert "train.csv:100: x.wav" in capsys.readouterr().err
+
+
+WORD = re.compile(r"[^\s━┏┓┃┡╇┩│└┘┴├┼┤─┳]+")
+PATH = "/a/long/path/to/a/folder/of/runs/that/is/wider/than/any/terminal/of/eighty/columns/NAME/ledger.csv"
+
+
+@pytest.fixture
+def at_80(monkeypatch):
+    """Return what is printed at a terminal of 80 columns, and what where there is room for everything."""
+
+    def both(show: Callable[[], object]) -> tuple[str, str]:
+        screens = []
+        for width, terminal in ((80, True), (400, False)):
+            monkeypatch.setattr(console, "_width", width)
+            monkeypatch.setattr(console, "_force_terminal", terminal)
+            monkeypatch.setattr(console, "no_color", True)
+            with console.capture() as kept:
+                show()
+            screens.append(kept.get())
+        return screens[0], screens[1]
+
+    return both
+
+
+ROUNDS = [
+    {"round": 10, "valid_accuracy": 0.9387, "valid_accuracy_std": 0.0123, "valid_loss": 10.25, "considered": 5763,
+     "accepted": 12, "precision": 0.9876, "recall": 0.1234},
+]  # fmt: skip
+LABELS = {f"label_{k}": "Violin_or_fiddle_played_softly" for k in (1, 2, 3)}
+LABELS |= {f"probability_{k}": 0.3 for k in (1, 2, 3)}
+DECISION = "as_documented,agreement=False,threshold=0.95,cap=None,calibrate=True"
+STATUS = {"trained_on": 9473, "valid_accuracy": 0.9, "valid_loss": 1.3, "best_epoch": 499, "wall_s": 1e5}
+
+
+def summary_shown() -> None:
+    folder = RunFolder(Path(PATH))
+    folder.__dict__["config"] = TrainConfig()
+    print_summary({"rounds": ROUNDS, "best_round": 10, "skipped": []}, folder)
+
+
+def comparison_shown() -> None:
+    row = dict.fromkeys(COLUMNS, 0.9387) | {"complete": 11, "rounds": 11, "state": "complete", "best_round": 10}
+    row |= {"considered": 5763, "accepted": 1234, "wall_s": 123456, "last_round": 10, "labels_accepted": 1234}
+    settings = {"verification.rule": "calibrated_and_something", "training.pretrain.learning_rate": 0.001}
+    show_comparison(pd.DataFrame([{"run": "a", **settings, **row}, {"run": "b", **settings, **row}]))
+
+
+def scores_shown() -> None:
+    right = ["Violin_or_fiddle_played_softly", "Bell"]
+    print_scores(score_ranked([[name] for name in right], right, right), {}, "a run, test")
+
+
+def printed(text: str) -> Callable[[], None]:
+    return lambda: console.print(text, soft_wrap=True)
+
+
+SCREENS: dict[str, Callable[[], None]] = {
+    "summary": summary_shown,
+    "comparison": comparison_shown,
+    "scores": scores_shown,
+    "labels": lambda: print_labels(pd.DataFrame([{"fname": "sub/folder/recording of a violin.wav", **LABELS}])),
+    "decision": lambda: _print(pd.DataFrame(ROUNDS), Verification(confident_learning="prune_by_class"), Path(PATH)),
+    "decisions": lambda: _print_decisions(pd.DataFrame([{**ROUNDS[0], "decision": DECISION}]), "a-run"),
+    "cell": printed(_line(Cell(10, 3), STATUS)),
+    "prose": printed(f"silent: 12 clips are silent throughout and kept untrimmed: {PATH}"),
+    "list": printed(f"Found:\n  - lr is not a setting; did you mean {'x.' * 20}lr or y?"),
+}
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_no_word_is_cut_at_80_columns(at_80, name):
+    narrow, wide = at_80(SCREENS[name])
+    words = WORD.findall(wide)
+    assert words
+    assert not {*words} - {*WORD.findall(narrow)} - {"Recording", "Labels"}, "names above labels need no heads"
+    long = [line.strip() for line in narrow.splitlines() if len(line) > 80]
+    assert all(line.startswith((PATH, "python verify.py run=")) for line in long), "these are to be copied"
+
+
+def test_lines_go_on_where_the_first_began(at_80):
+    narrow, _ = at_80(SCREENS["list"])
+    assert [line[:5] for line in narrow.splitlines()] == ["Found", "  - l", "    o"]
+
+
+def test_every_bar_says_what_it_counts():
+    with progress("files") as bar:
+        bar.add_task("Reading", total=7, completed=3)
+        counting = (column for column in bar.columns if isinstance(column, MofNCompleteColumn | TextColumn))
+        assert " ".join(column.render(bar.tasks[0]).plain for column in counting) == "Reading 3/7 files left"

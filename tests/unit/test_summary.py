@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from audiotag.config import Verification
 from audiotag.experiment.summary import few_accepted
+from audiotag.experiment.warnings_log import warnings_kept, warnings_to
 from tests.clips import TOP
 
 
@@ -40,3 +42,16 @@ def test_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
     assert done.returncode == 2
     assert "audiotag works from a checkout, not from an installed copy" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_only_warnings_that_concern_the_run_are_counted(tmp_path, capsys):
+    log = tmp_path / "warnings.log"
+    with warnings_to(log):
+        warnings.warn_explicit("LeafSpec is deprecated", FutureWarning, "/lib/pytorch_lightning/x.py", 21)
+    assert capsys.readouterr().out == ""
+    with warnings_to(log):
+        warnings.warn_explicit("no GPU", UserWarning, "/lib/torch/x.py", 3)
+        warnings.warn_explicit("to be removed", FutureWarning, str(TOP / "audiotag" / "ranks.py"), 4)
+    assert "2 warnings of libraries" in capsys.readouterr().out
+    assert warnings_kept(log) == 2
+    assert "LeafSpec is deprecated" in log.read_text(), "all are kept"
