@@ -39,13 +39,11 @@ def _pieces(line: Text, width: int) -> list[Text]:
     breaks: list[int] = []
     used = 0
     for word in re.finditer(r"\s*\S+", line.plain):
-        if breaks or used:
-            fits = used + cell_len(word.group()) <= width
-            if not fits and used > len(indent):
-                breaks.append(word.start())
-                used = len(indent) + cell_len(word.group().lstrip())
-                continue
-        used += cell_len(word.group())
+        more = cell_len(word.group())
+        if used > len(indent) and used + more > width:
+            breaks.append(word.start())
+            used, more = len(indent), cell_len(word.group().lstrip())
+        used += more
     first, *others = line.divide(breaks)
     return [first, *(Text(indent) + other[len(other.plain) - len(other.plain.lstrip()) :] for other in others)]
 

@@ -249,7 +249,7 @@ def plan_folds(rows: Rows, classes: list[str], config: TrainConfig) -> pd.DataFr
     frame = rows.usable
     train = frame[frame["split"] == "train"]
     problems = [
-        f"none of the {n} {split} clips can be used"
+        f"none of the {n} {split} clips can be used" + _for_example(rows, str(split))
         for split, n in rows.frame[rows.frame["label"] != ""]["split"].value_counts().items()
         if split in ("train", "test") and not (frame["split"] == split).any()
     ]
@@ -265,6 +265,13 @@ def plan_folds(rows: Rows, classes: list[str], config: TrainConfig) -> pd.DataFr
     if problems or fold is None:
         raise DataError("Folds cannot be made:", problems)
     return frame.assign(fold=fold.astype(str).reindex(frame.index).fillna(""))
+
+
+def _for_example(rows: Rows, split: str) -> str:
+    """Say what is wrong with the first row of a split, "" where nothing is known of any."""
+    of_split = rows.frame.index[rows.frame["split"] == split]
+    first = min(rows.faults.keys() & set(of_split), default=None)
+    return "" if first is None else f"; the first: {rows.frame['path'][first]}: {'; '.join(rows.faults[first])}"
 
 
 def _scan(rows: Rows, root: Path, config: TrainConfig) -> dict[Path, Scan]:

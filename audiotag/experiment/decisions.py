@@ -13,6 +13,7 @@ from audiotag.experiment.run_folder import RunFolder
 from audiotag.files import damage_told, read_json, write_csv
 
 SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate", "confident_learning"]
+LONGEST = 35  # of a name in a column beside the figures
 FIGURES = ["round", "considered", "accepted", "precision", "recall"]
 
 
@@ -53,10 +54,12 @@ def _print(decisions: pd.DataFrame, run: str) -> None:
     for name in ("Round", "Accepted", "Precision", "Recall"):
         table.add_column(name, justify="right", no_wrap=True)
     for decision, rows in decisions.groupby("decision", sort=False):
+        told = str(decision)
+        told = told if len(told) <= LONGEST else told.replace(",", ", ")  # it is broken there
         for i, row in enumerate(rows.to_dict("records")):
             rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
             accepted = f"{row['accepted']} of {row['considered']}"
-            table.add_row(str(decision).replace(",", ", ") if i == 0 else "", str(row["round"]), accepted, *rates)
+            table.add_row(told if i == 0 else "", str(row["round"]), accepted, *rates)
         table.add_section()
     console.print(table)
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.table import Table
 from rich.text import Text
 
 from audiotag.config import Ensemble
-from audiotag.console import console
+from audiotag.console import console, print_columns
 from audiotag.evaluation.metrics import Scores
 from audiotag.evaluation.scores import figures
 from audiotag.files import write_csv
@@ -95,19 +94,21 @@ def weights_table(fusion: Fusion, names: Sequence[str], classes: Sequence[str]) 
 
 def _print_agreement(names: Sequence[str], shares: NDArray[np.float64]) -> None:
     numbers = [str(i + 1) for i in range(len(names))]
-    table = Table("", "Same top label as", *numbers, box=None, pad_edge=False)
-    for number, name, row in zip(numbers, names, shares, strict=True):
-        table.add_row(number, name, *(f"{share:.3f}" for share in row))
-    console.print(table)
+    cells = {"": numbers, "Same top label as": list(names)}
+    cells |= {number: [f"{share:.3f}" for share in column] for number, column in zip(numbers, shares.T, strict=True)}
+    print_columns(cells, left=("Same top label as",))
 
 
 def print_members(together: Ensembled, by_member: Sequence[Scores], scores: Scores) -> None:
     """Print accuracy and MAP@3 of each member, and of all together."""
-    table = Table("", "Member", "Accuracy", "MAP@3", box=None, pad_edge=False)
-    for i, (member, own) in enumerate(zip(together.members, by_member, strict=True)):
-        table.add_row(str(i + 1), member.name, f"{100 * own.accuracy:.3f} %", f"{own.map3:.4f}")
-    table.add_row("", f"together ({_how(together.settings)})", f"{100 * scores.accuracy:.3f} %", f"{scores.map3:.4f}")
-    console.print(table)
+    together_too = [*by_member, scores]
+    cells = {
+        "": [*(str(i + 1) for i in range(len(by_member))), ""],
+        "Member": [*(member.name for member in together.members), f"together ({_how(together.settings)})"],
+        "Accuracy": [f"{100 * own.accuracy:.3f} %" for own in together_too],
+        "MAP@3": [f"{own.map3:.4f}" for own in together_too],
+    }
+    print_columns(cells, left=("Member",))
 
 
 def _how(settings: Ensemble) -> str:
