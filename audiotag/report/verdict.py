@@ -60,7 +60,7 @@ def _recognised(facts: Facts) -> str:
     chance = math.sqrt(clips * share * (1 - share))
     small = "; that may be chance" if abs(gained) <= chance else ""
     than = f"{abs(gained)} {'more' if gained >= 0 else 'fewer'} than" if gained else "as many as"
-    return f"{said} Of these clips it recognises {than} round 0, which learnt from all labels{small}."
+    return f"{said} Of these clips they recognise {than} round 0, which learnt from all labels{small}."
 
 
 def _accepted(facts: Facts) -> str:
