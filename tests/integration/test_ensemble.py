@@ -78,7 +78,7 @@ def test_runs_and_rounds_are_averaged(
     alone = [scores_in(tmp_path / name) for name in "abc"]
     assert [(m["accuracy"], m["map@3"]) for m in scores["members"]] == [(s["accuracy"], s["map@3"]) for s in alone]
     shown = capsys.readouterr().out
-    printed = [line.split() for line in shown.splitlines() if line.endswith(f"{alone[0]['map@3']:.4f}")]
+    printed = [line.split() for line in shown.splitlines() if line.rstrip().endswith(f"{alone[0]['map@3']:.4f}")]
     assert ["1", "smoke@0", f"{100 * alone[0]['accuracy']:.3f}", "%", f"{alone[0]['map@3']:.4f}"] in printed
 
     tops = [table.idxmax(axis=1) for table in (first, last, small)]
