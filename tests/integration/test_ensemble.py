@@ -171,7 +171,7 @@ def test_a_submission_has_a_row_for_every_test_clip(copied: Path, tmp_path: Path
     assert lines[0] == "fname,label"
     assert [line.split(",")[0] for line in lines[1:]] == manifest.loc[test, "clip_id"].tolist()
     assert scores_in(out.parent)["clips"] == 6
-    table = pd.read_csv(predict(settings_of(str(copied), **settings)))
+    table = pd.read_csv(predict(settings_of(str(copied), **settings | {"out": str(tmp_path / "table.csv")})))
     joined = table[["label_1", "label_2", "label_3"]].agg(" ".join, axis=1)
     assert (table["fname"] + "," + joined).tolist() == lines[1:]
     classes = json.loads((copied / "classes.json").read_text())

@@ -263,7 +263,7 @@ def test_an_error_of_the_user_is_told_once(tmp_path):
     with Job(arguments, tmp_path) as job:
         code, output, _ = job.end(300)
     assert code == 2
-    assert output.count("error: ") == output.count("nowhere") == 1, output
+    assert output.count("error: ") == output.count("nowhere/train.csv") == 1, output
     assert "Traceback" not in output
 
 
