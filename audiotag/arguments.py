@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.errors import ConfigError
 from audiotag.naming import in_name
-from audiotag.schema import is_key, nested, schema_keys, schema_types, type_problems, unknown_key
+from audiotag.schema import is_key, leaves, schema_keys, schema_types, type_problems, unknown_key
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 OPTIONAL = ("experiment", "hparams_search")  # groups of which nothing need be chosen
@@ -166,7 +166,7 @@ def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
         return found or _package_problems(text)
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
-    return type_problems([nested(name, override.value())], schema)
+    return type_problems(list(leaves({name: override.value()})), schema)
 
 
 def _package_problems(text: str) -> list[str]:

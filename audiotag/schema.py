@@ -11,7 +11,7 @@ import difflib
 import inspect
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
     except OmegaConfBaseException as error:
         raise ConfigError("The configuration cannot be resolved:", [str(error).splitlines()[0]]) from error
     unknown: list[str] = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
-    known = [nested(path, value) for path, value in leaves(values) if is_key(path, schema)]
+    known = [(path, value) for path, value in leaves(values) if is_key(path, schema)]
     wrong: list[str] = type_problems(known, schema)
     together: list[str] = []  # what does not go together; it cannot be told of values of the wrong type
     if not wrong:
@@ -52,12 +52,15 @@ def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
     return config
 
 
-def nested(path: str, value: Any) -> dict[str, Any]:
-    """Return the setting that a dotted path names as dicts in dicts."""
-    *sections, last = path.split(".")
-    found = {last: value}
-    for name in reversed(sections):
-        found = {name: found}
+def nested(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return settings, (dotted path, value) each, as dicts in dicts."""
+    found: dict[str, Any] = {}
+    for path, value in settings:
+        *sections, last = path.split(".")
+        section = found
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
     return found
 
 
@@ -76,12 +79,17 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield path, value
 
 
-def _merged(settings: list[dict[str, Any]], schema: type) -> DictConfig:
-    base = OmegaConf.structured(schema)
-    _unfreeze(base)
-    merged = OmegaConf.merge(base, *settings)
+def _merged(settings: Sequence[tuple[str, Any]], schema: type) -> DictConfig:
+    merged = OmegaConf.merge(_base(schema), nested(settings))
     assert isinstance(merged, DictConfig)
     return merged
+
+
+@cache
+def _base(schema: type) -> DictConfig:
+    base: DictConfig = OmegaConf.structured(schema)
+    _unfreeze(base)
+    return base
 
 
 def _unfreeze(node: DictConfig) -> None:
@@ -93,16 +101,16 @@ def _unfreeze(node: DictConfig) -> None:
             _unfreeze(child)
 
 
-def type_problems(settings: list[dict[str, Any]], schema: type) -> list[str]:
-    """Return a message for every setting whose value is of the wrong type, is no finite number, or is not given."""
+def type_problems(settings: Sequence[tuple[str, Any]], schema: type) -> list[str]:
+    """Return a message for every setting, (dotted path, value) each, of the wrong type, not finite, or not given."""
     try:
         merged: Any = OmegaConf.to_container(_merged(settings, schema))
     except OmegaConfBaseException as error:
         half = len(settings) // 2
         if half:
             return type_problems(settings[:half], schema) + type_problems(settings[half:], schema)
-        return [f"{path}={value!r}: {str(error).splitlines()[0]}" for path, value in leaves(settings[0])]
-    missing = [f"{path} is not given" for setting in settings for path, value in leaves(setting) if value == "???"]
+        return [f"{path}={value!r}: {str(error).splitlines()[0]}" for path, value in settings]
+    missing = [f"{path} is not given" for path, value in settings if value == "???"]
     numbers = [(path, value) for path, value in leaves(merged) if isinstance(value, float)]
     wild = [f"{path}={value} is not a finite number" for path, value in numbers if not math.isfinite(value)]
     large = [problem for path, value in leaves(merged) for problem in out_of_proportion(path, value)]
@@ -143,6 +151,7 @@ def schema_types(schema: type, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{entry.name}", str(entry.type)
 
 
+@cache
 def is_key(path: str, schema: type) -> bool:
     """Say whether a dotted path names a setting or a section of the schema."""
     known = [name for name, _, _ in schema_keys(schema)]

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -51,6 +52,27 @@ def run_program(
             process.kill()
             process.join()
         return int(process.exitcode or 0), screen()
+
+
+def run_ranks(name: str, arguments: list[str], folder: Path, size: int = 2, **variables: str) -> list[str]:
+    """Run a program, or `-c CODE`, as the ranks of one job as torchrun starts them; return what each printed.
+
+    Raises AssertionError if one fails.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with contextlib.ExitStack() as running:
+        ranks = []
+        for rank in range(size):
+            own = {**ONE_PROCESS, **shared, "RANK": rank, "LOCAL_RANK": rank}
+            words = {key: str(value) for key, value in own.items()}
+            ranks.append(running.enter_context(started(name, arguments, folder, **words, **variables)))
+        for process, _ in ranks:
+            process.join(300)
+        outputs = [screen() for _, screen in ranks]
+        assert [process.exitcode for process, _ in ranks] == [0] * size, outputs
+    return outputs
 
 
 @contextlib.contextmanager

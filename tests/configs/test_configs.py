@@ -543,7 +543,7 @@ def numbers(schema: type) -> list[str]:
 def test_no_number_is_out_of_all_proportion(schema, name, value):
     given = {"run": "x"} if name != "run" else {}
     with pytest.raises(ConfigError, match=rf"{name}=.*(out of all proportion|must )"):
-        validate(OmegaConf.merge(given, nested(name, value)), schema)
+        validate(OmegaConf.merge(given, nested([(name, value)])), schema)
 
 
 def test_the_embedded_data_set_is_not_made_where_somebodys_own_was_meant(tmp_path):

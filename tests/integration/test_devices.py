@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import SMALL, TOP
 from tests.integration.test_loop import assert_same_result, cells
 from tests.job import MARK, left_behind
+from tests.programs import ONE_PROCESS, run_ranks, started
 
 # A step an epoch, so that metrics.csv has the loss of every step; 85 clips, which two ranks cannot share evenly; double
 # precision, as Adam's first steps are signs of gradients, and PyTorch's batch norm in single precision flips some.
@@ -47,7 +48,7 @@ def test_jobs_of_joblib_at_one_run_equal_one_process(small_run, work_folder):
 
 def test_twenty_steps_of_two_ranks_lose_what_one_device_does(work_folder, program):
     program("train.py", *STEPS, "run=one")
-    program("train.py", *STEPS, "run=two", "devices=2")
+    run_ranks("train.py", [*STEPS, "run=two"], work_folder)
     one, two = (losses(work_folder / "runs" / name) for name in ("one", "two"))
     assert len(one) == 20
     assert one["train_loss"].is_monotonic_decreasing is False, "a loss that only falls would agree with many others"
@@ -90,8 +91,8 @@ def test_consensus_again_with_more_excerpts_gives_other_posteriors(small_run, pr
 
 
 @pytest.fixture(scope="module")
-def two_ranks(work_folder, program) -> Path:
-    program("train.py", *SMALL, "run=ranks", "devices=2")
+def two_ranks(work_folder) -> Path:
+    run_ranks("train.py", [*SMALL, "run=ranks"], work_folder)
     return work_folder / "runs" / "ranks"
 
 
@@ -112,6 +113,13 @@ def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
+def test_devices_of_a_job_give_what_ranks_of_torchrun_do(two_ranks, program):
+    program("train.py", *SMALL, "run=devices", "devices=2")
+    assert_same_result(two_ranks, two_ranks.parent / "devices")
+
+
+@pytest.mark.slow
 def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_folder):
     done = torchrun(work_folder, *SMALL, "run=torchrun")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -141,9 +149,11 @@ def test_sigterm_to_torchrun_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_
 
 
 def test_a_sweep_under_torchrun_is_refused(work_folder):
-    done = torchrun(work_folder, "-m", *SMALL, "runs_dir=no", "seed=0,1")
-    assert done.returncode != 0
-    assert "start the multirun without it" in done.stderr
+    sweep = ["-m", *SMALL, "runs_dir=no", "seed=0,1"]
+    with started("train.py", sweep, work_folder, **ONE_PROCESS) as (process, screen):
+        process.join(60)
+    assert process.exitcode == 2
+    assert "start the multirun without it" in screen()
     assert not list((work_folder / "no").glob("[!.]*"))
 
 

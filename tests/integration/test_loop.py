@@ -146,6 +146,7 @@ def test_sweep_over_rounds_and_folds_equals_one_process(small_run, program):
     assert_same_result(small_run, small_run.parent / "sweep")
 
 
+@pytest.mark.slow
 def test_another_cache_and_workers_change_nothing(smoke_run, program):
     program(
         "train.py", "experiment=smoke", "run=plain", "hardware.workers=2", "cache_dir=other-cache", "rounds=0", "fold=0"
@@ -203,6 +204,7 @@ def test_changed_audio_under_the_same_name_is_refused(program, work_folder, smok
     assert "has changed since this run began" in output
 
 
+@pytest.mark.slow
 def test_train_on_all_and_validate_unverified(smoke_run, program):
     output = program("train.py", "experiment=smoke", "data.train_on_all=true", expected=2)
     assert "rounds=0" in output

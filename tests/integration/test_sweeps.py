@@ -102,6 +102,7 @@ def failing(run: Path) -> None:
     (run / "round00" / "fold0" / "last.ckpt").write_bytes(b"no checkpoint")
 
 
+@pytest.mark.slow
 def test_one_failed_job_leaves_the_others(sweep, work_folder):
     """Its job fails, the other is run and shown, and the exit code tells."""
     failing(work_folder / "runs_failed" / "of-0")
@@ -117,6 +118,7 @@ OPTUNA = ["hparams_search=optuna", *SMALL[:2], "rounds=0", "model.dropout=0.0", 
 OPTUNA += ["training.pretrain.decay_from_epoch=1"]
 
 
+@pytest.mark.slow
 def test_a_search(sweep, work_folder):
     """Without -m: hparams_search= says it."""
     runs = work_folder / "runs_optuna"

@@ -337,7 +337,8 @@ def test_a_server_of_mlflow_that_is_not_there_costs_seconds(folder, capsys):
     assert "mlflow failed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, tracked_run, number):
     run = work_folder / "runs" / f"ended-{number}"
     metrics = cell_folder(run, (0, 0)) / "metrics.csv"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 
 from audiotag import ranks
 from tests.clips import TOP
-from tests.programs import started
+from tests.programs import run_ranks
 
 RANK = """
 import json, sys
@@ -30,25 +28,7 @@ print(json.dumps(told))
 
 
 def told_by_ranks(how: str, size: int = 3, program: str = RANK) -> list[dict]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with contextlib.ExitStack() as running:
-        processes = []
-        for rank in range(size):
-            place = {
-                "RANK": rank,
-                "WORLD_SIZE": size,
-                "LOCAL_RANK": rank,
-                "LOCAL_WORLD_SIZE": size,
-                "MASTER_PORT": port,
-            }
-            variables = {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place.items()}}
-            processes.append(running.enter_context(started(f"-c {program}", [how], TOP, **variables)))
-        for process, _ in processes:
-            process.join(180)
-        outputs = [screen() for _, screen in processes]
-        assert [process.exitcode for process, _ in processes] == [0] * size, outputs
-    return [json.loads(output.splitlines()[-1]) for output in outputs]
+    return [json.loads(output.splitlines()[-1]) for output in run_ranks(f"-c {program}", [how], TOP, size)]
 
 
 def test_ranks_that_work_together():

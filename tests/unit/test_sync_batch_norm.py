@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import nn
 
 from audiotag.models.sync_batch_norm import AnyDeviceSync, SyncBatchNorm2d
 from tests.clips import TOP
-from tests.programs import started
+from tests.programs import run_ranks
 
 RANK = """
 import sys, torch, torch.distributed as dist
 from torch import nn
 from audiotag.models.sync_batch_norm import AnyDeviceSync
-rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
+folder = sys.argv[1]
+dist.init_process_group("gloo")
+rank = dist.get_rank()
 given = torch.load(f"{folder}/given.pt")
 norm = AnyDeviceSync().apply(nn.Sequential(given["norm"]))
 x = given["x"][given["of_rank"][rank]].requires_grad_()
@@ -41,15 +40,7 @@ def test_two_ranks_with_unequal_shares_equal_one_device(tmp_path):
         norm.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
     of_rank = [[0, 2, 4, 6], [1, 3, 5]]
     torch.save({"norm": norm, "x": x, "factor": factor, "of_rank": of_rank}, tmp_path / "given.pt")
-    variables = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    with contextlib.ExitStack() as running:
-        ranks = [
-            running.enter_context(started(f"-c {RANK}", [str(rank), "2", str(tmp_path)], TOP, **variables))[0]
-            for rank in range(2)
-        ]
-        for rank in ranks:
-            rank.join(120)
-        assert [rank.exitcode for rank in ranks] == [0, 0]
+    run_ranks(f"-c {RANK}", [str(tmp_path)], TOP, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1", GLOO_SOCKET_IFNAME="lo")
 
     x.requires_grad_()
     for _ in range(2):
