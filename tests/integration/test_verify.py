@@ -78,7 +78,8 @@ def test_whole_rules_and_rounds(smoke_run, program):
 
 def test_a_rule_that_accepts_next_to_nothing_is_told_with_the_command_for_others(smoke_run, program):
     output = program("verify.py", "run=smoke", "verification.threshold=0.99")
-    assert re.search(r"The rule accepted next to nothing: 0 of \d+ labels in round 2\. What other thresholds\s+accept", output)
+    said = r"The rule accepted next to nothing: 0 of \d+ labels in round 2\. What other thresholds\s+accept"
+    assert re.search(said, output)
     (command,) = re.findall(r"^python (verify\.py run=smoke -m .*)$", output, re.M)
     assert program(*command.split()).count("as_coded,threshold=0.") >= 5
     assert "next to nothing" not in program("verify.py", "run=smoke", "verification=accept_all")
