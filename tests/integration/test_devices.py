@@ -152,8 +152,8 @@ def test_a_sweep_under_torchrun_is_refused(work_folder):
     sweep = ["-m", *SMALL, "runs_dir=no", "seed=0,1"]
     with started("train.py", sweep, work_folder, **ONE_PROCESS) as (process, screen):
         process.join(60)
-    assert process.exitcode == 2
-    assert "start the multirun without it" in screen()
+        assert process.exitcode == 2
+        assert "start the multirun without it" in screen()
     assert not list((work_folder / "no").glob("[!.]*"))
 
 
