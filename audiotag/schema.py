@@ -151,11 +151,16 @@ def schema_types(schema: type, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{entry.name}", str(entry.type)
 
 
-@cache
 def is_key(path: str, schema: type) -> bool:
     """Say whether a dotted path names a setting or a section of the schema."""
-    known = [name for name, _, _ in schema_keys(schema)]
-    return path in known or any(name.startswith(f"{path}.") for name in known)
+    return path in _keys(schema)
+
+
+@cache
+def _keys(schema: type) -> frozenset[str]:
+    """Return the dotted paths of a schema's settings and sections."""
+    names = [name.split(".") for name, _, _ in schema_keys(schema)]
+    return frozenset(".".join(parts[:n]) for parts in names for n in range(1, len(parts) + 1))
 
 
 def unknown_key(path: str, schema: type, groups: tuple[str, ...] = ()) -> str:
