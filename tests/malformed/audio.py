@@ -252,7 +252,7 @@ def samples_without_a_header(path: Path) -> None:
 # ---- what is no file, or may not be read
 
 
-@case("not a file|neither a file nor a folder|cannot be decoded")
+@case("not a file|there is no recording in this folder|cannot be decoded")
 def a_folder(path: Path) -> None:
     path.mkdir()
 
@@ -324,9 +324,9 @@ NAMES = {
     "braces": "{bark,meow}.wav",
     "equals_and_comma": "data.root=a,b.wav",
     "quotes": 'it\'s "bark".wav',
-    "markup": "[red]bark[/blue].wav",
+    "markup": "[red]bark[bold].wav",
     "percent": "%s%d%n.wav",
-    "dollar": "${oc.env:HOME}$HOME.wav",
+    "dollar": "$HOME$$.wav",
     "backslash": "bark\\n.wav",
     "tilde": "~bark.wav",
     "hash": "#bark.wav",
@@ -348,6 +348,13 @@ NAMES = {
 }
 for name, text in NAMES.items():
     FILES.add(f"name_{name}", None, lambda path: path.write_bytes(wav()), fname=text)
+FILES.add(
+    "name_interpolation",
+    None,
+    lambda path: path.write_bytes(wav()),
+    fname="${oc.env:HOME}.wav",
+    predict="there is no such file",  # Hydra's settings may refer to the environment
+)
 for name, text in {"newline": "bark\nmeow.wav", "escape": "\x1b[31mbark.wav", "tab": "bark\tmeow.wav"}.items():
     FILES.add(f"name_{name}", None, lambda path: path.write_bytes(wav()), fname=text)
 for name, text in {"equals": "=1+1.wav", "at": "@SUM(1).wav", "pipe": "-2+cmd|' .wav"}.items():
@@ -367,7 +374,8 @@ def cases() -> list[Case]:
             "show": (f"./{path}", "--out", "pictures"),
         }
         turn = {program: given[program] for program in TURNS[number % 2]}
-        found.append(Case(f"audio_{name}", partial(_in_place, make, path), dict.fromkeys(turn, says), turn))
+        of_programs = {program: more.get(program, says) for program in turn}
+        found.append(Case(f"audio_{name}", partial(_in_place, make, path), of_programs, turn))
     return found
 
 
