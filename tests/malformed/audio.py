@@ -348,6 +348,8 @@ NAMES = {
 }
 for name, text in NAMES.items():
     FILES.add(f"name_{name}", None, lambda path: path.write_bytes(wav()), fname=text)
+for name, text in {"newline": "bark\nmeow.wav", "escape": "\x1b[31mbark.wav", "tab": "bark\tmeow.wav"}.items():
+    FILES.add(f"name_{name}", None, lambda path: path.write_bytes(wav()), fname=text)
 FILES.add(
     "name_interpolation",
     None,
@@ -355,8 +357,6 @@ FILES.add(
     fname="${oc.env:HOME}.wav",
     predict="there is no such file",  # Hydra's settings may refer to the environment
 )
-for name, text in {"newline": "bark\nmeow.wav", "escape": "\x1b[31mbark.wav", "tab": "bark\tmeow.wav"}.items():
-    FILES.add(f"name_{name}", None, lambda path: path.write_bytes(wav()), fname=text)
 for name, text in {"equals": "=1+1.wav", "at": "@SUM(1).wav", "pipe": "-2+cmd|' .wav"}.items():
     FILES.add(f"name_formula_{name}", "as a formula", lambda path: path.write_bytes(wav()), fname=text)
 
