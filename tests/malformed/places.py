@@ -115,7 +115,7 @@ OWN = {  # outputs that no program may write to: what is said
     "over_a_table_of_the_same_clips": ("labels.csv", "labels.csv was not written by this command"),
     "over_a_recording": (FILE, "bark00.wav"),
     "a_folder": ("set", "set is a folder|was not|out="),
-    "below_a_file": ("set/train.csv/out.csv", "train.csv is a file"),
+    "below_a_file": ("set/train.csv/out.csv", "train.csv is not a folder"),
     "nothing": ("", "out="),
     "root": ("/", "out=|is a folder"),
     "device": ("/dev/full", "not a regular file|/dev/full"),
