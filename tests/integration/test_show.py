@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
 
 from audiotag import show
+from audiotag.errors import RunError
 from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference import pictures
 from audiotag.inference.recordings import Recording
@@ -43,3 +46,17 @@ def test_nothing_of_a_long_recording_is_unheard(small_run, work_folder, monkeypa
     assert (heard.begins_s[1:] <= heard.ends_s[:-1]).all()
     assert (heard.begins_s[0], heard.ends_s[-1]) == (1.0, 1.0 + 3_000 * 0.006)
     assert sum(shares) == pytest.approx(1)
+
+
+def test_weights_that_verify_refuses_are_refused_here_too(small_run, work_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(work_folder)
+    run = tmp_path / "damaged"
+    shutil.copytree(small_run, run)
+    for weights in run.glob("round*/fold1/best.ckpt"):  # of whichever round is the best
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 1
+        weights.write_bytes(content)
+    clip = next(work_folder.glob("cache/synthetic-*/audio_test/*.*"))
+    with pytest.raises(RunError, match=r"fold1/best\.ckpt is not what was written"):
+        show.main([str(clip), f"run={run}", "--out", str(tmp_path / "out")])
+    assert not list(tmp_path.glob("out/*"))
