@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def settings_of(arguments: list[str]) -> list[str]:
 
 def own_folders(arguments: list[str]) -> list[Path]:
     """Return the folders of options that --config-dir names."""
-    named = [(a.partition("="), after) for a, after in zip(arguments, [*arguments[1:], ""], strict=False)]
+    named = [(one.partition("="), after) for one, after in pairwise([*arguments, ""])]
     return [Path(value if equals else after) for (flag, equals, value), after in named if flag in CONFIG_DIR]
 
 

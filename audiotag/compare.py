@@ -45,10 +45,10 @@ SETTINGS_OF_LABELS = ("verification.", "data.noise.")
 
 
 def compare(folders: list[RunFolder]) -> pd.DataFrame:
-    """Return a row per run: `run`, a column per setting in which they differ ("" where one does not
-    concern a run), then `COLUMNS`.
+    """Return a row per run: `run`, a column per setting in which they differ, then `COLUMNS`.
 
-    Runs that cannot be read are left out, and said; raises RunError if none can.
+    A setting that does not concern a run is "". Runs that cannot be read are left out, and said; raises RunError if
+    none can.
     """
     read: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
     for folder in folders:

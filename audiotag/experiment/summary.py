@@ -74,25 +74,21 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
     return rounds
 
 
-def few_accepted(rounds: list[dict[str, Any]], run: str, rule: Verification) -> str:
-    """Say that the last round accepted next to nothing, and what shows what others would; "" if it did not."""
+def few_accepted(rounds: list[dict[str, Any]], rule: Verification) -> str:
+    """Say that the last round accepted next to nothing, to be followed by `other_rules`; "" if it did not."""
     last = rounds[-1]
     if not last["considered"] or last["accepted"] >= FEW * last["considered"]:
         return ""
     counts = f"{last['accepted']} of {last['considered']} labels in round {last['round']}"
-    said = f"The rule accepted next to nothing: {counts}."
-    return f"{said} What other {'rules' if rule.threshold is None else 'thresholds'} accept, without training: " + (
-        other_rules(run, rule)
-    )
+    others = "rules" if rule.threshold is None else "thresholds"
+    return f"The rule accepted next to nothing: {counts}. What other {others} accept, without training:"
 
 
 def print_few(rounds: list[dict[str, Any]], run: Path, rule: Verification) -> None:
     """Say that the last round accepted next to nothing, if it did; the command is a line of its own, to be copied."""
-    named = shlex.quote(run_named(run))
-    few, command = few_accepted(rounds, named, rule), other_rules(named, rule)
-    if few:
-        console.print(few.removesuffix(command).rstrip(), soft_wrap=True)
-        console.out(command)
+    if few := few_accepted(rounds, rule):
+        console.print(few, soft_wrap=True)
+        console.out(other_rules(shlex.quote(run_named(run)), rule))
 
 
 def other_rules(run: str, rule: Verification) -> str:

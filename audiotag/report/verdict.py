@@ -92,9 +92,9 @@ def _contradicted(facts: Facts, rows: pd.DataFrame) -> list[str]:
 
 def few(facts: Facts) -> str:
     """Say that the rule accepted next to nothing, and which command shows what others would; "" if it did not."""
-    if not facts.rounds:
-        return ""
-    return few_accepted(facts.rounds, value(run_named(facts.folder.path)), facts.config.verification)
+    rule = facts.config.verification
+    said = few_accepted(facts.rounds, rule) if facts.rounds else ""
+    return said and f"{said} {other_rules(value(run_named(facts.folder.path)), rule)}"
 
 
 def steps(facts: Facts, rows: pd.DataFrame | None) -> list[Step]:

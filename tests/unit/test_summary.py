@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from audiotag.config import Verification
-from audiotag.experiment.summary import few_accepted
+from audiotag.experiment.summary import few_accepted, print_few
 from audiotag.experiment.warnings_log import warnings_kept, warnings_to
 from tests.clips import TOP
 
@@ -18,21 +18,25 @@ from tests.clips import TOP
 @pytest.mark.parametrize(
     ("accepted", "threshold", "says"),
     [
-        (2, 0.95, "python verify.py run=x -m verification.threshold=0.5"),
-        (2, None, "python verify.py run=x -m verification=calibrated,as_coded"),
-        (5, 0.95, ""),
+        (2, 0.95, ("What other thresholds accept", "verification.threshold=0.5")),
+        (2, None, ("What other rules accept", "verification=calibrated,as_coded")),
+        (5, 0.95, ()),
     ],
 )
-def test_a_rule_that_accepts_next_to_nothing_is_told_with_what_to_try(accepted, threshold, says):
+def test_a_rule_that_accepts_next_to_nothing_is_told_with_what_to_try(accepted, threshold, says, tmp_path, capsys):
     rounds = [{"round": 0, "considered": 100, "accepted": accepted}]
-    said = few_accepted(rounds, "x", Verification(threshold=threshold))
+    print_few(rounds, tmp_path / "x", Verification(threshold=threshold))
+    said = capsys.readouterr().out
     assert bool(said) == bool(says)
-    assert says in said
-    assert not said or "2 of 100 labels in round 0" in said
+    if says:
+        sentence, command = said.splitlines()
+        assert "2 of 100 labels in round 0" in sentence
+        assert says[0] in sentence
+        assert command.startswith(f"python verify.py run={tmp_path / 'x'} -m {says[1]}")
 
 
 def test_nothing_is_said_of_a_run_with_nothing_to_accept():
-    assert few_accepted([{"round": 0, "considered": 0, "accepted": 0}], "x", Verification()) == ""
+    assert few_accepted([{"round": 0, "considered": 0, "accepted": 0}], Verification()) == ""
 
 
 def test_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
