@@ -2,9 +2,9 @@
 
 import hydra
 
-from audiotag.command import announce, check_command_line, job, register, reported
+from audiotag.cli.program import announce, check_command_line, job, register, reported
 from audiotag.config import PredictConfig
-from audiotag.naming import run_path
+from audiotag.run.naming import run_path
 
 register(PredictConfig, "predict_schema")
 

@@ -5,10 +5,10 @@ import dataclasses
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
-from audiotag.arguments import refuse_forgotten_data
-from audiotag.command import announce, check_command_line, job, register, reported
+from audiotag.cli.arguments import refuse_forgotten_data
+from audiotag.cli.program import announce, check_command_line, job, register, reported
 from audiotag.config import TrainConfig
-from audiotag.naming import run_name, run_path
+from audiotag.run.naming import run_name, run_path
 
 register(TrainConfig, "train_schema")
 
@@ -17,7 +17,7 @@ register(TrainConfig, "train_schema")
 @job(TrainConfig)
 def main(config: TrainConfig) -> float | None:
     """Run the loop, or its part that is missing; return the mean validation loss of the best round."""
-    from audiotag.experiment.launch import launch, leads
+    from audiotag.distributed.launch import launch, leads
 
     refuse_forgotten_data(config.data, HydraConfig.get().overrides.task)
     config = dataclasses.replace(config, run=run_name(config))

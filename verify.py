@@ -2,9 +2,9 @@
 
 import hydra
 
-from audiotag.command import announce, check_command_line, job, register, reported
+from audiotag.cli.program import announce, check_command_line, job, register, reported
 from audiotag.config import VerifyConfig
-from audiotag.naming import run_path
+from audiotag.run.naming import run_path
 
 register(VerifyConfig, "verify_schema")
 
@@ -14,7 +14,7 @@ register(VerifyConfig, "verify_schema")
 def main(config: VerifyConfig) -> None:
     """Apply the rule, print what is accepted per round, and write it under the run's `verify/`."""
     announce("verify.py", f"run {run_path(config.run, config.runs_dir)}")
-    from audiotag.experiment.redecide import redecide
+    from audiotag.experiment.verify import redecide
 
     redecide(config)
 

@@ -23,14 +23,14 @@ from hydra import compose, initialize_config_dir
 from rich.padding import Padding
 from rich.text import Text
 
-from audiotag.arguments import CONF
-from audiotag.command import check_command_line, register, reported
+from audiotag.cli.arguments import CONF
+from audiotag.cli.program import check_command_line, register, reported
 from audiotag.config import CompareConfig, Noise, TrainConfig
+from audiotag.config.schema import is_key, leaves, to_dict, unknown_key, validate
 from audiotag.console import console, print_columns
 from audiotag.errors import AudiotagError, ConfigError, RunError
-from audiotag.experiment.run_folder import Cell, RunFolder, find_run, is_free
 from audiotag.files import check_output, read_json, write_csv
-from audiotag.schema import is_key, leaves, to_dict, unknown_key, validate
+from audiotag.run.folder import Cell, RunFolder, find_run, is_not_part_of_result
 
 FIGURES = ["valid_accuracy", "valid_accuracy_std", "valid_loss", "considered", "accepted", "precision", "recall"]
 COLUMNS = ["complete", "rounds", "state", "best_round", *FIGURES[:3], "valid_map@3", *FIGURES[3:]]
@@ -71,7 +71,7 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     """
     config = folder.config
     root = None if config.data.root is None else Path(config.data.root).name
-    named = {name: value for name, value in leaves(to_dict(config)) if not is_free(name)}
+    named = {name: value for name, value in leaves(to_dict(config)) if not is_not_part_of_result(name)}
     idle = tuple(section for section, concerned in CONCERNED.items() if not concerned(config))
     return {name: value for name, value in {"data.root": root, **named}.items() if not name.startswith(idle)}
 
@@ -85,7 +85,7 @@ CONCERNED: dict[str, Callable[[TrainConfig], bool]] = {
     "data.table": lambda config: config.data.name == "csv",
     "data.test_table": lambda config: config.data.name == "csv",
     **{f"data.noise.{name}": lambda config: config.data.noise.kind != "none" for name in NOISE if name != "kind"},
-    "training.finetune.": lambda config: config.rounds > 0,
+    "training.finetune.": lambda config: config.finetune_rounds > 0,
 }
 
 
@@ -98,8 +98,8 @@ def _results(folder: RunFolder) -> dict[str, Any]:
     scores = {} if best is None else _test_scores(folder, best)
     return {
         "complete": len(rounds),
-        "rounds": config.rounds + 1,
-        "state": "complete" if len(rounds) == config.rounds + 1 and summary else "unfinished",
+        "rounds": config.finetune_rounds + 1,
+        "state": "complete" if len(rounds) == config.finetune_rounds + 1 and summary else "unfinished",
         "best_round": best,
         **{name: figures.get(name) for name in FIGURES},
         "valid_map@3": None if best is None else _map3(folder, best),

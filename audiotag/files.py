@@ -60,7 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     # Processes on other machines may have the same number.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    with full_disk_told(path):
+    with full_disk_reported(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -72,7 +72,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def damage_told(path: Path, again: str) -> Iterator[None]:
+def damage_reported(path: Path, again: str) -> Iterator[None]:
     """Turn a failure to read a file in the block into a RunError that names it and says how it is made again."""
     try:
         yield
@@ -84,7 +84,7 @@ def damage_told(path: Path, again: str) -> Iterator[None]:
 
 def read_json(path: Path, again: str) -> dict[str, Any]:
     """Return what a JSON file holds; raises RunError if it is missing or damaged."""
-    with damage_told(path, again):
+    with damage_reported(path, again):
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -161,7 +161,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_told(path: Path | None = None) -> Iterator[None]:
+def full_disk_reported(path: Path | None = None) -> Iterator[None]:
     """Turn the operating system's error of a full disk in the block into a DiskFullError that names the file."""
     try:
         yield

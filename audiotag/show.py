@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiotag.command import reported
+from audiotag.cli.program import reported
 from audiotag.config import Features
 from audiotag.config.network import FRONT_ENDS
 from audiotag.console import console
 from audiotag.data.manifest import build_manifest
-from audiotag.data.plan import configure
 from audiotag.errors import AudiotagError, ConfigError, DataError
-from audiotag.experiment.run_folder import find_run
 from audiotag.files import PNG_MARK, check_output, write_csv
 from audiotag.inference.members import choose_folds, choose_round
 from audiotag.inference.recordings import Recording, find_recordings
+from audiotag.plan import configure
+from audiotag.run.folder import find_run
 
 SETTING = re.compile(r"[~+]*[A-Za-z_][\w./]*=")
 
@@ -83,7 +83,7 @@ def _names(recordings: Sequence[Recording]) -> list[str]:
 
 def _lengths(clips: pd.DataFrame, out: Path) -> None:
     from audiotag.evaluation.lengths import length_histogram, length_table, show_lengths
-    from audiotag.evaluation.plots import save_png
+    from audiotag.plots.figures import save_png
 
     show_lengths(clips)
     write_csv(out / "lengths.csv", length_table(clips))

@@ -26,7 +26,13 @@ def run(work: Path, way: list[str]) -> Callable[[], None]:
 
     def call() -> None:
         name = "-".join([*way, str(next(names))]).replace("=", "")
-        settings = ["rounds=0", "training.pretrain.min_steps=0", "training.pretrain.epochs=8", f"run={name}", *way]
+        settings = [
+            "finetune_rounds=0",
+            "training.pretrain.min_steps=0",
+            "training.pretrain.epochs=8",
+            f"run={name}",
+            *way,
+        ]
         subprocess.run([sys.executable, str(TOP / "train.py"), *settings], cwd=work, check=True, capture_output=True)
 
     return call

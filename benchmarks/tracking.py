@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 
 from audiotag.config import Logger, TrainConfig, Wandb
-from audiotag.experiment.run_folder import Cell, RunFolder
-from audiotag.experiment.tracking import cell_loggers
+from audiotag.run.folder import Cell, RunFolder
+from audiotag.tracking.experiment_runs import cell_loggers
 from benchmarks.timing import compare
 
 TOP = Path(__file__).resolve().parent.parent
@@ -23,7 +23,13 @@ def run(work: Path, logger: str) -> Callable[[], None]:
     names = count()
 
     def call() -> None:
-        settings = ["experiment=smoke", "folds=2", "rounds=0", f"run={logger}{next(names)}", f"logger={logger}"]
+        settings = [
+            "experiment=smoke",
+            "folds=2",
+            "finetune_rounds=0",
+            f"run={logger}{next(names)}",
+            f"logger={logger}",
+        ]
         command = [sys.executable, str(TOP / "train.py"), *settings, "logger.wandb.mode=offline"]
         subprocess.run(command, cwd=work, check=True, capture_output=True)
 

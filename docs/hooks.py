@@ -18,9 +18,9 @@ from mkdocs.exceptions import BuildError
 from mkdocs.structure.files import File, Files
 
 import audiotag
-from audiotag.arguments import CONF, groups
-from audiotag.command import composed_defaults
-from audiotag.schema import field_docs, leaves, schema_keys
+from audiotag.cli.arguments import CONF, groups
+from audiotag.cli.program import composed_defaults
+from audiotag.config.schema import field_docs, leaves, schema_keys
 
 TOP = CONF.parent
 LOADED = re.compile(r"<(?:script|img|iframe|audio|video|source|embed)\b[^>]*\ssrc=\"?(?:https?:)?//[^\s\">]+")

@@ -23,9 +23,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from audiotag.config import Features
-from audiotag.experiment.run_folder import RunFolder, find_run
 from audiotag.features import audio
 from audiotag.features.spectrogram import build_front_end
+from audiotag.run.folder import RunFolder, find_run
 
 OUT = Path(__file__).parent / "pictures"
 WIDTH, HEAD = 1080, 580  # of the picture of the report, px

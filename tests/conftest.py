@@ -22,7 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: threads that spin
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOP = Path(__file__).resolve().parent.parent
-SMALL = ("experiment=smoke", "folds=2", "rounds=1")
+SMALL = ("experiment=smoke", "folds=2", "finetune_rounds=1")
 
 
 def copy_to_change(run: Path, copy: Path) -> Path:

@@ -20,8 +20,8 @@ MARK = "AUDIOTAG_TEST_MARK"  # in the environment of a process and of all that i
 ROLES = {
     "train.py": "job",
     "predict.py": "job",
-    "audiotag.experiment.supervise": "supervisor",
-    "audiotag.experiment.worker": "rank",
+    "audiotag.distributed.supervisor": "supervisor",
+    "audiotag.distributed.worker": "rank",
 }
 
 

@@ -23,7 +23,7 @@ FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(
     [
         "audiotag",  # before PyTorch: it sets how its threads wait
-        "audiotag.experiment.tasks",
+        "audiotag.distributed.tasks",
         "audiotag.inference.answers",
         "audiotag.report.write",
         "audiotag.compare",

@@ -12,8 +12,8 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from audiotag.arguments import CONF
-from audiotag.command import register
+from audiotag.cli.arguments import CONF
+from audiotag.cli.program import register
 from audiotag.config import TrainConfig
 from audiotag.data.scan import hash_of
 from tests.clips import write_sound
@@ -83,7 +83,7 @@ def made_run(
     (run / "classes.json").write_text(json.dumps(list(classes)))
     register(TrainConfig, "train_schema")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["experiment=smoke", "folds=2", f"rounds={rounds}"])
+        config = compose("train", ["experiment=smoke", "folds=2", f"finetune_rounds={rounds}"])
     config.data.root = str(root)
     OmegaConf.save(config, run / "config.yaml")
     return run

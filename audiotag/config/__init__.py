@@ -1,8 +1,8 @@
 """The typed schema of every setting: what it means, what it may be, and what does not go together.
 
 YAML files under `conf/` give values; this package gives meaning. A composed configuration is merged onto it by
-`audiotag.schema.validate`, which refuses unknown keys, wrong types and impossible combinations, all problems at once
-and before any work starts.
+`audiotag.config.schema.validate`, which refuses unknown keys, wrong types and impossible combinations, all problems at
+once and before any work starts.
 """
 
 from audiotag.config.compare import CompareConfig

@@ -15,7 +15,7 @@ def is_formula(text: str) -> bool:
     return FORMULA.match(text) is not None
 
 
-def formula_told(text: str) -> str:
+def formula_problem(text: str) -> str:
     """Say that a name is refused for being a formula."""
     return f"a spreadsheet would run {text} as a formula: give it another name"
 
@@ -44,14 +44,14 @@ def class_list(classes: list[str] | None) -> list[str]:
     """Say unless a class list is two or more different labels."""
     labels = [label for label in classes or () if isinstance(label, str)]  # lists in lists pass for labels until here
     if classes is None or (len(labels) == len(classes) == len(set(labels)) > 1):
-        return [f"data.classes: {formula_told(label)}" for label in labels if is_formula(label)]
+        return [f"data.classes: {formula_problem(label)}" for label in labels if is_formula(label)]
     return [f"data.classes={classes} must be two or more different labels"]
 
 
 # The largest that makes sense, of every number that a person can set and that is no share of 1.
 LARGEST = {
     "seed": 2**63 - 1, "data.noise.seed": 2**63 - 1, "data.synthetic.seed": 2**63 - 1,
-    "rounds": 1000, "folds": 1000, "round": 1000, "fold": 1000, "devices": 4096,
+    "finetune_rounds": 1000, "folds": 1000, "round": 1000, "fold": 1000, "devices": 4096,
     "data.synthetic.classes": 12, "data.synthetic.verified_per_class": 100_000,
     "data.synthetic.unverified_per_class": 100_000, "data.synthetic.test_per_class": 100_000,
     "features.excerpt_frames": 100_000, "features.clip_frames": 1_000_000,

@@ -116,7 +116,7 @@ class Data:
     on_bad_clip: str = "error"
     """What to do with rows and files that cannot be used: error (all are listed) or skip (the summary lists them)."""
     train_on_all: bool = False
-    """Train every fold on the held-out clips too (original option); then nothing can be verified: needs rounds=0."""
+    """Train every fold on the held-out clips too (original option); nothing is verified: needs finetune_rounds=0."""
     validate_unverified: bool = False
     """Also report validation on held-out unverified clips (original option); selection stays on verified clips."""
     download: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from audiotag.config.checks import at_least, formula_told, is_formula, one_of
+from audiotag.config.checks import at_least, formula_problem, is_formula, one_of
 from audiotag.config.data import Data
 from audiotag.config.machine import Hardware, Trainer
 from audiotag.config.network import MIN_FRAMES, Augment, Features, Model, Training
@@ -25,8 +25,8 @@ class TrainConfig:
     """Folder for spectrogram stores and the embedded data set; safe to delete."""
     seed: int = 0
     """Seed of everything random."""
-    rounds: int = 10
-    """Number of the last round; round 0 trains on everything, each later one fine-tunes on what was accepted."""
+    finetune_rounds: int = 10
+    """Fine-tuning rounds after round 0, which trains on everything; each fine-tunes on what the one before accepted."""
     folds: int = 4
     """Number of cross-validation folds."""
     round: int | None = None
@@ -39,7 +39,7 @@ class TrainConfig:
     """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
     """Name of the ready-made experiment; for people only."""
-    start: str | None = None
+    warm_start: str | None = None
     """Name (or path) of a run whose round 0 is taken over, not trained again: it differs in the verification only."""
     hparams_search: str | None = None
     """Name of the search for hyper-parameters that this run is a trial of; for people only."""
@@ -65,15 +65,15 @@ class TrainConfig:
     """Where a run can be watched."""
 
     def __post_init__(self) -> None:
-        found = at_least("rounds", self.rounds, 0) + at_least("folds", self.folds, 2)
+        found = at_least("finetune_rounds", self.finetune_rounds, 0) + at_least("folds", self.folds, 2)
         found += at_least("devices", self.devices, 1) + one_of("parallel", self.parallel, ("batches", "folds"))
-        for name, value in (("run", self.run), ("start", self.start)):
+        for name, value in (("run", self.run), ("warm_start", self.warm_start)):
             if value in ("", ".", ".."):
                 found.append(f"{name}={value} is no name for a run folder")
             elif value is not None and is_formula(value):
-                found.append(f"{name}: {formula_told(value)}")
-        if self.round is not None and not 0 <= self.round <= self.rounds:
-            found.append(f"round={self.round} must lie in 0 to rounds={self.rounds}")
+                found.append(f"{name}: {formula_problem(value)}")
+        if self.round is not None and not 0 <= self.round <= self.finetune_rounds:
+            found.append(f"round={self.round} must lie in 0 to finetune_rounds={self.finetune_rounds}")
         if self.fold is not None and not 0 <= self.fold < self.folds:
             found.append(f"fold={self.fold} must lie in 0 to {self.folds - 1}: there are folds={self.folds}")
         for section in ("data", "features", "model", "augment", "training", "verification", "hardware", "logger"):
@@ -90,9 +90,10 @@ class TrainConfig:
             found.append(f"devices={self.devices} cannot share training.batch_size={self.training.batch_size} clips")
         if self.hparams_search is not None and (self.round is not None or self.fold is not None):
             found.append(f"hparams_search={self.hparams_search} compares whole runs: leave out round= and fold=")
-        if self.data.train_on_all and self.rounds > 0:
+        if self.data.train_on_all and self.finetune_rounds > 0:
             found.append(
-                "data.train_on_all=true leaves no held-out clip to verify on: set rounds=0, or data.train_on_all=false"
+                "data.train_on_all=true leaves no held-out clip to verify on: set finetune_rounds=0, or "
+                "data.train_on_all=false"
             )
         if self.features.excerpt_frames < MIN_FRAMES:
             found.append(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.config import ScoredData
-from audiotag.data import csv_table, kaggle
+from audiotag.data.sources import csv_table, kaggle
 from audiotag.data.tables import Rows, TableSource, read_tables
 from audiotag.errors import DataError
 
@@ -92,7 +92,7 @@ def _sources(data: ScoredData, root: Path) -> list[TableSource]:
         train = csv_table.find(data.table, root) if data.table else None
         test = csv_table.find(data.test_table, root) if data.test_table else None
     else:
-        from audiotag.data import fsdkaggle2018  # here: slow to import, for what it downloads
+        from audiotag.data.sources import fsdkaggle2018  # here: slow to import, for what it downloads
 
         train, test = fsdkaggle2018.table_files(root)
         if test is None:

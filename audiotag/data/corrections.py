@@ -15,8 +15,8 @@ from rich.text import Text
 
 from audiotag.config import TrainConfig
 from audiotag.console import console
-from audiotag.data.csv_table import find
 from audiotag.data.folds import check_classes
+from audiotag.data.sources.csv_table import find
 from audiotag.data.tables import UNLABELLED, Problem, gathered, read_table, unknown_label
 from audiotag.errors import DataError, Nearest
 
@@ -133,8 +133,10 @@ def _check_rest(train: pd.DataFrame, applied: pd.DataFrame, config: TrainConfig,
     before = (train["verified"] == "1") & ~train["clip_id"].isin(verified_by_correction(applied))
     empty = sorted({str(fold) for fold in range(config.folds)} - set(train["fold"][before]))
     problems += [f"fold {fold}: no clip to validate on that was verified before" for fold in empty]
-    if config.rounds > 0 and not (train["verified"] == "0").any():
-        problems.append("there is nothing left to verify: every label is verified (set rounds=0 to only train)")
+    if config.finetune_rounds > 0 and not (train["verified"] == "0").any():
+        problems.append(
+            "there is nothing left to verify: every label is verified (set finetune_rounds=0 to only train)"
+        )
     if problems:
         problems = [f"with data.corrections applied: {problem}" for problem in problems]
         raise DataError("The corrected clips cannot be trained on:", problems, "Take some corrections back.")

@@ -21,9 +21,9 @@ from audiotag.config import Features
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Excerpts, Store
+from audiotag.distributed.context import ALONE, DistributedContext
 from audiotag.errors import LeakError
 from audiotag.randomness import generator
-from audiotag.ranks import ALONE, Place
 
 Draw = dict[str, Any]
 Batch = dict[str, Any]
@@ -97,10 +97,10 @@ class ExcerptSampler(Sampler[Draw]):
         batch_size: int,
         alpha: float,
         keys: tuple[int, ...],
-        place: Place = ALONE,
+        context: DistributedContext = ALONE,
     ) -> None:
         self.rows, self.labels, self.features = rows, labels, features
-        self.batch_size, self.alpha, self.keys, self.place = batch_size, alpha, keys, place
+        self.batch_size, self.alpha, self.keys, self.context = batch_size, alpha, keys, context
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -125,20 +125,20 @@ class ExcerptSampler(Sampler[Draw]):
                 partner = rng.permutation(len(draw["row"]))
                 draw |= {f"other_{name}": values[partner] for name, values in draw.items()}
                 draw["share"] = shares[now].astype(np.float32)
-            yield draw if self.place.size == 1 else _part(draw, self.place)
+            yield draw if self.context.world_size == 1 else _part(draw, self.context)
 
 
-def _part(draw: Draw, place: Place) -> Draw:
+def _part(draw: Draw, context: DistributedContext) -> Draw:
     """Return one rank's clips of a draw, `weight` for each, and `total`, the number of all ranks' clips.
 
     DDP averages gradients over ranks, however many clips each has: with these weights, the mean of the ranks' sums of
     losses is the mean over all clips. Raises ValueError for a rank without a clip: batch norm would have no mean.
     """
     n = len(draw["row"])
-    if n < place.size:
-        raise ValueError(f"{n} clips cannot be shared out among {place.size} ranks")
-    own = np.arange(n)[place.rank :: place.size]
-    weight = np.full(len(own), place.size / n, dtype=np.float32)
+    if n < context.world_size:
+        raise ValueError(f"{n} clips cannot be shared out among {context.world_size} ranks")
+    own = np.arange(n)[context.rank :: context.world_size]
+    weight = np.full(len(own), context.world_size / n, dtype=np.float32)
     return {**{name: values[own] for name, values in draw.items()}, "weight": weight, "total": n}
 
 
@@ -149,18 +149,20 @@ class WholeClips(Sampler[Draw]):
     twice: what is said of clips is to be kept by position.
     """
 
-    def __init__(self, rows: np.ndarray, labels: np.ndarray, batch_size: int, place: Place = ALONE) -> None:
-        self.rows, self.labels, self.batch_size, self.place = rows, labels, batch_size, place
+    def __init__(
+        self, rows: np.ndarray, labels: np.ndarray, batch_size: int, context: DistributedContext = ALONE
+    ) -> None:
+        self.rows, self.labels, self.batch_size, self.context = rows, labels, batch_size, context
 
     def __len__(self) -> int:
-        return -(-self._batches() // self.place.size)
+        return -(-self._batches() // self.context.world_size)
 
     def _batches(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:
         for turn in range(len(self)):
-            begin = (turn * self.place.size + self.place.rank) % self._batches() * self.batch_size
+            begin = (turn * self.context.world_size + self.context.rank) % self._batches() * self.batch_size
             at = np.arange(begin, min(begin + self.batch_size, len(self.rows)))
             yield {"row": self.rows[at], "offset": np.zeros_like(self.rows[at]), "label": self.labels[at], "at": at}
 
@@ -204,14 +206,14 @@ class FoldDataModule(pl.LightningDataModule):
         keys: tuple[int, ...],
         store_on_device: bool | None = None,
         validate_unverified: bool = False,
-        place: Place = ALONE,
+        context: DistributedContext = ALONE,
         shared_by: int = 1,
     ) -> None:
         super().__init__()
         self.clips, self.classes, self.store, self.features = clips, classes, store, features
         self.batch_size, self.valid_batch_size, self.mixup_alpha = batch_size, valid_batch_size, mixup_alpha
         self.keys, self.store_on_device, self.validate_unverified = keys, store_on_device, validate_unverified
-        self.place, self.shared_by = place, shared_by
+        self.context, self.shared_by = context, shared_by
         self._cutter: Excerpts | None = None  # where excerpts are cut after the transfer to the device
 
     def setup(self, stage: str) -> None:
@@ -229,7 +231,7 @@ class FoldDataModule(pl.LightningDataModule):
         clips = self.clips.train
         rows, labels = self.store.rows(clips), self.labels(clips)
         return self._loader(
-            ExcerptSampler(rows, labels, self.features, self.batch_size, self.mixup_alpha, self.keys, self.place),
+            ExcerptSampler(rows, labels, self.features, self.batch_size, self.mixup_alpha, self.keys, self.context),
             self.features.excerpt_frames,
         )
 
@@ -238,7 +240,7 @@ class FoldDataModule(pl.LightningDataModule):
         groups = [self.clips.valid, self.clips.unverified] if self.validate_unverified else [self.clips.valid]
         return [
             self._loader(
-                WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size, self.place),
+                WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size, self.context),
                 self.features.clip_frames,
             )
             for clips in groups

@@ -14,14 +14,14 @@ from rich.text import Text
 
 from audiotag.config import Data, TrainConfig
 from audiotag.console import console, progress
-from audiotag.data import csv_table, kaggle
-from audiotag.data.class_folders import class_rows
 from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.data.corrections import apply_corrections, dropped_problems, read_corrections, say_applied
 from audiotag.data.folds import assign_folds
 from audiotag.data.noise import Labels, with_noise
-from audiotag.data.places import Folders, relative
+from audiotag.data.paths import Folders, relative
 from audiotag.data.scan import MISSING, Scan, scan_files, state_of
+from audiotag.data.sources import csv_table, kaggle
+from audiotag.data.sources.class_folders import class_rows
 from audiotag.data.tables import (
     NO_LABEL_TOLD,
     UNLABELLED,
@@ -84,7 +84,7 @@ def data_root(config: TrainConfig) -> Path:
 def sources(data: Data, root: Path) -> list[TableSource]:
     """Return the tables of a data set, made or downloaded first where the configuration says so."""
     if data.name == "synthetic":
-        from audiotag.data import synthetic  # here, as below: slow to import, and most runs need neither
+        from audiotag.data.sources import synthetic  # here, as below: slow to import, and most runs need neither
 
         settings = synthetic.SyntheticSettings(**vars(data.synthetic))
         clips_per_class = settings.verified_per_class + settings.unverified_per_class + settings.test_per_class
@@ -96,7 +96,7 @@ def sources(data: Data, root: Path) -> list[TableSource]:
     if data.name == "csv":
         return csv_table.sources(data, root)
     if data.name == "fsdkaggle2018":
-        from audiotag.data import fsdkaggle2018
+        from audiotag.data.sources import fsdkaggle2018
 
         if data.download and not fsdkaggle2018.is_present(root):
             fsdkaggle2018.fetch(root)
@@ -259,8 +259,10 @@ def plan_folds(rows: Rows, classes: list[str], config: TrainConfig) -> pd.DataFr
         problems.append("class clip_id: tables of posteriors have a column of that name already")
     if len(classes) < 2:
         problems.append(f"there is nothing to tell apart: {len(classes)} classes ({', '.join(classes)})")
-    if config.rounds > 0 and not train.empty and not (train["verified"] == "0").any():
-        problems.append("there is nothing to verify: every training label is verified (set rounds=0 to only train)")
+    if config.finetune_rounds > 0 and not train.empty and not (train["verified"] == "0").any():
+        problems.append(
+            "there is nothing to verify: every training label is verified (set finetune_rounds=0 to only train)"
+        )
     fold = None if train.empty else gathered(problems, lambda: assign_folds(train, config.folds, config.seed, classes))
     if problems or fold is None:
         raise DataError("Folds cannot be made:", problems)
@@ -308,7 +310,9 @@ def _leave_out(rows: Rows, root: Path, scans: dict[Path, Scan], folders: Folders
         gone.update(parents[in_absent])
         rows.left_out |= set(frame.index[in_absent])
     bad = scan.map(lambda s: s.problem != "").astype(bool) & ~frame.index.isin(rows.left_out)
-    rows.blame(bad, scan[bad].map(lambda s: s.problem + (folders.near(Path(s.path)) if s.problem == MISSING else "")))
+    rows.mark_invalid(
+        bad, scan[bad].map(lambda s: s.problem + (folders.near(Path(s.path)) if s.problem == MISSING else ""))
+    )
     return [f"{folder}: there is no such folder, and {n} rows name files in it" for folder, n in sorted(gone.items())]
 
 

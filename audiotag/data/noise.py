@@ -13,7 +13,7 @@ import pandas as pd
 
 from audiotag.config import Data, Noise
 from audiotag.console import console
-from audiotag.data.csv_table import find
+from audiotag.data.sources.csv_table import find
 from audiotag.data.tables import Rows, read_csv, unknown_label
 from audiotag.errors import DataError, Nearest
 from audiotag.randomness import generator
@@ -177,10 +177,12 @@ def _blame_unknown(labels: Labels, skip: bool) -> None:
     right = unverified["clip_id"].map(truth)
     unknown = right.isna()
     advice = "name a table of right labels with data.truth=FILE"
-    labels.rows.blame(unknown, f"its right label is not known, without which data.noise cannot be measured: {advice}")
+    labels.rows.mark_invalid(
+        unknown, f"its right label is not known, without which data.noise cannot be measured: {advice}"
+    )
     strange = ~unknown & ~right.isin(labels.classes)
     near = Nearest(labels.classes)
-    labels.rows.blame(strange, right[strange].map(lambda label: f"right label: {unknown_label(label, near)}"))
+    labels.rows.mark_invalid(strange, right[strange].map(lambda label: f"right label: {unknown_label(label, near)}"))
 
 
 def _right(train: pd.DataFrame, truth: pd.Series | None) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.console import console
-from audiotag.data.workers import in_order
+from audiotag.data.parallel import in_order
 from audiotag.features.audio import AudioError, measure
 from audiotag.files import check_folder, digest, remove_damaged, write_parquet
 from audiotag.randomness import key

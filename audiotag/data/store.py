@@ -26,8 +26,8 @@ from torch import Tensor
 from audiotag.config import Features, TrainConfig
 from audiotag.console import console
 from audiotag.data.manifest import Manifest, build_manifest
+from audiotag.data.parallel import in_order
 from audiotag.data.scan import Scan, hash_of, remember
-from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
 from audiotag.features.spectrogram import FrontEnd, build_front_end, frames, shared_front_end

@@ -15,8 +15,8 @@ from typing import TypeVar
 import pandas as pd
 
 from audiotag.config import Columns
-from audiotag.config.checks import formula_told, is_formula
-from audiotag.data.places import leading_out, nfc, relative
+from audiotag.config.checks import formula_problem, is_formula
+from audiotag.data.paths import leading_out, nfc, relative
 from audiotag.errors import DataError, Nearest
 
 YES = {"1", "1.0", "true", "yes", "verified"}
@@ -70,7 +70,7 @@ class Rows:
     left_out: set[int] = field(default_factory=set)
     """Rows that nobody needs: not used, and no problem."""
 
-    def blame(self, bad: pd.Series, why: pd.Series | str) -> None:
+    def mark_invalid(self, bad: pd.Series, why: pd.Series | str) -> None:
         """Note why the rows marked `bad` cannot be used."""
         for row in bad.index[bad]:
             if row not in self.unreadable:
@@ -163,7 +163,7 @@ def read_labels(path: Path, clip: str, label: str) -> pd.Series:
     table, problems = read_table(path, {"data.columns.clip": clip, "data.columns.label": label})
     doubled, formula = table[clip].duplicated(), table[label].map(is_formula).astype(bool)
     problems += [f"{path}:{line}: {name}: duplicate id" for line, name in table[clip][doubled].items()]
-    problems += [f"{path}:{line}: {formula_told(name)}" for line, name in table[label][formula].items()]
+    problems += [f"{path}:{line}: {formula_problem(name)}" for line, name in table[label][formula].items()]
     if problems:
         raise DataError("The table of labels cannot be used:", problems)
     return table[~table[label].isin(NO_LABEL)].set_index(clip)[label]
@@ -296,15 +296,15 @@ def _read_source(
 
 def _blame_malformed(rows: Rows, malformed: pd.Series) -> None:
     nameless = (rows.frame["clip_id"] == "") & (malformed == "")
-    rows.blame(malformed != "", malformed)
-    rows.blame(nameless, "no file name in this row")
+    rows.mark_invalid(malformed != "", malformed)
+    rows.mark_invalid(nameless, "no file name in this row")
     rows.unreadable = set(rows.faults)
 
 
 def _blame_duplicates(rows: Rows) -> None:
     ids = rows.readable["clip_id"]
     first = rows.readable.drop_duplicates("clip_id").set_index("clip_id")["where"]
-    rows.blame(ids.duplicated(), "duplicate id, first in " + ids.map(first).astype(str))
+    rows.mark_invalid(ids.duplicated(), "duplicate id, first in " + ids.map(first).astype(str))
     blame_same_file(rows)
 
 
@@ -312,7 +312,7 @@ def blame_same_file(rows: Rows) -> None:
     """Blame rows that name the file of an earlier one otherwise, such as ./a.wav beside a.wav."""
     frame = rows.usable
     first = frame.drop_duplicates("path").set_index("path")["where"]
-    rows.blame(frame["path"].duplicated(), "the same file as in " + frame["path"].map(first).astype(str))
+    rows.mark_invalid(frame["path"].duplicated(), "the same file as in " + frame["path"].map(first).astype(str))
 
 
 def _blame_formulas(rows: Rows) -> None:
@@ -320,7 +320,7 @@ def _blame_formulas(rows: Rows) -> None:
     for name in ("clip_id", "label", "usage", "group"):
         values = rows.readable[name]
         found = values.map(is_formula).astype(bool)
-        rows.blame(found, values.map(formula_told))
+        rows.mark_invalid(found, values.map(formula_problem))
         formulas |= found
     rows.unreadable |= set(formulas.index[formulas])
 
@@ -329,7 +329,7 @@ def blame_outside(rows: Rows, root: Path) -> None:
     """Blame rows whose files are not below the data set's folder, and say nothing else of them."""
     paths = rows.readable["path"].map(lambda path: root / path)
     outside = paths.isin(leading_out(paths, root)).astype(bool)
-    rows.blame(outside, f"this file is not below {root}, links followed (data.allow_outside=true allows that)")
+    rows.mark_invalid(outside, f"this file is not below {root}, links followed (data.allow_outside=true allows that)")
     rows.unreadable |= set(outside.index[outside])  # it is not even looked at
 
 
@@ -338,13 +338,13 @@ def _blame_values(rows: Rows, classes: list[str]) -> None:
     train = frame["split"] == "train"
     unlabelled = frame["label"].isin(NO_LABEL)
     known = frame["split"].isin(["train", "test"]) | (unlabelled & (frame["split"] == UNLABELLED))
-    rows.blame(~known, "split is neither train nor test: " + frame["split"])
-    rows.blame(train & unlabelled, NO_LABEL_TOLD)
+    rows.mark_invalid(~known, "split is neither train nor test: " + frame["split"])
+    rows.mark_invalid(train & unlabelled, NO_LABEL_TOLD)
     unknown = ~unlabelled & ~frame["label"].isin(classes)
     near = Nearest(classes)
-    rows.blame(unknown, frame["label"][unknown].map(lambda label: unknown_label(label, near)))
+    rows.mark_invalid(unknown, frame["label"][unknown].map(lambda label: unknown_label(label, near)))
     odd = train & ~frame["verified"].str.lower().isin(YES | NO)
-    rows.blame(odd, "verified must be 1 or 0, not " + frame["verified"])
+    rows.mark_invalid(odd, "verified must be 1 or 0, not " + frame["verified"])
 
 
 def unknown_label(label: str, near: Nearest) -> str:

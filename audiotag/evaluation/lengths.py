@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 from rich.table import Table
 
 from audiotag.console import console
-from audiotag.evaluation.plots import BLUE, GREEN, GREY, ORANGE
+from audiotag.plots.figures import BLUE, GREEN, GREY, ORANGE
 
 QUANTILES = {"shortest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "longest": 1.0}
 PARTS = {"train, verified": BLUE, "train, unverified": ORANGE, "test": GREEN, "unlabelled": GREY, "recordings": BLUE}

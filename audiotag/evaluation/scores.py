@@ -108,8 +108,8 @@ def draw_classes(
 ) -> None:
     """Write `f1.png`, and `confusion_matrix.csv` and `.png` of N labels and the N labels predicted first."""
     # Here: matplotlib takes a second, in which nobody would hear of a wrong name.
-    from audiotag.evaluation.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
-    from audiotag.evaluation.plots import confusion_matrix, save_png
+    from audiotag.plots.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
+    from audiotag.plots.figures import confusion_matrix, save_png
 
     write_csv(files.beside("confusion_matrix.csv"), confusion_table(labels, first, classes))
     named = as_classes(first, classes)

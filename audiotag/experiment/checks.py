@@ -7,13 +7,13 @@ from pathlib import Path
 from audiotag.config import TrainConfig
 from audiotag.data.manifest import check_tables
 from audiotag.errors import RunError
-from audiotag.experiment.run_folder import RunFolder, find_run
-from audiotag.experiment.start import Start
+from audiotag.experiment.warm_start import WarmStart
 from audiotag.files import check_folder
+from audiotag.run.folder import RunFolder, find_run
 from audiotag.verification.confident_learning import check_installed
 
 
-def check_run(config: TrainConfig) -> tuple[RunFolder, Start]:
+def check_run(config: TrainConfig) -> tuple[RunFolder, WarmStart]:
     """Return a run's folder and where its round 0 comes from.
 
     Raises RunError for a run without a name, AudiotagError for places that cannot be written to, ConfigError where the
@@ -25,7 +25,7 @@ def check_run(config: TrainConfig) -> tuple[RunFolder, Start]:
     check_folder("run", folder.path)
     check_folder("cache_dir", Path(config.cache_dir).absolute())
     check_installed(config.verification)
-    start = Start(config, folder)
+    start = WarmStart(config, folder)
     folder.refuse_other(config)
     return folder, start
 

@@ -9,8 +9,8 @@ import pandas as pd
 from rich.table import Table
 
 from audiotag.console import console
-from audiotag.experiment.run_folder import RunFolder
-from audiotag.files import damage_told, read_json, write_csv
+from audiotag.files import damage_reported, read_json, write_csv
+from audiotag.run.folder import RunFolder
 
 SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate", "confident_learning"]
 LONGEST = 35  # of a name in a column beside the figures
@@ -22,7 +22,7 @@ def read_decisions(folders: list[Path]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for folder in folders:
         file, again = folder / "summary.json", "delete its folder, or decide so again with verify.py"
-        with damage_told(file, again):
+        with damage_reported(file, again):
             summary = read_json(file, again)
             settings = {name: summary[name] for name in SETTINGS}
             rows += [{"decision": folder.name, **settings, **figures} for figures in summary["rounds"]]
@@ -42,7 +42,7 @@ def show_decisions(folders: list[Path]) -> None:
         _print(decisions, verify.parent.name)
         console.print(f"Table: {verify / 'decisions.csv'}", soft_wrap=True)
         if decisions["decision"].nunique() > 1:
-            from audiotag.evaluation.decision_plot import plot_decisions  # here: a single decision needs no matplotlib
+            from audiotag.plots.decision_plot import plot_decisions  # here: a single decision needs no matplotlib
 
             plot = plot_decisions(decisions, verify, _best_round(verify.parent))
             console.print(f"Plot: {plot}", soft_wrap=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.config import PredictConfig
+from audiotag.distributed.hardware import set_numerics
 from audiotag.errors import DataError
-from audiotag.experiment.hardware import set_numerics
 from audiotag.files import write_csv
 from audiotag.inference.ensemble import Ensembled, choose_fusion, write_ensemble
 from audiotag.inference.labelling import EnsembleLabelled, ask_members

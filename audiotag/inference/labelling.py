@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from audiotag.config import Features, Hardware, PredictConfig
 from audiotag.console import progress
-from audiotag.experiment.run_folder import Cell
 from audiotag.features.audio import AudioError
 from audiotag.inference.fusion import average
 from audiotag.inference.members import Member
 from audiotag.inference.networks import Networks, load_network
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import Heard, spectrograms
-from audiotag.inference.windows import Frames, Hearing, cut, place
+from audiotag.inference.windows import Frames, WindowSpec, cut, place
+from audiotag.run.folder import Cell
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def ask_members(
         cells = [(members[m].folder, Cell(members[m].round, fold)) for m, fold in keys]
         networks = Networks({i: load_network(*cell) for i, cell in enumerate(cells)}, config.hardware)
         own = [dataclasses.replace(r, folds=_networks(r, keys, asked)) for r in recordings]
-        hearing = Hearing(features, config.windows, is_cut)
+        hearing = WindowSpec(features, config.windows, is_cut)
         parts.append(label(own, networks, hearing, _workers(config.hardware, networks)))
         for recording, posteriors in zip(parts[-1].recordings, parts[-1].by_fold, strict=True):
             for m in group:
@@ -109,7 +109,7 @@ def _together(
     return EnsembleLabelled(read, [[answers[r.fname] for r in read] for answers in by_member], problems, silent)
 
 
-def label(recordings: Sequence[Recording], networks: Networks, hearing: Hearing, workers: int | None) -> Labelled:
+def label(recordings: Sequence[Recording], networks: Networks, hearing: WindowSpec, workers: int | None) -> Labelled:
     """Ask the networks about every recording; the spectrogram of each is computed once for all of them.
 
     Shows progress: recordings, a long one by its windows.
@@ -138,7 +138,7 @@ def label(recordings: Sequence[Recording], networks: Networks, hearing: Hearing,
 
 
 def _ask(
-    networks: Networks, heard: Heard, hearing: Hearing, recording: Recording, tell: Callable[[int, int], None]
+    networks: Networks, heard: Heard, hearing: WindowSpec, recording: Recording, tell: Callable[[int, int], None]
 ) -> NDArray[np.float64] | AudioError:
     """Return the posteriors (its folds, C) of a recording; `tell` hears which window the networks come to."""
     windows = place(heard.n_frames, hearing)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from audiotag.config import PredictConfig
 from audiotag.errors import DataError, RunError
-from audiotag.experiment.run_folder import Cell, RunFolder, find_run
 from audiotag.inference.recordings import split_clips
 from audiotag.randomness import key
+from audiotag.run.folder import Cell, RunFolder, find_run
 
 NAMED_ROUND = re.compile(r"(?P<run>.+)@(?P<round>best|last|\d+)")
 SHOWN = 5  # of what differs, named in an error
@@ -78,7 +78,7 @@ def choose_round(folder: RunFolder, wanted: str, folds: Sequence[int]) -> int:
 
     Raises RunError where the networks of `folds` are not all there.
     """
-    rounds = range(folder.config.rounds + 1)
+    rounds = range(folder.config.finetune_rounds + 1)
     complete = [r for r in rounds if all(folder.status(Cell(r, fold)) is not None for fold in folds)]
     there = f"complete are: {', '.join(map(str, complete))}" if complete else "no round is complete yet"
     if not complete:

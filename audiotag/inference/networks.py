@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotag.config import Hardware
+from audiotag.distributed.hardware import choose_device, choose_precision
 from audiotag.errors import RunError
-from audiotag.experiment.cells import build_network
-from audiotag.experiment.hardware import choose_device, choose_precision
-from audiotag.experiment.run_folder import Cell, RunFolder
+from audiotag.experiment.fit import build_network
 from audiotag.inference.windows import Frames, Windows
 from audiotag.models.vgg_gap import VggGap
 from audiotag.models.weights import load_weights
+from audiotag.run.folder import Cell, RunFolder
 
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 TRUE = {"bf16-true": torch.bfloat16, "64-true": torch.float64}

@@ -10,10 +10,7 @@ import pandas as pd
 
 from audiotag.config import Features, Hardware
 from audiotag.console import progress
-from audiotag.evaluation.plots import save_png
-from audiotag.evaluation.recording_plot import Columns, Heard, Picture, draw_recording
-from audiotag.experiment.hardware import set_numerics
-from audiotag.experiment.run_folder import RunFolder
+from audiotag.distributed.hardware import set_numerics
 from audiotag.features.audio import AudioError, stream
 from audiotag.features.spectrogram import frames, shared_front_end
 from audiotag.files import write_csv
@@ -21,6 +18,9 @@ from audiotag.inference.members import choose_folds, choose_round
 from audiotag.inference.networks import Networks, load_networks
 from audiotag.inference.recordings import Recording
 from audiotag.inference.windows import Frames, along, cut
+from audiotag.plots.figures import save_png
+from audiotag.plots.recording_plot import Columns, Heard, Picture, draw_recording
+from audiotag.run.folder import RunFolder
 
 OVERLAP = 4  # windows that hold each moment, as long as they are no more than
 MOST_WINDOWS = 200  # of a longer recording, fewer overlap, and in the end one follows the other: nothing is unheard
@@ -33,7 +33,7 @@ def draw(
 
     Returns path and duration_s of what was drawn, and what is wrong with the others.
     """
-    listener = None if folder is None else Listener(folder)
+    listener = None if folder is None else SlidingWindowTagger(folder)
     problems: list[str] = []
     lengths: list[dict[str, object]] = []
     with progress("recordings") as bar:
@@ -52,7 +52,7 @@ def draw(
     return lengths, problems
 
 
-class Listener:
+class SlidingWindowTagger:
     """The networks of a run's best round, asked about overlapping windows of a recording."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -91,7 +91,7 @@ class Listener:
 def look_at(
     recording: Recording,
     features: Features,
-    listener: Listener | None,
+    listener: SlidingWindowTagger | None,
     advance: Callable[[float], None] = lambda share: None,
 ) -> tuple[Picture, Heard | None]:
     """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""

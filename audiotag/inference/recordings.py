@@ -13,15 +13,15 @@ from typing import Any
 
 import pandas as pd
 
-from audiotag.config.checks import formula_told, is_formula
+from audiotag.config.checks import formula_problem, is_formula
 from audiotag.data.answers import scored
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.formats import is_recording
 from audiotag.data.manifest import data_root, sources
-from audiotag.data.places import is_utf8, leading_out
+from audiotag.data.paths import is_utf8, leading_out
 from audiotag.data.tables import UNLABELLED
 from audiotag.errors import DataError, LeakError, RunError
-from audiotag.experiment.run_folder import TRAINING, Cell, RunFolder
+from audiotag.run.folder import TRAINING, Cell, RunFolder
 
 CACHE = "cache"  # the folder of this name here, which training fills if cache_dir= does not say otherwise
 
@@ -117,7 +117,7 @@ def _name_problems(found: Iterable[tuple[str, Path]]) -> list[str]:
         for name, paths in by_name.items()
         if len(paths) > 1
     ]
-    problems += [formula_told(name) for name in by_name if is_formula(name)]
+    problems += [formula_problem(name) for name in by_name if is_formula(name)]
     return problems + [f"{name!a}: this name is not UTF-8; rename the file" for name in by_name if not is_utf8(name)]
 
 

@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from audiotag.config import Features
-from audiotag.data.workers import in_order
+from audiotag.data.parallel import in_order
 from audiotag.features.audio import SAMPLE_RATE_HZ, AudioError, AudioStream, stream
 from audiotag.features.spectrogram import WHOLE_SAMPLES, frames, shared_front_end
 from audiotag.inference.windows import Frames

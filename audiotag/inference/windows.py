@@ -17,7 +17,7 @@ Frames = NDArray[np.float16]  # (frames, F), as the spectrogram store holds them
 
 
 @dataclass(frozen=True)
-class Hearing:
+class WindowSpec:
     """How recordings of any length are heard.
 
     `excerpts` 0: whole, in windows of `features.clip_frames`. N: N evenly spaced excerpts of `features.excerpt_frames`.
@@ -38,7 +38,7 @@ class Windows:
     length: int
 
 
-def place(n_frames: int, hearing: Hearing) -> Windows:
+def place(n_frames: int, hearing: WindowSpec) -> Windows:
     """Place the windows in a recording of `n_frames`, which is repeated where a window reaches beyond its end.
 
     Whole: a recording of at most clip_frames is one window, repeated to clip_frames, as in validation. In a longer one

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.retrieval import RetrievalMAP
 
-from audiotag import ranks
 from audiotag.config import Augment, Phase
+from audiotag.distributed import context
 from audiotag.errors import RunError
 from audiotag.models.vgg_gap import VggGap
 from audiotag.randomness import key
@@ -51,7 +51,7 @@ class Tagger(pl.LightningModule):
         """
         # Dropout and masks are keyed here: between epochs Lightning draws numbers too, and others when it resumes.
         # Each rank has its own clips, and needs its own numbers.
-        rank = (ranks.place().rank,) if ranks.place().rank else ()
+        rank = (context.current().rank,) if context.current().rank else ()
         torch.manual_seed(key("dropout", *self.keys, self.current_epoch, batch_index, *rank))
         x, targets = mixed(batch, self.classes)
         for mask in self.masks:
@@ -90,7 +90,7 @@ class Tagger(pl.LightningModule):
         self._said = {}
 
     def _shared(self) -> bool:
-        return ranks.place().size > 1
+        return context.current().world_size > 1
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam (paper section 3); its learning rate is set by epoch."""
@@ -100,7 +100,7 @@ class Tagger(pl.LightningModule):
 def _by_position(said: list[Said]) -> tuple[Tensor, Tensor]:
     """Return logits (B, C) and labels (B,) of all ranks' clips in order, on the CPU; a clip that came twice, once."""
     own = [torch.cat(parts).cpu() for parts in zip(*said, strict=True)]
-    at, logits, labels = (torch.cat(parts) for parts in zip(*ranks.gathered(own), strict=True))
+    at, logits, labels = (torch.cat(parts) for parts in zip(*context.all_gather(own), strict=True))
     positions, first = np.unique(at.numpy(), return_index=True)
     if not np.array_equal(positions, np.arange(len(positions))):
         raise RunError("validation has left out clips of some rank")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from audiotag.arguments import CONF
-from audiotag.command import announce, check_command_line, register, reported
+from audiotag.cli.arguments import CONF
+from audiotag.cli.program import announce, check_command_line, register, reported
 from audiotag.config import ReportConfig
-from audiotag.schema import validate
+from audiotag.config.schema import validate
 
 
 def configure(arguments: list[str]) -> ReportConfig:
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
         print((__doc__ or "").strip())
         return
     config = configure(arguments)
-    from audiotag.experiment.run_folder import find_run  # here: what is wrong with the command is told at once
+    from audiotag.run.folder import find_run  # here: what is wrong with the command is told at once
 
     folder = find_run(config.run, config.runs_dir)
     announce("audiotag.report", f"run {folder.path}, data {folder.config.data.name}")

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from audiotag.data.places import leading_out
-from audiotag.data.workers import in_order
+from audiotag.data.parallel import in_order
+from audiotag.data.paths import leading_out
 from audiotag.files import csv_text
 from audiotag.report import review
-from audiotag.report.facts import Facts
+from audiotag.report.data import ReportData
 from audiotag.report.rounding import posterior
 from audiotag.report.sounds import Request, Sound, hear
 
@@ -55,7 +55,7 @@ class Card:
         )
 
 
-def review_rows(facts: Facts) -> pd.DataFrame | None:
+def review_rows(facts: ReportData) -> pd.DataFrame | None:
     """Return what `review.csv` lists: contradicted labels, unverified and verified, and what was decided earlier.
 
     None where nothing was held out to vote on.
@@ -71,7 +71,7 @@ def review_rows(facts: Facts) -> pd.DataFrame | None:
     return review.review_table(parts)
 
 
-def cards(facts: Facts, rows: pd.DataFrame, root: Path) -> list[Card]:
+def cards(facts: ReportData, rows: pd.DataFrame, root: Path) -> list[Card]:
     """Return a card for every contradicted clip, in the order of `rows`; `root` is where the data set lies."""
     rows = rows[rows["reason"] != review.EARLIER]
     paths = [root / path for path in rows["path"]]
@@ -91,7 +91,7 @@ def cards(facts: Facts, rows: pd.DataFrame, root: Path) -> list[Card]:
     return made
 
 
-def _card(facts: Facts, row: dict[Hashable, Any], sound: Sound | str) -> Card:
+def _card(facts: ReportData, row: dict[Hashable, Any], sound: Sound | str) -> Card:
     checked = row["reason"] == review.CHECKED
     of_clip = (facts.checked_posteriors if checked else facts.posteriors).loc[row["clip_id"]]
     top = of_clip.sort_values(ascending=False, kind="stable")[:3]
@@ -108,7 +108,7 @@ def _card(facts: Facts, row: dict[Hashable, Any], sound: Sound | str) -> Card:
     return Card(row["rank"], row["clip_id"], claim, said, checked, heard, silence)
 
 
-def for_script(facts: Facts, rows: pd.DataFrame, file: Path) -> dict[str, Any]:
+def for_script(facts: ReportData, rows: pd.DataFrame, file: Path) -> dict[str, Any]:
     """Return what the page's script works on: the rows of the file that it offers, decisions in files, and menus.
 
     `file` is the review file of these rows. Decisions of an older `review.csv` hold too, and none of them is lost: rows
@@ -134,7 +134,7 @@ def for_script(facts: Facts, rows: pd.DataFrame, file: Path) -> dict[str, Any]:
     }
 
 
-def _identity(facts: Facts) -> str:
+def _identity(facts: ReportData) -> str:
     """Return what tells this run's clips and labels from others', also where both are looked at in one browser."""
     folder = facts.folder
     return hashlib.sha256(folder.path.name.encode() + folder.manifest_file.read_bytes()).hexdigest()[:16]

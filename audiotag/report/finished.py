@@ -12,8 +12,8 @@ import traceback
 import audiotag
 from audiotag.config import TrainConfig
 from audiotag.errors import AudiotagError, RunError, WorkError
-from audiotag.experiment.run_folder import RunFolder, find_run
 from audiotag.files import FileLock
+from audiotag.run.folder import RunFolder, find_run
 
 PAGE = "report.html"
 STATE_WITHIN = 2000  # letters of the page's beginning, in which the state of the run stands
@@ -48,7 +48,7 @@ def state(folder: RunFolder) -> str:
 
 
 def _is_complete(folder: RunFolder) -> bool:
-    return folder.summary_file.is_file() and len(folder.complete_rounds()) == folder.config.rounds + 1
+    return folder.summary_file.is_file() and len(folder.complete_rounds()) == folder.config.finetune_rounds + 1
 
 
 def _is_written(folder: RunFolder) -> bool:

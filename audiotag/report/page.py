@@ -91,7 +91,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A chapter: `text`, a paragraph each, beside its pictures; tables below."""
 
     key: str

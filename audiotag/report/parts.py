@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pandas as pd
 
-from audiotag.evaluation.plots import confusion_matrix, curves_over_rounds
-from audiotag.evaluation.report_plots import (
+from audiotag.plots.figures import confusion_matrix, curves_over_rounds
+from audiotag.report.data import ReportData, measure_calibration
+from audiotag.report.figures import (
     accepted_per_round,
     consensus_histograms,
     learning_curves,
     reliability_diagram,
 )
-from audiotag.evaluation.report_tables import (
+from audiotag.report.page import Section, Table, picture
+from audiotag.report.rounding import counted, decimals, percent
+from audiotag.report.tables import (
     RELIABILITY_BINS,
     confusions,
     consensus_counts,
     epoch_means,
     reasons_per_class,
 )
-from audiotag.experiment.held_out import per_class_table
-from audiotag.report.facts import Facts, measure_calibration
-from audiotag.report.page import Part, Table, picture
-from audiotag.report.rounding import counted, decimals, percent
+from audiotag.run.held_out import per_class_table
 from audiotag.verification.ledger import measure
 from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL
 
@@ -30,7 +30,7 @@ UNHELD = "Nothing was held out (data.train_on_all=true), so nothing can be said 
 NO_ROUND = "No round is complete yet."
 
 
-def curves(facts: Facts) -> Part:
+def curves(facts: ReportData) -> Section:
     """Loss and accuracy over epochs and over rounds."""
     means = epoch_means(facts.metrics)
     lowest = means.iloc[int(means["valid_loss"].argmin())]
@@ -64,10 +64,10 @@ def curves(facts: Facts) -> Part:
         )
         pictures.append(picture("rounds", curves_over_rounds(facts.rounds, across=2), _alt_of_rounds(facts)))
         tables.append(Table("rounds", "Numbers per round", rounds, digits, shown=_rounds_shown(facts)))
-    return Part("curves", "Learning curves", text, pictures, tables)
+    return Section("curves", "Learning curves", text, pictures, tables)
 
 
-def _rounds_shown(facts: Facts) -> pd.DataFrame:
+def _rounds_shown(facts: ReportData) -> pd.DataFrame:
     clips = facts.checked
     rows = [
         {
@@ -82,7 +82,7 @@ def _rounds_shown(facts: Facts) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _alt_of_rounds(facts: Facts) -> str:
+def _alt_of_rounds(facts: ReportData) -> str:
     clips = facts.checked
     each = "; ".join(
         f"round {r['round']}: accuracy {percent(r['valid_accuracy'], clips)} ± "
@@ -93,11 +93,11 @@ def _alt_of_rounds(facts: Facts) -> str:
     return f"Charts of validation accuracy, validation loss and accepted labels over rounds. {each}."
 
 
-def acceptance(facts: Facts) -> Part:
+def acceptance(facts: ReportData) -> Section:
     """Accepted labels per class and round, with the cap."""
     title = "Accepted labels"
     if facts.ledger.empty:
-        return Part("accepted", title, [_nothing_decided(facts)])
+        return Section("accepted", title, [_nothing_decided(facts)])
     cap = facts.config.verification.cap
     counts = reasons_per_class(facts.ledger, facts.classes)
     last = counts[counts["round"] == facts.best]
@@ -121,10 +121,12 @@ def acceptance(facts: Facts) -> Part:
         f"{least['unverified']})."
     )
     pictures = [picture("accepted", accepted_per_round(counts, cap), alt)]
-    return Part("accepted", title, text, pictures, [Table("accepted", "Clips per class, round and reason", counts, 0)])
+    return Section(
+        "accepted", title, text, pictures, [Table("accepted", "Clips per class, round and reason", counts, 0)]
+    )
 
 
-def _rule(facts: Facts) -> str:
+def _rule(facts: ReportData) -> str:
     rule = facts.config.verification
     said = ["the predicted label must be the given one"] if rule.agreement else []
     if rule.threshold is not None:
@@ -141,17 +143,17 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
-def _nothing_decided(facts: Facts) -> str:
+def _nothing_decided(facts: ReportData) -> str:
     if facts.config.data.train_on_all:
         return UNHELD
     return NO_ROUND if facts.best is None else "All training clips are verified: there was nothing to decide on."
 
 
-def consensus(facts: Facts) -> Part:
+def consensus(facts: ReportData) -> Section:
     """Distribution of the consensus per class, by what became of the clips."""
     title = "Consensus"
     if facts.decided.empty:
-        return Part("consensus", title, [_nothing_decided(facts)])
+        return Section("consensus", title, [_nothing_decided(facts)])
     threshold = facts.config.verification.threshold
     counts = consensus_counts(facts.decided, facts.classes)
     totals = facts.decided["reason"].value_counts()
@@ -171,14 +173,14 @@ def consensus(facts: Facts) -> Part:
     )
     pictures = [picture("consensus", consensus_histograms(counts, facts.classes, threshold), alt)]
     table = Table("consensus", "Clips per class and decision, by the lower border of the posterior", counts, 0)
-    return Part("consensus", title, text, pictures, [table])
+    return Section("consensus", title, text, pictures, [table])
 
 
-def calibration(facts: Facts) -> Part:
+def calibration(facts: ReportData) -> Section:
     """Reliability of held-out posteriors."""
     title = "Reliability"
     if facts.held_out is None:
-        return Part("reliability", title, [NO_ROUND if facts.best is None else UNHELD])
+        return Section("reliability", title, [NO_ROUND if facts.best is None else UNHELD])
     measured = measure_calibration(facts)
     digits = decimals(len(facts.held_out.labels))
     named = "; ".join(f"{name}: {curve.error:.{digits}f}" for name, curve in measured.curves.items())
@@ -200,7 +202,7 @@ def calibration(facts: Facts) -> Part:
     pictures = [picture("reliability", reliability_diagram(bins), alt)]
     table = pd.concat([rows.assign(posterior=name) for name, rows in bins.items()], ignore_index=True)
     table = table[["posterior", *table.columns[:-1]]]
-    return Part(
+    return Section(
         "reliability",
         title,
         text,
@@ -218,12 +220,12 @@ def _bins_shown(table: pd.DataFrame) -> pd.DataFrame:
     return held[["posterior"]].assign(confidence=spans, mean=held["confidence"], right=right)
 
 
-def confusion(facts: Facts) -> Part:
+def confusion(facts: ReportData) -> Section:
     """What is taken for what."""
     title = "Confusions"
     heard = facts.held_out
     if heard is None:
-        return Part("confusions", title, [NO_ROUND if facts.best is None else UNHELD])
+        return Section("confusions", title, [NO_ROUND if facts.best is None else UNHELD])
     pairs = confusions(heard.labels, heard.predicted)
     wrong = int(pairs["count"].sum())
     text = [
@@ -245,7 +247,7 @@ def confusion(facts: Facts) -> Part:
         Table("confused_most", f"What is confused most{most}", first, 0, alone=True, shown=shown),
         Table("confusions", "Numbers of the matrix", _matrix(heard.labels, heard.predicted, facts.classes), 0),
     ]
-    return Part("confusions", title, text, pictures, tables)
+    return Section("confusions", title, text, pictures, tables)
 
 
 def _matrix(labels: list[str], predicted: list[str], classes: list[str]) -> pd.DataFrame:
@@ -256,12 +258,12 @@ def _matrix(labels: list[str], predicted: list[str], classes: list[str]) -> pd.D
     return counts
 
 
-def per_class(facts: Facts) -> Part:
+def per_class(facts: ReportData) -> Section:
     """Scores and acceptance of each class."""
     title = "Classes"
     heard = facts.held_out
     if heard is None:
-        return Part("classes", title, [NO_ROUND if facts.best is None else UNHELD])
+        return Section("classes", title, [NO_ROUND if facts.best is None else UNHELD])
     table = per_class_table(heard.scores, facts.decided)
     named = pd.Series(heard.predicted, dtype=object).value_counts()
     right = [round(row["accuracy"] * row["count"]) for row in table.to_dict("records")]
@@ -287,7 +289,7 @@ def per_class(facts: Facts) -> Part:
             "how many of the accepted labels are right (precision), right accepted how many of the right labels were "
             "accepted (recall)."
         )
-    return Part("classes", title, text, tables=[Table("classes", "Every class", table, 2, alone=True, shown=shown)])
+    return Section("classes", title, text, tables=[Table("classes", "Every class", table, 2, alone=True, shown=shown)])
 
 
 def _against_truth(decided: pd.DataFrame, truth: pd.Series, classes: pd.Series) -> dict[str, list[str]]:

@@ -12,15 +12,15 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from audiotag.arguments import CONF
-from audiotag.command import register
+from audiotag.cli.arguments import CONF
+from audiotag.cli.program import register
 from audiotag.config import TrainConfig
-from audiotag.experiment.run_folder import RunFolder, is_free
-from audiotag.schema import leaves, to_dict, validate
+from audiotag.config.schema import leaves, to_dict, validate
+from audiotag.run.folder import RunFolder, is_not_part_of_result
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
 _DEFAULTS = {one.name: str(one.default) for one in fields(TrainConfig)}
-NEEDED = ("data.truth", "data.corrections", "rounds")  # free to change, but part of how the run came about
+NEEDED = ("data.truth", "data.corrections", "finetune_rounds")  # free to change, but part of how the run came about
 
 
 def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str:
@@ -30,7 +30,9 @@ def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str
     own = dict(leaves(to_dict(config)))
     needed = _needed(config)
     differing = {
-        name: value for name, value in own.items() if value != named.get(name) and (name in NEEDED or not is_free(name))
+        name: value
+        for name, value in own.items()
+        if value != named.get(name) and (name in NEEDED or not is_not_part_of_result(name))
     }
     settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing, **(others or {})}.items()]
     return shlex.join(["python", "train.py", *groups, *settings])

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.figure import Figure
 
-from audiotag.evaluation.plots import BLUE, GREEN, GREY, ORANGE
+from audiotag.plots.figures import BLUE, GREEN, GREY, ORANGE
 
 # What the page defines for light and dark (report.css). Other colours, those of cells in a matrix too, stay.
 COLOURS = {

@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.data.tables import UNLABELLED
-from audiotag.experiment.summary import few_accepted, other_rules
-from audiotag.naming import run_named
 from audiotag.report import review
-from audiotag.report.facts import Facts
+from audiotag.report.data import ReportData
 from audiotag.report.reproduce import program, training, value
 from audiotag.report.rounding import counted, percent
+from audiotag.run.naming import run_named
+from audiotag.run.summary import few_accepted, other_rules
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Step:
     command: str
 
 
-def verdict(facts: Facts, rows: pd.DataFrame | None) -> list[str]:
+def verdict(facts: ReportData, rows: pd.DataFrame | None) -> list[str]:
     """Return a run's result in sentences, the most important first; `rows` are those of `review.csv`."""
     if facts.config.data.train_on_all:
         return [
@@ -43,7 +43,7 @@ def verdict(facts: Facts, rows: pd.DataFrame | None) -> list[str]:
     return said
 
 
-def _recognised(facts: Facts) -> str:
+def _recognised(facts: ReportData) -> str:
     best, first, clips = facts.of_best, facts.rounds[0], facts.checked
     share = best["valid_accuracy"]
     said = (
@@ -63,7 +63,7 @@ def _recognised(facts: Facts) -> str:
     return f"{said} Of these clips they recognise {than} round 0, which learnt from all labels{small}."
 
 
-def _accepted(facts: Facts) -> str:
+def _accepted(facts: ReportData) -> str:
     best = facts.of_best
     said = f"Of {best['considered']} unverified labels the rule accepted {best['accepted']}."
     if facts.config.verification.agreement:
@@ -74,7 +74,7 @@ def _accepted(facts: Facts) -> str:
     return said
 
 
-def _contradicted(facts: Facts, rows: pd.DataFrame) -> list[str]:
+def _contradicted(facts: ReportData, rows: pd.DataFrame) -> list[str]:
     said = []
     unchecked, checked = rows["reason"].isin([review.CHECKED, review.EARLIER]), rows["reason"] == review.CHECKED
     if not facts.decided.empty:
@@ -90,18 +90,18 @@ def _contradicted(facts: Facts, rows: pd.DataFrame) -> list[str]:
     return said
 
 
-def few(facts: Facts) -> str:
+def few(facts: ReportData) -> str:
     """Say that the rule accepted next to nothing, and which command shows what others would; "" if it did not."""
     rule = facts.config.verification
     said = few_accepted(facts.rounds, rule) if facts.rounds else ""
     return said and f"{said} {other_rules(value(run_named(facts.folder.path)), rule)}"
 
 
-def steps(facts: Facts, rows: pd.DataFrame | None) -> list[Step]:
+def steps(facts: ReportData, rows: pd.DataFrame | None) -> list[Step]:
     """Return what to do next with a run."""
     folder, run, config = facts.folder, run_named(facts.folder.path), facts.config
     made = []
-    if len(facts.rounds) < config.rounds + 1 and not config.data.train_on_all:
+    if len(facts.rounds) < config.finetune_rounds + 1 and not config.data.train_on_all:
         made.append(Step("go-on", "Go on", "This goes on with the run where it was.", training(config, folder)))
     if facts.best is None:
         return made
@@ -123,7 +123,7 @@ def steps(facts: Facts, rows: pd.DataFrame | None) -> list[Step]:
     return made
 
 
-def _correct(facts: Facts) -> tuple[str, str]:
+def _correct(facts: ReportData) -> tuple[str, str]:
     folder = facts.folder
     parent = folder.path.parent
     file = folder.path / review.FILE

@@ -10,17 +10,17 @@ from rich.text import Text
 
 import audiotag
 from audiotag.console import console
-from audiotag.experiment.run_folder import RunFolder
 from audiotag.files import check_folder, replacing, write_csv, write_text
-from audiotag.naming import run_named
 from audiotag.report import parts, review
 from audiotag.report.clips import cards, for_script, review_rows, sources
-from audiotag.report.facts import Facts, read_facts
+from audiotag.report.data import ReportData, read_report_data
 from audiotag.report.finished import PAGE, state
-from audiotag.report.page import Part, render
+from audiotag.report.page import Section, render
 from audiotag.report.reproduce import command, program
 from audiotag.report.rounding import counted, decimals, percent
 from audiotag.report.verdict import few, steps, verdict
+from audiotag.run.folder import RunFolder
+from audiotag.run.naming import run_named
 
 FOLDER = "report"
 FIRST = 10  # clips that are shown without being asked for
@@ -35,7 +35,7 @@ def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: flo
     Raises RunError where there is nothing to report yet.
     """
     check_folder("run", folder.path / FOLDER, "the report is written into the run: set run= to a copy of it")
-    facts = read_facts(folder)
+    facts = read_report_data(folder)
     chapters = [chapter(facts) for chapter in CHAPTERS]
     rows = review_rows(facts)
     kept = folder.path / review.FILE if rows is None else review.write_review(folder.path, rows)
@@ -69,7 +69,7 @@ def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: flo
     return folder.path / PAGE
 
 
-def _key_figures(facts: Facts) -> list[tuple[str, str]]:
+def _key_figures(facts: ReportData) -> list[tuple[str, str]]:
     best, clips = facts.of_best, facts.checked
     if not best:
         return []
@@ -87,7 +87,7 @@ def _key_figures(facts: Facts) -> list[tuple[str, str]]:
     return figures
 
 
-def _write_files(folder: Path, chapters: list[Part], files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, chapters: list[Section], files: Mapping[str, bytes]) -> None:
     """Write figures, numbers and sounds as files, and remove what only an earlier report had."""
     content = {f"{one.name}.svg": one.svg.encode() for part in chapters for one in part.pictures} | dict(files)
     for name, value in content.items():

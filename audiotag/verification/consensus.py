@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from audiotag import ranks
 from audiotag.config import Features
 from audiotag.data.datamodule import FoldDataModule
+from audiotag.distributed import context
 from audiotag.errors import LeakError, RunError
 from audiotag.files import write_parquet
 from audiotag.models.weights import load_weights
@@ -69,11 +69,11 @@ class Consensus(pl.Callback):
             trained_on = set(data.clips.train.index) & set(clips.index)
             if trained_on:
                 raise LeakError(f"clips to vote on were trained on: {', '.join(sorted(trained_on)[:5])}")
-            own = clips.iloc[ranks.place().rank :: ranks.place().size]
-            scored = pd.concat(ranks.gathered(self._score(own, data, trainer, module)))
+            own = clips.iloc[context.current().rank :: context.current().world_size]
+            scored = pd.concat(context.all_gather(self._score(own, data, trainer, module)))
             if sorted(scored["clip_id"]) != sorted(clips.index):
                 raise RunError(f"{self.folder}: the ranks have not scored each held-out clip once")
-            if ranks.first():
+            if context.is_rank_zero():
                 write_parquet(self.folder / name, scored.set_index("clip_id").loc[clips.index].reset_index())
 
     @torch.inference_mode()

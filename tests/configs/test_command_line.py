@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from audiotag import arguments
-from audiotag.arguments import groups, quoted
-from audiotag.command import check_command_line, print_help, reported
+from audiotag.cli import arguments
+from audiotag.cli.arguments import groups, quoted
+from audiotag.cli.program import check_command_line, print_help, reported
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
-from audiotag.data.plan import configure as configure_plan
-from audiotag.data.plan import main as plan
+from audiotag.config.schema import schema_keys
 from audiotag.errors import ConfigError
-from audiotag.schema import schema_keys
+from audiotag.plan import configure as configure_plan
+from audiotag.plan import main as plan
 from tests.clips import TOP, no_rights
 
 SCHEMAS: dict[str, type] = {"train.py": TrainConfig, "verify.py": VerifyConfig, "predict.py": PredictConfig}
@@ -48,7 +48,7 @@ def refused(*arguments: str, schema: type = TrainConfig) -> list[str]:
 def test_train_refuses_everything_misspelt_at_once(tmp_path):
     output = call(
         "train.py", "sed=1", "+run_name=x", "++model.widht=4", "~verification.treshold", "experiment=smok",
-        "modle=tiny", "training.pretrain.epoch=3", "rounds=ten", "seed", cwd=tmp_path,
+        "modle=tiny", "training.pretrain.epoch=3", "finetune_rounds=ten", "seed", cwd=tmp_path,
     )  # fmt: skip
     for message in (
         "sed is not a setting; did you mean seed?",
@@ -57,7 +57,7 @@ def test_train_refuses_everything_misspelt_at_once(tmp_path):
         "experiment is one of cpu_small, dcase2018, dcase2018_paper, smoke; did you mean smoke?",
         "modle is not a setting; did you mean model?",
         "training.pretrain.epoch is not a setting; did you mean training.pretrain.epochs?",
-        "rounds='ten': Value 'ten' of type 'str' could not be converted to Integer",
+        "finetune_rounds='ten': Value 'ten' of type 'str' could not be converted to Integer",
         "seed: settings are given as SETTING=VALUE",
         "run_name is not a setting",
     ):
@@ -110,7 +110,7 @@ def test_a_folder_of_ones_own_options(tmp_path):
 
 def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path):
     output = call("train.py", "data=kaggle", "round=9", "features.excerpt_frames=100", cwd=tmp_path)
-    for message in ("data=kaggle needs data.root=DIR", "round=9 must lie in 0 to rounds=2", "191 or more"):
+    for message in ("data=kaggle needs data.root=DIR", "round=9 must lie in 0 to finetune_rounds=2", "191 or more"):
         assert message in output
 
 
@@ -118,10 +118,10 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_pat
 def test_the_flag_of_sweeps_stands_anywhere(tmp_path, arguments):
     """Hydra has begun the sweep when its first job refuses; without the flag it would ask what `1,2` is to mean."""
     runs = tmp_path / "runs"
-    command = [sys.executable, str(TOP / "train.py"), *arguments, "rounds=-1", f"runs_dir={runs}"]
+    command = [sys.executable, str(TOP / "train.py"), *arguments, "finetune_rounds=-1", f"runs_dir={runs}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "rounds=-1 must be 0 or more" in done.stderr
+    assert "finetune_rounds=-1 must be 0 or more" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(runs.glob("[!.]*")), "no run was begun"
 
@@ -216,7 +216,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch, choice):
         (["seed=1,2", "-m"], ["-m", "seed=1,2"]),
         (["fold=0,1", "seed=1", "round=0,1"], ["round=0,1", "fold=0,1", "seed=1"]),
         (["round=0,1", "seed=1", "fold=0,1"], ["round=0,1", "seed=1", "fold=0,1"]),
-        (["rounds=3", "fold=1", "--config-dir", "x"], ["rounds=3", "fold=1", "--config-dir", "x"]),
+        (["finetune_rounds=3", "fold=1", "--config-dir", "x"], ["finetune_rounds=3", "fold=1", "--config-dir", "x"]),
     ],
 )
 def test_the_order_of_arguments(typed, meant):
@@ -332,4 +332,4 @@ def test_help_shows_what_runs_where_nothing_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py"])
     print_help(TrainConfig)
     lines = {line.strip() for line in capsys.readouterr().out.splitlines()}
-    assert {"rounds=2", "verification.calibrate=True", "data.root=null", "model.width=8"} <= lines
+    assert {"finetune_rounds=2", "verification.calibrate=True", "data.root=null", "model.width=8"} <= lines

@@ -25,12 +25,12 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf, LocalQue
 from omegaconf import OmegaConf
 
 from audiotag import config as schemas
-from audiotag.arguments import CONF, groups, refuse_forgotten_data
-from audiotag.command import register
+from audiotag.cli.arguments import CONF, groups, refuse_forgotten_data
+from audiotag.cli.program import register
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config.schema import nested, schema_keys, schema_types, to_dict, validate
 from audiotag.errors import ConfigError
-from audiotag.naming import run_name
-from audiotag.schema import nested, schema_keys, schema_types, to_dict, validate
+from audiotag.run.naming import run_name
 
 PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
 NEEDED = {  # what a user must say besides the name of the option
@@ -247,7 +247,7 @@ def test_numbers_of_the_original(model, experiment):
     assert (finetune.epochs, finetune.decay_from_epoch, finetune.learning_rate) == (30, 5, rate)
     assert finetune.mixup_alpha == 0
     assert pretrain.min_steps == finetune.min_steps == 0
-    assert (config.rounds, config.folds) == (10, 4)
+    assert (config.finetune_rounds, config.folds) == (10, 4)
     rule = config.verification
     assert (rule.excerpts, rule.agreement, rule.threshold, rule.cap, rule.calibrate) == (25, True, 0.95, 40, False)
     assert (config.augment.time_masks, config.augment.band_masks) == (0, 0)
@@ -370,7 +370,7 @@ def key_paths(content: dict[str, Any], name: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("train.yaml", "\nrunds: 3\n", "runds is not a setting; did you mean rounds?"),
+        ("train.yaml", "\nfinetune_runds: 3\n", "finetune_runds is not a setting; did you mean finetune_rounds?"),
         ("training/short.yaml", "\npretrian: {epochs: 1}\n", "did you mean training.pretrain.epochs?"),
         ("model/tiny.yaml", "\ntrainng: {batch_size: 3}\n", "did you mean training.batch_size?"),
         ("data/synthetic.yaml", "\nsynthetic: {clases: 9}\n", "did you mean data.synthetic.classes?"),
@@ -388,16 +388,16 @@ def test_a_misspelt_key_in_any_file_is_refused_with_the_nearest(tmp_path, file, 
 
 
 def test_unknown_keys_wrong_types_and_what_does_not_fit_are_listed_together():
-    assert set(problems("+sed=1", "+model.widht=3", "rounds=many", "training.batch_size=1.5", "seed=x")) == {
+    assert set(problems("+sed=1", "+model.widht=3", "finetune_rounds=many", "training.batch_size=1.5", "seed=x")) == {
         "sed is not a setting; did you mean seed?",
         "model.widht is not a setting; did you mean model.width?",
         "seed='x': Value 'x' of type 'str' could not be converted to Integer",
-        "rounds='many': Value 'many' of type 'str' could not be converted to Integer",
+        "finetune_rounds='many': Value 'many' of type 'str' could not be converted to Integer",
         "training.batch_size=1.5: Value '1.5' of type 'float' could not be converted to Integer",
     }
-    assert problems("+sed=1", "rounds=-1", "folds=1", "model.width=0") == [
+    assert problems("+sed=1", "finetune_rounds=-1", "folds=1", "model.width=0") == [
         "sed is not a setting; did you mean seed?",
-        "rounds=-1 must be 0 or more",
+        "finetune_rounds=-1 must be 0 or more",
         "folds=1 must be 2 or more",
         "model.width=0 must be 1 or more",
     ]
@@ -407,7 +407,7 @@ def test_unknown_keys_wrong_types_and_what_does_not_fit_are_listed_together():
     ("override", "message"),
     [
         ("seed=1.5", "could not be converted to Integer"),
-        ("rounds=true", "could not be converted to Integer"),
+        ("finetune_rounds=true", "could not be converted to Integer"),
         ("features.trim=perhaps", "is not a valid bool"),
         ("training.pretrain.learning_rate=fast", "could not be converted to Float"),
         ("training.pretrain.learning_rate=nan", "is not a finite number"),
@@ -447,7 +447,7 @@ def test_values_of_the_wrong_type(override, message):
         (["data.classes=[Bark]"], "two or more different labels"),
         (["data.synthetic.classes=3"], "data.synthetic.classes=3 is none of 8,"),
         (["data.synthetic.wrong_share=1.5"], "data.synthetic.wrong_share=1.5 must lie in 0 to 1"),
-        (["data.train_on_all=true"], "set rounds=0"),
+        (["data.train_on_all=true"], "set finetune_rounds=0"),
         (["features.front_end=v3"], "features.front_end=v3 is none of v1, v2"),
         (["features.excerpt_frames=190"], "it must be 191 or more"),
         (["features.clip_frames=191"], "features.clip_frames=191 is shorter than features.excerpt_frames"),
@@ -471,7 +471,7 @@ def test_values_of_the_wrong_type(override, message):
         (["verification.threshold=95"], "verification.threshold=95.0 must lie in 0 to 1"),
         (["verification.excerpts=0"], "verification.excerpts=0 must be 1 or more"),
         (["verification.cap=-1"], "verification.cap=-1 must be 0 or more"),
-        (["round=3", "rounds=2"], "round=3 must lie in 0 to rounds=2"),
+        (["round=3", "finetune_rounds=2"], "round=3 must lie in 0 to finetune_rounds=2"),
         (["fold=4"], "fold=4 must lie in 0 to 3"),
         (["hardware.accelerator=gpus"], "(did you mean gpu?)"),
         (["hardware.workers=-1"], "hardware.workers=-1 must be 0 or more"),
@@ -512,7 +512,7 @@ def test_a_name_is_made_from_what_was_chosen():
     assert name_of("run=mine") == "mine"
     assert name_of() == name_of("hardware.threads=1", "cache_dir=elsewhere", "runs_dir=there")
     assert name_of() == name_of("round=1", "fold=2"), "a sweep over rounds and folds is one run"
-    assert name_of() == name_of("rounds=7"), "more rounds continue a run"
+    assert name_of() == name_of("finetune_rounds=7"), "more rounds continue a run"
     assert name_of() == name_of("logger=[csv,wandb]", "logger.wandb.tags=[a]"), "where it is watched makes no other run"
     assert name_of("seed=3", "model.width=5") == name_of("model.width=5", "seed=3")
     choices = [

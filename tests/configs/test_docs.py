@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import pytest
 from mkdocs.exceptions import BuildError
 
-from audiotag.arguments import argument_problems, groups
+from audiotag.cli.arguments import argument_problems, groups
 from audiotag.config import CompareConfig, PredictConfig, TrainConfig, VerifyConfig
-from audiotag.schema import is_key
+from audiotag.config.schema import is_key
 from tests.clips import TOP
 
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -25,7 +25,7 @@ SCHEMAS = {
     "verify.py": VerifyConfig,
     "predict.py": PredictConfig,
     "-m audiotag.compare": CompareConfig,
-    "-m audiotag.data.plan": TrainConfig,
+    "-m audiotag.plan": TrainConfig,
     "-m audiotag.doctor": TrainConfig,
 }
 COMMAND = re.compile(rf"(?<!\$ )python ({'|'.join(map(re.escape, SCHEMAS))})((?:\\\n|[^`\n])*)")
@@ -65,7 +65,8 @@ def test_every_setting_is_on_the_page_of_settings(settings_page, program):
 
 def test_values_are_those_where_nothing_is_said(settings_page):
     assert (
-        "`rounds=2`{ #train-rounds } whole number\n:   Number of the last round" in settings_page
+        "`finetune_rounds=2`{ #train-finetune_rounds } whole number\n:   Fine-tuning rounds after round 0"
+        in settings_page
     )  # of conf/train.yaml
     assert (
         "`verification.calibrate=True`{ #train-verification.calibrate } true or false" in settings_page
@@ -97,7 +98,7 @@ def test_commands_of_the_docs_have_settings_that_exist():
     assert len(commands()) > 60
     for page, program, arguments in commands():
         schema = SCHEMAS[program]
-        if program in ("-m audiotag.data.plan", "-m audiotag.doctor"):  # their own, beside those of train.py
+        if program in ("-m audiotag.plan", "-m audiotag.doctor"):  # their own, beside those of train.py
             arguments = [a for a in arguments if not a.startswith("out=")]
         places = [a for a in arguments if re.fullmatch(r"[A-Z_|]+|", a.partition("=")[2])]  # devices=N, model=
         names = [a.partition("=")[0] for a in places]

@@ -23,12 +23,12 @@ from typing import Any
 PLACES = {
     "fit": "audiotag.models.tagger:Tagger.training_step",
     "consensus": "audiotag.verification.consensus:Consensus._score",
-    "exit": "audiotag.ranks:leave",
+    "exit": "audiotag.distributed.context:leave",
     "store": "audiotag.data.store:_Writer.append",
     "checkpoint": "audiotag.files:replacing:last.ckpt",
     "ledger": "audiotag.files:replacing:ledger.csv",
-    "devices": "audiotag.experiment.devices:gpus",
-    "configuration": "audiotag.experiment.tasks:run_as_rank",
+    "devices": "audiotag.distributed.gpu_locks:gpus",
+    "configuration": "audiotag.distributed.tasks:run_as_rank",
 }
 
 
@@ -93,8 +93,8 @@ class AfterImport(importlib.abc.MetaPathFinder):
 def plan(text: str) -> None:
     """Prepare the fault in a process that it is meant for."""
     fault = dict(part.split("=") for part in text.split(","))
-    role = "supervise" if fault["at"] == "devices" else "worker"
-    meant = f"audiotag.experiment.{role}" in sys.orig_argv
+    role = "supervisor" if fault["at"] == "devices" else "worker"
+    meant = f"audiotag.distributed.{role}" in sys.orig_argv
     if meant and fault.get("rank", os.environ.get("RANK")) == os.environ.get("RANK"):
         sys.meta_path.insert(0, AfterImport(fault))
 

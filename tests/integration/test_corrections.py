@@ -10,10 +10,10 @@ import pytest
 
 from audiotag.config import VerifyConfig
 from audiotag.errors import RunError
-from audiotag.experiment.redecide import redecide
-from audiotag.experiment.rounds import run_experiment
-from audiotag.experiment.run_folder import RunFolder
+from audiotag.experiment.loop import run_experiment
+from audiotag.experiment.verify import redecide
 from audiotag.inference.recordings import split_clips
+from audiotag.run.folder import RunFolder
 
 
 def test_review_goes_back_in(small_run, work_folder, monkeypatch):

@@ -20,12 +20,12 @@ import pytest
 from audiotag import compare
 from audiotag.config import Hardware, PredictConfig, Verification, VerifyConfig
 from audiotag.errors import AudiotagError
-from audiotag.experiment.redecide import redecide
-from audiotag.experiment.rounds import run_experiment
-from audiotag.experiment.run_folder import RunFolder
+from audiotag.experiment.loop import run_experiment
+from audiotag.experiment.verify import redecide
 from audiotag.inference.predict import predict
-from audiotag.report.facts import read_facts
+from audiotag.report.data import read_report_data
 from audiotag.report.write import write_report
+from audiotag.run.folder import RunFolder
 from tests.clips import read_only
 from tests.conftest import copy_to_change
 
@@ -72,7 +72,7 @@ def compare_runs(run: Path) -> Any:
 
 
 def report(run: Path) -> Any:
-    facts = read_facts(RunFolder(run))
+    facts = read_report_data(RunFolder(run))
     return facts.ledger.to_csv(), facts.rounds, facts.metrics.to_csv()
 
 

@@ -22,7 +22,7 @@ from tests.programs import ONE_PROCESS, run_ranks, started
 # A step an epoch, so that metrics.csv has the loss of every step; 85 clips, which two ranks cannot share evenly; double
 # precision, as Adam's first steps are signs of gradients, and PyTorch's batch norm in single precision flips some.
 STEPS = (
-    "experiment=smoke", "folds=3", "rounds=0", "fold=0", "hardware.precision=64-true", "model.head_dropout=0",
+    "experiment=smoke", "folds=3", "finetune_rounds=0", "fold=0", "hardware.precision=64-true", "model.head_dropout=0",
     "model.width=2", "training.batch_size=120", "training.pretrain.epochs=20", "training.pretrain.decay_from_epoch=10",
     "training.pretrain.mixup_alpha=0.2",
 )  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_
 @pytest.mark.slow
 def test_sigterm_to_torchrun_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_folder, tmp_path):
     mark = uuid.uuid4().hex
-    settings = ["experiment=smoke", "rounds=0", "folds=2", "fold=0", "run=terminated", f"runs_dir={tmp_path}"]
+    settings = ["experiment=smoke", "finetune_rounds=0", "folds=2", "fold=0", "run=terminated", f"runs_dir={tmp_path}"]
     settings += ["training.pretrain.epochs=60"]
     environment = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", MARK: mark}
     last = tmp_path / "terminated" / "round00" / "fold0" / "last.ckpt"

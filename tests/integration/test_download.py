@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from audiotag.data import download
-from audiotag.data.fsdkaggle2018 import RECORD_PAGE, fetch, is_present, tables
+from audiotag.data.sources import download
+from audiotag.data.sources.fsdkaggle2018 import RECORD_PAGE, fetch, is_present, tables
 from audiotag.errors import AudiotagError
 
 META, TEST, TRAIN, DOC = (f"FSDKaggle2018.{part}.zip" for part in ("meta", "audio_test", "audio_train", "doc"))
@@ -174,8 +174,8 @@ def whole(root: Path) -> bool:
 IN_A_PROCESS = """
 import json, os, signal, sys
 from pathlib import Path
-from audiotag.data import download
-from audiotag.data.fsdkaggle2018 import fetch
+from audiotag.data.sources import download
+from audiotag.data.sources.fsdkaggle2018 import fetch
 root, url, registry, fatal = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
 
 def die_at(event, args):

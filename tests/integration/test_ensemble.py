@@ -14,11 +14,11 @@ import torch
 
 from audiotag.config import Ensemble, Hardware, PredictConfig
 from audiotag.errors import AudiotagError, DataError, LeakError, RunError
-from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference import predict as recipe
 from audiotag.inference import spectrograms
 from audiotag.inference.members import choose_members, held_out_votes
 from audiotag.inference.predict import predict
+from audiotag.run.folder import RunFolder
 from tests.conftest import copy_to_change
 
 HERE = Hardware(workers=0, threads=1)

@@ -23,7 +23,7 @@ from tests.integration.test_loop import assert_same_result
 from tests.job import END_WITHIN_S, Job
 
 # Many short epochs, so that a run has many points to be broken off at.
-SMALL = ["experiment=smoke", "rounds=1", "folds=2"]
+SMALL = ["experiment=smoke", "finetune_rounds=1", "folds=2"]
 MODES = {
     "batches": ["devices=2", "training.pretrain.epochs=3", "training.finetune.epochs=2"],
     # Cells are worked on in pairs, and go on while others fail: they get through more epochs per start.

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from audiotag.experiment.warnings_log import warnings_kept
+from audiotag.run.warnings_log import warnings_kept
 from tests.conftest import SMALL
 
 CELL_FILES = {"best.ckpt", "last.ckpt", "metrics.csv", "posteriors.parquet", "status.json"}
@@ -149,7 +149,13 @@ def test_sweep_over_rounds_and_folds_equals_one_process(small_run, program):
 @pytest.mark.slow
 def test_another_cache_and_workers_change_nothing(smoke_run, program):
     program(
-        "train.py", "experiment=smoke", "run=plain", "hardware.workers=2", "cache_dir=other-cache", "rounds=0", "fold=0"
+        "train.py",
+        "experiment=smoke",
+        "run=plain",
+        "hardware.workers=2",
+        "cache_dir=other-cache",
+        "finetune_rounds=0",
+        "fold=0",
     )
     for cell in cells(smoke_run.parent / "plain"):
         weights = [
@@ -161,13 +167,13 @@ def test_another_cache_and_workers_change_nothing(smoke_run, program):
 
 @pytest.mark.slow
 def test_more_rounds_continue_a_finished_run(smoke_run, program):
-    program("train.py", "experiment=smoke", "run=longer", "rounds=1")
-    program("train.py", "experiment=smoke", "run=longer", "rounds=2")
+    program("train.py", "experiment=smoke", "run=longer", "finetune_rounds=1")
+    program("train.py", "experiment=smoke", "run=longer", "finetune_rounds=2")
     assert_same_result(smoke_run, smoke_run.parent / "longer")
 
 
 def test_another_seed_gives_another_result(smoke_run, program):
-    program("train.py", "experiment=smoke", "run=seed1", "seed=1", "rounds=0", "fold=0")
+    program("train.py", "experiment=smoke", "run=seed1", "seed=1", "finetune_rounds=0", "fold=0")
     weights = [
         torch.load(run / "round00" / "fold0" / "best.ckpt", weights_only=True)["state_dict"]
         for run in (smoke_run, smoke_run.parent / "seed1")
@@ -194,7 +200,7 @@ def test_changed_audio_under_the_same_name_is_refused(program, work_folder, smok
     for name in ("train.csv", "truth.csv", "audio_train"):
         (changed / name).symlink_to(made / name)
     linked = ("data=kaggle", "data.root=changed", "data.allow_outside=true")
-    settings = ("experiment=smoke", *linked, "run=changed", "rounds=0", "fold=0")
+    settings = ("experiment=smoke", *linked, "run=changed", "finetune_rounds=0", "fold=0")
     program("train.py", *settings)
     (changed / "train.csv").unlink()
     table = pd.read_csv(made / "train.csv")
@@ -207,8 +213,8 @@ def test_changed_audio_under_the_same_name_is_refused(program, work_folder, smok
 @pytest.mark.slow
 def test_train_on_all_and_validate_unverified(smoke_run, program):
     output = program("train.py", "experiment=smoke", "data.train_on_all=true", expected=2)
-    assert "rounds=0" in output
-    program("train.py", "experiment=smoke", "run=all", "data.train_on_all=true", "rounds=0")
+    assert "finetune_rounds=0" in output
+    program("train.py", "experiment=smoke", "run=all", "data.train_on_all=true", "finetune_rounds=0")
     manifest = pd.read_csv(smoke_run / "manifest.csv", dtype=str, keep_default_na=False)
     everything = set(manifest[manifest["split"] == "train"]["clip_id"])
     for cell in cells(smoke_run.parent / "all"):
@@ -216,7 +222,7 @@ def test_train_on_all_and_validate_unverified(smoke_run, program):
         assert not (cell / "posteriors.parquet").exists()
     assert pd.read_csv(smoke_run.parent / "all" / "ledger.csv").empty
 
-    program("train.py", "experiment=smoke", "run=both", "data.validate_unverified=true", "rounds=0", "fold=0")
+    program("train.py", "experiment=smoke", "run=both", "data.validate_unverified=true", "finetune_rounds=0", "fold=0")
     for cell in cells(smoke_run.parent / "both"):
         twin = smoke_run / cell.relative_to(smoke_run.parent / "both")
         both, alone = pd.read_csv(cell / "metrics.csv"), pd.read_csv(twin / "metrics.csv")
@@ -226,14 +232,14 @@ def test_train_on_all_and_validate_unverified(smoke_run, program):
 
 @pytest.mark.slow
 def test_second_front_end_and_documented_rule(smoke_run, program):
-    program("train.py", "experiment=smoke", "features=v2", "verification=as_documented", "run=v2", "rounds=1")
+    program("train.py", "experiment=smoke", "features=v2", "verification=as_documented", "run=v2", "finetune_rounds=1")
     ledger = pd.read_csv(smoke_run.parent / "v2" / "ledger.csv")
     assert (ledger[ledger["accepted"] == 1]["posterior"] > 0.95).all()
 
 
 def test_run_is_named_by_what_was_chosen_and_its_name_needs_no_quotes(smoke_run, program):
     output = program(
-        "train.py", "experiment=smoke", "rounds=0", "fold=0", "augment=masking", "data.classes=null", "seed=7"
+        "train.py", "experiment=smoke", "finetune_rounds=0", "fold=0", "augment=masking", "data.classes=null", "seed=7"
     )
     name = "smoke-synthetic-tiny-v1-as_coded_masking_data.classes-null_seed-7"
     assert (smoke_run.parent / name / "round00" / "fold0" / "status.json").is_file(), output

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from audiotag.config import TrainConfig
-from audiotag.data.plan import configure, plan
 from audiotag.errors import DataError
 from audiotag.features.audio import AudioError, load
+from audiotag.plan import configure, plan
 from tests.clips import write_sound
 from tests.malformed import archives, audio, labels, places, settings, tables
 from tests.malformed.cases import DATA, Case, good_folder

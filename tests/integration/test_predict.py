@@ -21,17 +21,17 @@ from rich.progress import Progress
 
 from audiotag.config import Ensemble, Features, Hardware, PredictConfig, ScoredData
 from audiotag.data import store
+from audiotag.distributed.hardware import choose_precision
 from audiotag.errors import AudiotagError, ConfigError, DataError, LeakError, RunError
-from audiotag.experiment.hardware import choose_precision
-from audiotag.experiment.run_folder import RunFolder
 from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
 from audiotag.inference.labelling import label
 from audiotag.inference.networks import Networks, load_networks
 from audiotag.inference.predict import predict
 from audiotag.inference.recordings import Recording, check_no_leak, split_recordings
-from audiotag.inference.windows import Hearing, cut, place
+from audiotag.inference.windows import WindowSpec, cut, place
 from audiotag.models.vgg_gap import VggGap
+from audiotag.run.folder import RunFolder
 from tests.conftest import TOP, copy_to_change
 
 HERE = Hardware(workers=0, threads=1)  # quick beside other work, and equal to the bit
@@ -87,7 +87,7 @@ def sound(path: Path, seconds: float, rate_hz: int = 44_100, level: float = 0.5,
     return path
 
 
-def ask(networks: Networks, path: Path, hearing: Hearing) -> np.ndarray:
+def ask(networks: Networks, path: Path, hearing: WindowSpec) -> np.ndarray:
     labelled = label([Recording(path.name, path, FOLDS)], networks, hearing, workers=0)
     assert labelled.problems == []
     return labelled.posteriors[0]
@@ -121,7 +121,7 @@ def test_a_clip_gives_exactly_what_validation_computes_from_the_store(
     assert (lengths > features.clip_frames).any()
     some = clips.iloc[np.argsort(lengths)[[0, 1, len(clips) // 2, -2, -1]]]
     recordings = [r for r in split_recordings(folder, "valid", None, FOLDS, None).recordings if r.fname in some.index]
-    labelled = label(recordings, networks, Hearing(features, cut=True), workers=0)
+    labelled = label(recordings, networks, WindowSpec(features, cut=True), workers=0)
     for recording, posteriors in zip(labelled.recordings, labelled.by_fold, strict=True):
         clip = some.loc[[recording.fname]]
         assert recording.folds == (int(clip["fold"].iloc[0]),)
@@ -157,7 +157,7 @@ def test_a_clip_to_validate_on_never_meets_another_fold(folder: RunFolder) -> No
 
 @pytest.mark.parametrize("n_frames", [1, 191, 192, 193, 383, 384, 400, 10_000])
 def test_every_frame_of_a_whole_recording_counts_once(n_frames: int) -> None:
-    windows = place(n_frames, Hearing(Features(excerpt_frames=64, clip_frames=192)))
+    windows = place(n_frames, WindowSpec(Features(excerpt_frames=64, clip_frames=192)))
     assert windows.length == 192
     assert windows.weights.sum() == pytest.approx(1)
     if n_frames <= 192:
@@ -170,17 +170,19 @@ def test_every_frame_of_a_whole_recording_counts_once(n_frames: int) -> None:
 
 def test_excerpts_are_evenly_spaced_from_the_first_frame_to_the_last() -> None:
     features = Features(excerpt_frames=64, clip_frames=192)
-    assert place(1000, Hearing(features, excerpts=3)).starts.tolist() == [0, 468, 936]
-    assert place(1000, Hearing(features, excerpts=3, cut=True)).starts.tolist() == [0, 64, 128]
-    assert place(50, Hearing(features, excerpts=3)).starts.tolist() == [0, 64, 128]
-    assert place(1000, Hearing(features, excerpts=1)).starts.tolist() == [468]
-    assert place(1000, Hearing(features, excerpts=3)).length == 64
+    assert place(1000, WindowSpec(features, excerpts=3)).starts.tolist() == [0, 468, 936]
+    assert place(1000, WindowSpec(features, excerpts=3, cut=True)).starts.tolist() == [0, 64, 128]
+    assert place(50, WindowSpec(features, excerpts=3)).starts.tolist() == [0, 64, 128]
+    assert place(1000, WindowSpec(features, excerpts=1)).starts.tolist() == [468]
+    assert place(1000, WindowSpec(features, excerpts=3)).length == 64
 
 
 @pytest.mark.parametrize("piece", [1, 7, 100, 5000])
-@pytest.mark.parametrize("hearing", [Hearing(Features(excerpt_frames=64, clip_frames=192), k) for k in (0, 1, 5, 40)])
+@pytest.mark.parametrize(
+    "hearing", [WindowSpec(Features(excerpt_frames=64, clip_frames=192), k) for k in (0, 1, 5, 40)]
+)
 @pytest.mark.parametrize("n_frames", [10, 192, 600, 1001])
-def test_windows_are_cut_from_pieces_of_any_size(n_frames: int, hearing: Hearing, piece: int) -> None:
+def test_windows_are_cut_from_pieces_of_any_size(n_frames: int, hearing: WindowSpec, piece: int) -> None:
     spec = np.arange(n_frames, dtype=np.float16)[:, None].repeat(2, axis=1)
     windows = place(n_frames, hearing)
     pieces = (spec[at : at + piece] for at in range(0, n_frames, piece))
@@ -206,9 +208,11 @@ def test_a_long_recording_is_the_mean_of_its_windows_by_frames(
         ],
         axis=0,
     )
-    np.testing.assert_allclose(ask(networks, path, Hearing(folder.config.features)), total / n_frames / 4, atol=1e-12)
+    np.testing.assert_allclose(
+        ask(networks, path, WindowSpec(folder.config.features)), total / n_frames / 4, atol=1e-12
+    )
     first = np.mean([reference(folder, f, spec[..., :clip_frames])[0] for f in FOLDS], axis=0)
-    np.testing.assert_allclose(ask(networks, path, Hearing(folder.config.features, cut=True)), first, atol=1e-12)
+    np.testing.assert_allclose(ask(networks, path, WindowSpec(folder.config.features, cut=True)), first, atol=1e-12)
 
 
 def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
@@ -218,7 +222,9 @@ def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
     spec = torch.from_numpy(store.spectrogram(path, features)[0]).float().T[None, None]
     starts = np.rint(np.linspace(0, spec.shape[-1] - 192, 3)).astype(int)
     alone = [reference(folder, f, spec[..., s : s + 192], "32-true") for f in FOLDS for s in starts]
-    np.testing.assert_allclose(ask(networks, path, Hearing(features, excerpts=3)), np.mean(alone, axis=0)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        ask(networks, path, WindowSpec(features, excerpts=3)), np.mean(alone, axis=0)[0], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
@@ -226,7 +232,7 @@ def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
 def test_a_recording_in_pieces_gives_what_it_gives_whole(
     folder: RunFolder, networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: Any
 ) -> None:
-    path, hearing = sound(tmp_path / name, 14), Hearing(folder.config.features, **settings)
+    path, hearing = sound(tmp_path / name, 14), WindowSpec(folder.config.features, **settings)
     assert not spectrograms.is_long(path)
     whole = ask(networks, path, hearing)
     monkeypatch.setattr(spectrograms, "WHOLE_SAMPLES", 32_000)
@@ -239,19 +245,19 @@ MEASURE = """
 import resource, sys, torch
 from pathlib import Path
 from audiotag.config import Hardware
-from audiotag.experiment.run_folder import RunFolder
+from audiotag.run.folder import RunFolder
 from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
 from audiotag.inference.labelling import label
 from audiotag.inference.networks import load_networks
 from audiotag.inference.recordings import Recording
-from audiotag.inference.windows import Hearing
+from audiotag.inference.windows import WindowSpec
 folder = RunFolder(Path(sys.argv[1]))
 networks = load_networks(folder, 0, [0], Hardware())
 spectrograms.WHOLE_SAMPLES = spectrogram.WHOLE_SAMPLES = audio.HELD_SAMPLES = 0
 torch.set_num_threads(1)
 for path in sys.argv[2:]:
-    labelled = label([Recording("", Path(path), (0,))], networks, Hearing(folder.config.features), 0)
+    labelled = label([Recording("", Path(path), (0,))], networks, WindowSpec(folder.config.features), 0)
     assert labelled.posteriors.shape == (1, len(folder.classes)), labelled.problems
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
@@ -272,7 +278,7 @@ def test_memory_does_not_grow_with_the_recording(smoke_run: Path, tmp_path: Path
 def test_precisions_and_memory_layouts_agree(
     folder: RunFolder, tmp_path: Path, precision: str, channels_last: bool | None
 ) -> None:
-    path, hearing = sound(tmp_path / "a.wav", 1), Hearing(folder.config.features)
+    path, hearing = sound(tmp_path / "a.wav", 1), WindowSpec(folder.config.features)
     exact = ask(load_networks(folder, 0, FOLDS, Hardware(precision="32-true")), path, hearing)
     hardware = Hardware(precision=precision, channels_last=channels_last)
     other = ask(load_networks(folder, 0, FOLDS, hardware), path, hearing)
@@ -575,7 +581,7 @@ def test_the_bar_counts_a_long_recording_by_its_windows(
     monkeypatch.setattr(Progress, "update", watched)
     monkeypatch.setattr(Progress, "advance", lambda bar, task, by=1: seen.append({"completed": by}))
     paths = [sound(tmp_path / f"{seconds}.wav", seconds) for seconds in (0.2, 3)]
-    hearing = Hearing(folder.config.features, excerpts=0)
+    hearing = WindowSpec(folder.config.features, excerpts=0)
     label([Recording(path.name, path, FOLDS) for path in paths], networks, hearing, workers=0)
     done = [(what["description"], what["completed"]) for what in seen]
     assert done == [

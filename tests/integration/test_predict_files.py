@@ -11,9 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from audiotag.config import PredictConfig
+from audiotag.config.schema import validate
 from audiotag.errors import AudiotagError, ConfigError, DataError
 from audiotag.inference.recordings import find_recordings
-from audiotag.schema import validate
 from tests.integration.test_predict import run_predict, sound
 
 

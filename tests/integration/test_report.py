@@ -14,14 +14,14 @@ import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
 
-from audiotag.arguments import CONF
+from audiotag.cli.arguments import CONF
 from audiotag.data.scan import hash_of
 from audiotag.errors import ConfigError, RunError
-from audiotag.experiment.run_folder import RunFolder
 from audiotag.report.__main__ import main
 from audiotag.report.finished import report_finished
 from audiotag.report.reproduce import command
 from audiotag.report.write import write_report
+from audiotag.run.folder import RunFolder
 from tests.report_run import ODD, Page, change_config, made_run
 
 CHROMIUM = shutil.which("chromium")
@@ -185,7 +185,7 @@ def test_command_makes_the_same_settings(smoke_run):
     groups = "experiment=smoke data=synthetic features=v1 model=tiny verification=as_coded"
     with initialize_config_dir(str(CONF), version_base="1.3"):  # as at the end of a training
         assert command(config) == f"python train.py {groups}"
-        assert compose("train").rounds == 2, "the job's own Hydra is there no more"
+        assert compose("train").finetune_rounds == 2, "the job's own Hydra is there no more"
     changed = dataclasses.replace(
         config,
         seed=3,
@@ -260,7 +260,7 @@ def test_no_sound_is_taken_from_outside_the_data_set(tmp_path):
 
 
 def test_run_that_held_nothing_out_is_reported_without_what_it_lacks(odd_run):
-    change_config(odd_run, rounds=0, data__train_on_all=True)
+    change_config(odd_run, finetune_rounds=0, data__train_on_all=True)
     main([f"run='{odd_run}'"])
     page = Page(odd_run / "report.html")
     assert page.text.count("Nothing was held out (data.train_on_all=true)") == 5
@@ -274,7 +274,7 @@ def test_run_without_unverified_clips_says_that_there_was_nothing_to_decide(odd_
     manifest[manifest["verified"] == "1"].to_csv(odd_run / "manifest.csv", index=False)
     for file in odd_run.rglob("fold*/posteriors.parquet"):
         pd.read_parquet(file)[:0].to_parquet(file, index=False)
-    change_config(odd_run, rounds=0)
+    change_config(odd_run, finetune_rounds=0)
     page = Page(write_report(RunFolder(odd_run)))
     assert page.text.count("All training clips are verified: there was nothing to decide on.") == 2
     assert "No unverified clip was voted on" in page.text

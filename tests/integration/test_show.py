@@ -11,9 +11,9 @@ from matplotlib.image import imread
 
 from audiotag import show
 from audiotag.errors import RunError
-from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference import pictures
 from audiotag.inference.recordings import Recording
+from audiotag.run.folder import RunFolder
 
 
 def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch):
@@ -26,7 +26,7 @@ def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch
     np.testing.assert_allclose(heard[run.classes].sum(axis=1), 1, atol=1e-5)
     assert (heard["begin_s"].diff()[1:] > 0).all()
     # The first window is the recording's first excerpt: what the networks say to it by themselves.
-    listener = pictures.Listener(RunFolder(small_run))
+    listener = pictures.SlidingWindowTagger(RunFolder(small_run))
     picture, _ = pictures.look_at(Recording(clip.name, clip, ()), listener.features, None)
     first = np.resize(picture.spectrogram.T, (max(192, picture.spectrogram.shape[1]), 128))[:192]
     again = listener.hear([first.astype(np.float16)], len(first), 0.006, 0.0)
@@ -38,7 +38,7 @@ def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch
 def test_nothing_of_a_long_recording_is_unheard(small_run, work_folder, monkeypatch):
     monkeypatch.chdir(work_folder)
     monkeypatch.setattr(pictures, "MOST_WINDOWS", 5)
-    listener = pictures.Listener(RunFolder(small_run))
+    listener = pictures.SlidingWindowTagger(RunFolder(small_run))
     frames = np.random.default_rng(0).uniform(-60, 0, (3_000, 128)).astype(np.float16)
     shares: list[float] = []
     heard = listener.hear(np.array_split(frames, 7), 3_000, 0.006, 1.0, shares.append)

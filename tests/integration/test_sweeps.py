@@ -58,14 +58,14 @@ def seeds(runs: Path) -> list[int]:
 def test_all_folds_of_a_round_come_before_the_next_round(sweep, work_folder):
     """Whatever the order on the command line; the jobs themselves are refused, which is quick."""
     cells = ["fold=0,1", "seed=0", "round=range(0,2)"]
-    output = sweep(TRAIN, "-m", *cells, "rounds=-1", "runs_dir=runs_order", expected=2)
+    output = sweep(TRAIN, "-m", *cells, "finetune_rounds=-1", "runs_dir=runs_order", expected=2)
     jobs = re.findall(r"#\d : (.*)", output)
     assert [re.findall(r"(?:round|fold)=(\d)", job) for job in jobs] == [list(c) for c in ("00", "01", "10", "11")]
 
 
 @pytest.mark.slow
 def test_folds_and_rounds_as_jobs(sweep, work_folder):
-    sweep(TRAIN, "-m", *SMALL, "rounds=1", "fold=0,1", "round=range(0,2)", "run=cells", "runs_dir=runs_cells")
+    sweep(TRAIN, "-m", *SMALL, "finetune_rounds=1", "fold=0,1", "round=range(0,2)", "run=cells", "runs_dir=runs_cells")
     summary = json.loads((work_folder / "runs_cells" / "cells" / "summary.json").read_text())
     assert [r["round"] for r in summary["rounds"]] == [0, 1]
     assert [folder.name for folder in run_folders(work_folder / "runs_cells")] == ["cells"]
@@ -76,7 +76,14 @@ def test_folds_and_rounds_as_jobs(sweep, work_folder):
 def test_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
     runs = work_folder / f"runs_{launcher}"
     output = sweep(
-        TRAIN, "-m", f"hydra/launcher={launcher}", *settings, *SMALL, "rounds=0", "seed=0,1", f"runs_dir={runs}"
+        TRAIN,
+        "-m",
+        f"hydra/launcher={launcher}",
+        *settings,
+        *SMALL,
+        "finetune_rounds=0",
+        "seed=0,1",
+        f"runs_dir={runs}",
     )
     assert seeds(runs) == [0, 1]
     assert len(run_folders(runs)) == 2, "one folder per job"
@@ -89,9 +96,13 @@ def test_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_errors_of_jobs_reach_the_screen(sweep, work_folder, launcher):
     runs = work_folder / f"runs_wrong_{launcher}"
-    arguments = ["-m", f"hydra/launcher={launcher}", "rounds=-1,-2", f"runs_dir={runs}"]
+    arguments = ["-m", f"hydra/launcher={launcher}", "finetune_rounds=-1,-2", f"runs_dir={runs}"]
     output = sweep(TRAIN, *arguments, expected=2)
-    for message in ("rounds=-1 must be 0 or more", "rounds=-2 must be 0 or more", "2 of 2 jobs failed"):
+    for message in (
+        "finetune_rounds=-1 must be 0 or more",
+        "finetune_rounds=-2 must be 0 or more",
+        "2 of 2 jobs failed",
+    ):
         assert message in output
     assert not run_folders(runs)
 
@@ -106,7 +117,7 @@ def failing(run: Path) -> None:
 def test_one_failed_job_leaves_the_others(sweep, work_folder):
     """Its job fails, the other is run and shown, and the exit code tells."""
     failing(work_folder / "runs_failed" / "of-0")
-    settings = ["rounds=0", "seed=0,1", "run='of-${seed}'", "runs_dir=runs_failed"]
+    settings = ["finetune_rounds=0", "seed=0,1", "run='of-${seed}'", "runs_dir=runs_failed"]
     output = sweep(TRAIN, "-m", *SMALL, *settings, expected=2)
     assert "job 0 (" in output
     assert "last.ckpt: the weights cannot be read" in output
@@ -114,7 +125,7 @@ def test_one_failed_job_leaves_the_others(sweep, work_folder):
     assert len(re.findall(r" +[01] of 1 ", output[output.rindex(" Run ") :])) == 2, "the unfinished run is shown too"
 
 
-OPTUNA = ["hparams_search=optuna", *SMALL[:2], "rounds=0", "model.dropout=0.0", "training.pretrain.epochs=1"]
+OPTUNA = ["hparams_search=optuna", *SMALL[:2], "finetune_rounds=0", "model.dropout=0.0", "training.pretrain.epochs=1"]
 OPTUNA += ["training.pretrain.decay_from_epoch=1"]
 
 
@@ -181,7 +192,15 @@ def test_four_jobs_of_two_ranks(sweep, tmp_path, choices):
 def test_a_preempted_job_is_queued_again_and_resumes(work_folder, tmp_path):
     """As on a cluster: submitit's own signal, in the middle of a cell."""
     mark = uuid.uuid4().hex
-    command = [sys.executable, TRAIN, "-m", "hydra/launcher=submitit_local", "experiment=smoke", "folds=2", "rounds=0"]
+    command = [
+        sys.executable,
+        TRAIN,
+        "-m",
+        "hydra/launcher=submitit_local",
+        "experiment=smoke",
+        "folds=2",
+        "finetune_rounds=0",
+    ]
     command += ["training.pretrain.epochs=60", "run=preempted", f"runs_dir={tmp_path}"]
     environment = {**os.environ, "PYTHONPATH": str(TOP), MARK: mark}
     metrics = tmp_path / "preempted" / "round00" / "fold0" / "metrics.csv"
@@ -207,7 +226,7 @@ def test_a_preempted_job_is_queued_again_and_resumes(work_folder, tmp_path):
 def test_nothing_outlives_a_killed_sweep(work_folder, tmp_path, number):
     mark = uuid.uuid4().hex
     command = [sys.executable, TRAIN, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "experiment=smoke"]
-    command += ["folds=2", "rounds=0", "training.pretrain.epochs=1000", "seed=0,1", f"runs_dir={tmp_path}"]
+    command += ["folds=2", "finetune_rounds=0", "training.pretrain.epochs=1000", "seed=0,1", f"runs_dir={tmp_path}"]
     environment = {**os.environ, "PYTHONPATH": str(TOP), MARK: mark}
     with (
         open(tmp_path / "log", "w") as log,

@@ -28,10 +28,10 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from audiotag.config import Logger, Mlflow, TensorBoard, TrainConfig, Wandb
 from audiotag.errors import AudiotagError
-from audiotag.experiment.run_folder import Cell, RunFolder
-from audiotag.experiment.trackers import given_up
-from audiotag.experiment.tracking import cell_loggers
-from audiotag.experiment.wandb_tracker import PROBE_S, wandb_mode
+from audiotag.run.folder import Cell, RunFolder
+from audiotag.tracking.experiment_runs import cell_loggers
+from audiotag.tracking.trackers import given_up
+from audiotag.tracking.wandb_tracker import PROBE_S, wandb_mode
 from tests.clips import TOP
 from tests.job import Job
 from tests.wandb_files import OfflineRun, offline_runs
@@ -58,7 +58,7 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tracked_run(program, work_folder, nobody) -> Path:
     """A small run with everything on, begun by a person without an account."""
     output = program(
-        "train.py", *SMALL, "rounds=1", "run=tracked", "logger=[csv,wandb,tensorboard,mlflow]",
+        "train.py", *SMALL, "finetune_rounds=1", "run=tracked", "logger=[csv,wandb,tensorboard,mlflow]",
         "logger.artifacts=[manifest,weights]",
     )  # fmt: skip
     assert "W&B is kept offline: there is no API key" in output
@@ -231,7 +231,7 @@ def test_a_resumed_cell_keeps_its_ids_and_a_sweep_gets_the_summary_as_its_run(
     }.items():
         monkeypatch.setenv(f"WANDB_{name}", str(value))
     monkeypatch.setenv("WANDB_PROJECT", "sweeps")
-    command = ("train.py", *SMALL, "rounds=1", "run=swept", "logger=wandb")
+    command = ("train.py", *SMALL, "finetune_rounds=1", "run=swept", "logger=wandb")
     program(*command)
 
     found = offline_runs(run)
@@ -343,7 +343,7 @@ def test_a_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, 
     run = work_folder / "runs" / f"ended-{number}"
     metrics = cell_folder(run, (0, 0)) / "metrics.csv"
     long = ["training.pretrain.epochs=200", f"run={run.name}", "devices=2", "logger=[wandb,mlflow]"]
-    with Job([*SMALL, "rounds=0", *long], work_folder) as job:
+    with Job([*SMALL, "finetune_rounds=0", *long], work_folder) as job:
         job.wait_until(lambda: metrics.is_file() and len(metrics.read_text().splitlines()) > 3)
         job.send(number, "job")
         code, output, _ = job.end()
@@ -358,7 +358,7 @@ def test_a_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, 
 
 @pytest.mark.slow
 def test_of_several_ranks_one_tracks(program, work_folder, nobody):
-    program("train.py", *SMALL, "rounds=0", "fold=0", "run=ranked", "devices=2", "logger=tensorboard")
+    program("train.py", *SMALL, "finetune_rounds=0", "fold=0", "run=ranked", "devices=2", "logger=tensorboard")
     cell = work_folder / "runs" / "ranked" / "tensorboard" / "round00" / "fold0"
     written = [file for file in cell.iterdir() if file.name.startswith("events")]
     assert len({file.name.rsplit(".", 2)[1] for file in written}) == 1, "events of several processes"
@@ -464,7 +464,7 @@ def test_without_a_network_a_run_ends_within_20_s_of_one_without_wandb(
 
     def seconds(name: str, *settings: str) -> float:
         begun_s = time.monotonic()
-        program("train.py", *SMALL, "rounds=0", f"run={name}", *settings)
+        program("train.py", *SMALL, "finetune_rounds=0", f"run={name}", *settings)
         return time.monotonic() - begun_s
 
     late_s = []

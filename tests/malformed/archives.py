@@ -14,8 +14,8 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
-from audiotag.command import reported
-from audiotag.data.fsdkaggle2018 import META, TEST, TRAIN, fetch
+from audiotag.cli.program import reported
+from audiotag.data.sources.fsdkaggle2018 import META, TEST, TRAIN, fetch
 from tests.malformed.audio import wav
 from tests.malformed.cases import Case
 

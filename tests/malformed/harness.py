@@ -13,7 +13,7 @@ PROGRAMS = {
     "train": "train.py",
     "predict": "predict.py",
     "verify": "verify.py",
-    "plan": "-m audiotag.data.plan",
+    "plan": "-m audiotag.plan",
     "doctor": "-m audiotag.doctor",
     "show": "-m audiotag.show",
     "compare": "-m audiotag.compare",

@@ -27,10 +27,10 @@ WRONG = {
     "folds=1000000": "folds=1000000 is out of all proportion",
     "folds=null": "folds",
     "folds=17": "verified clips, 17 folds",
-    "rounds=-1": "rounds=-1 must be 0",
-    "rounds=100000000": "rounds=100000000 is out of all proportion",
-    "rounds=inf": "rounds",
-    "round=7": "round=7 must lie in 0 to rounds=1",
+    "finetune_rounds=-1": "finetune_rounds=-1 must be 0",
+    "finetune_rounds=100000000": "finetune_rounds=100000000 is out of all proportion",
+    "finetune_rounds=inf": "finetune_rounds",
+    "round=7": "round=7 must lie in 0 to finetune_rounds=1",
     "fold=2": "fold=2 must lie in 0 to 1",
     "devices=0": "devices=0 must be 1",
     "devices=100000": "devices=100000 is out of all proportion",
@@ -145,9 +145,9 @@ WRONG = {
     "run=" + "x" * 1000: "more than 200 bytes",
     "run=set/train.csv": "set/train.csv is not a folder|not a folder",
     "run=[a]": "run",
-    "start=nope": "nope",
-    "start=..": "start=.. is no name",
-    "start=set": "set",
+    "warm_start=nope": "nope",
+    "warm_start=..": "warm_start=.. is no name",
+    "warm_start=set": "set",
     "seed=1.0e0": "seed=1.0",
     "hydra/launcher=slurm": "error: .*hydra/launcher",
     "hydra.job.chdir=maybe": "hydra.job.chdir",
@@ -173,7 +173,7 @@ USED = {  # odd, and right
     "run=deep/er/mine",
     "run='a\tb'",
     "data.classes=[Meow,Bark]",
-    "data.columns.verified=null rounds=0",
+    "data.columns.verified=null finetune_rounds=0",
     "features.trim=no",
     "hardware.workers=null",
     "training.batch_size=1000",
@@ -334,7 +334,7 @@ def cases() -> list[Case]:
 
 
 def _of(program: str, given: tuple[str, ...], text: str, says: str | None) -> Case:
-    words = text.split(" ") if text.endswith("rounds=0") or text.startswith("--out=x ") else [text]
+    words = text.split(" ") if text.endswith("finetune_rounds=0") or text.startswith("--out=x ") else [text]
     kept = ("cache/",) if text in OF_DATA else ()
     return Case(f"setting_{text[:60]}", lambda _: None, {program: says}, {program: (*given, *words)}, kept)
 

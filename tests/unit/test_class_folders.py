@@ -13,10 +13,10 @@ import pytest
 from audiotag.config import TrainConfig
 from audiotag.data.datamodule import cell_clips
 from audiotag.data.manifest import Manifest, build_manifest, save_manifest
-from audiotag.data.plan import plan
 from audiotag.errors import DataError
-from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference.recordings import split_recordings
+from audiotag.plan import plan
+from audiotag.run.folder import RunFolder
 from tests.clips import make_folder, settings, write_sound, write_table
 
 
@@ -44,7 +44,7 @@ def test_a_folder_per_class(tmp_path):
     write_sound(root / "Bark" / "session 2" / "x.flac", 7)
     (root / "Bark" / "notes.txt").touch()
     write_sound(root / ".trash" / "y.wav", 8)
-    config = dataclasses.replace(of(root), rounds=0)
+    config = dataclasses.replace(of(root), finetune_rounds=0)
     manifest = build_manifest(config)
     assert manifest.classes == ["Bark", "Größe"]
     assert list(manifest.train.index) == sorted(

@@ -12,7 +12,7 @@ import pytest
 from audiotag.compare import COLUMNS, EFFECT, averaged, compare, configure, main, show, show_averaged, show_effect
 from audiotag.config import Columns, Data, Noise, Synthetic, TrainConfig
 from audiotag.errors import AudiotagError, ConfigError, RunError
-from audiotag.experiment.run_folder import RunFolder
+from audiotag.run.folder import RunFolder
 
 
 def runs() -> pd.DataFrame:

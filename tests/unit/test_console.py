@@ -10,19 +10,19 @@ import pandas as pd
 import pytest
 from rich.progress import MofNCompleteColumn, TextColumn
 
-from audiotag.command import print_error
+from audiotag.cli.program import print_error
 from audiotag.compare import COLUMNS
 from audiotag.compare import show as show_comparison
 from audiotag.config import TrainConfig, Verification
 from audiotag.console import console, progress
 from audiotag.evaluation.metrics import score_ranked
 from audiotag.evaluation.scores import print_scores
-from audiotag.experiment.board import _line
 from audiotag.experiment.decisions import _print as _print_decisions
-from audiotag.experiment.redecide import _print
-from audiotag.experiment.run_folder import Cell, RunFolder
-from audiotag.experiment.summary import print_summary
+from audiotag.experiment.progress import _line
+from audiotag.experiment.verify import _print
 from audiotag.inference.results import print_labels
+from audiotag.run.folder import Cell, RunFolder
+from audiotag.run.summary import print_summary
 from tests.clips import TOP
 
 ODD = "a[/bold] [red]b :dog: [link=x]"
@@ -43,7 +43,7 @@ def test_so_are_descriptions_of_progress():
 
 def test_nothing_is_written_as_markup():
     """The console would show it as it is: styled text is a rich.text.Text. Help has a console of its own."""
-    modules = [path for path in (TOP / "audiotag").rglob("*.py") if path.name != "command.py"]
+    modules = [path for path in (TOP / "audiotag").rglob("*.py") if path.name != "program.py"]
     found = [str(path.relative_to(TOP)) for path in modules if MARKUP.search(path.read_text(encoding="utf-8"))]
     assert not found
 

@@ -15,7 +15,7 @@ from audiotag.data.datamodule import cell_clips
 from audiotag.data.manifest import build_manifest
 from audiotag.errors import COMPARISONS, DataError, LeakError
 from audiotag.evaluation.metrics import score_ranked
-from audiotag.experiment.held_out import per_class_table
+from audiotag.run.held_out import per_class_table
 from audiotag.verification.ledger import Votes, corrected_rows, corrected_share, decide_round, measure
 from audiotag.verification.rule import fit_temperature, sharpen
 from tests.clips import make_folder, settings, write_sound, write_table
@@ -178,10 +178,12 @@ def test_what_is_left_must_be_enough_to_train_on(root, tmp_path):
                        (0, "bark05.wav", "", "drop"))  # fmt: skip
     few = [(i, f"bark{i:02d}.wav", "Bark", "relabel Meow") for i in range(5)]
     assert problems(config) == [
-        "with data.corrections applied: there is nothing left to verify: every label is verified (set rounds=0 to only "
-        "train)"
+        "with data.corrections applied: there is nothing left to verify: every label is verified (set "
+        "finetune_rounds=0 to only train)"
     ]
-    assert len(build_manifest(dataclasses.replace(config, rounds=0)).frame) == 16  # 18 and a test clip without 3
+    assert (
+        len(build_manifest(dataclasses.replace(config, finetune_rounds=0)).frame) == 16
+    )  # 18 and a test clip without 3
     (problem,) = problems(corrected(root, tmp_path, *few))
     assert problem == (f"with data.corrections applied: {root}/train.csv:7: class Bark: 0 verified clips, 4 folds")
 

@@ -16,7 +16,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotag import ranks
 from audiotag.config import Features
 from audiotag.data import datamodule
 from audiotag.data.datamodule import (
@@ -30,9 +29,10 @@ from audiotag.data.datamodule import (
 )
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Store, build_store
+from audiotag.distributed import context
+from audiotag.distributed.context import ALONE, DistributedContext
 from audiotag.errors import AudiotagError, LeakError
-from audiotag.experiment.rounds import check_clips_for_ranks
-from audiotag.ranks import ALONE, Place
+from audiotag.experiment.loop import check_clips_for_ranks
 from tests.clips import EXAMPLES, make_folder, settings
 
 FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
@@ -269,12 +269,12 @@ def test_without_mixup_the_excerpts_are_the_same():
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 @pytest.mark.parametrize(("n", "batch_size", "size"), [(23, 5, 2), (23, 5, 3), (9, 4, 4), (4, 4, 1), (16, 15, 8)])
 def test_ranks_share_each_batch_of_one_device(n, batch_size, size, alpha):
-    def drawn(place: Place) -> list[dict[str, Any]]:
-        sampler = ExcerptSampler(np.arange(n), np.arange(n) % 7, FEATURES, batch_size, alpha, KEYS, place)
+    def drawn(context: DistributedContext) -> list[dict[str, Any]]:
+        sampler = ExcerptSampler(np.arange(n), np.arange(n) % 7, FEATURES, batch_size, alpha, KEYS, context)
         return list(sampler)
 
     alone = drawn(ALONE)
-    shares = [drawn(Place(rank, size)) for rank in range(size)]
+    shares = [drawn(DistributedContext(rank, size)) for rank in range(size)]
     assert {len(share) for share in shares} == {len(alone)}, "a rank that has fewer batches leaves the others waiting"
     for i, batch in enumerate(alone):
         parts = [share[i] for share in shares]
@@ -294,7 +294,7 @@ def test_ranks_share_each_batch_of_one_device(n, batch_size, size, alpha):
 def test_a_rank_without_a_clip_is_refused():
     """A copy of another's clip, of no weight in the loss, would still have one in batch norm."""
     with pytest.raises(ValueError, match="4 clips cannot be shared out among 8 ranks"):
-        next(iter(ExcerptSampler(np.arange(4), np.arange(4), FEATURES, 16, 0.0, KEYS, Place(7, 8))))
+        next(iter(ExcerptSampler(np.arange(4), np.arange(4), FEATURES, 16, 0.0, KEYS, DistributedContext(7, 8))))
 
 
 def test_cells_of_one_process_share_one_copy_of_the_store_on_a_device(manifest, store):
@@ -320,7 +320,7 @@ def test_a_ranks_clips_keep_their_mixup_partners():
     (alone,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, KEYS)
     partner = dict(zip(alone["row"], alone["other_row"], strict=True))
     for rank in range(3):
-        (part,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, KEYS, Place(rank, 3))
+        (part,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, KEYS, DistributedContext(rank, 3))
         assert [partner[row] for row in part["row"]] == list(part["other_row"])
         assert list(part["other_label"]) == list(part["other_row"])
 
@@ -328,7 +328,9 @@ def test_a_ranks_clips_keep_their_mixup_partners():
 @pytest.mark.parametrize(("n", "batch_size", "size"), [(8, 3, 2), (8, 3, 4), (1, 25, 3), (12, 4, 3)])
 def test_ranks_share_out_whole_batches_of_whole_clips(n, batch_size, size):
     alone = [tuple(draw["at"]) for draw in WholeClips(np.arange(n) + 50, np.arange(n), batch_size)]
-    shares = [list(WholeClips(np.arange(n) + 50, np.arange(n), batch_size, Place(r, size))) for r in range(size)]
+    shares = [
+        list(WholeClips(np.arange(n) + 50, np.arange(n), batch_size, DistributedContext(r, size))) for r in range(size)
+    ]
     assert len({len(share) for share in shares}) == 1
     found = [draw for share in shares for draw in share]
     assert {tuple(draw["at"]) for draw in found} == set(alone)
@@ -446,10 +448,10 @@ def test_excerpts_to_vote_on(manifest, store, tmp_path):
 
 
 def test_more_processes_than_clips_to_train_on_are_refused_before_any_work(manifest, monkeypatch):
-    config = dataclasses.replace(settings(manifest.root, manifest.root.parent / "cache"), rounds=1)
+    config = dataclasses.replace(settings(manifest.root, manifest.root.parent / "cache"), finetune_rounds=1)
     fewest = min(len(cell_clips(manifest, 1, fold, set(), train_on_all=False).train) for fold in range(config.folds))
-    monkeypatch.setattr(ranks, "_place", Place(0, fewest))
+    monkeypatch.setattr(context, "_current", DistributedContext(0, fewest))
     check_clips_for_ranks(config, manifest)
-    monkeypatch.setattr(ranks, "_place", Place(0, fewest + 1))
+    monkeypatch.setattr(context, "_current", DistributedContext(0, fewest + 1))
     with pytest.raises(AudiotagError, match=f"only {fewest} clips to train on.* set devices={fewest} or less"):
         check_clips_for_ranks(config, manifest)

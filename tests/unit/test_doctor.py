@@ -11,13 +11,13 @@ import pytest
 import soundfile
 import soxr
 
-from audiotag import doctor
-from audiotag.data.fingerprint import RATE_HZ, SAME, candidates, patches, prepared, similarity
 from audiotag.data.manifest import build_manifest
-from audiotag.data.plan import configure
+from audiotag.doctor import __main__ as doctor
+from audiotag.doctor.fingerprint import RATE_HZ, SAME, candidates, patches, prepared, similarity
 from audiotag.errors import DataError
 from audiotag.evaluation.lengths import length_table
 from audiotag.features.audio import resample, trim
+from audiotag.plan import configure
 from tests.clips import make_folder, write_table
 
 RATE = 44_100
@@ -170,7 +170,7 @@ def test_tables_that_cannot_be_read_and_groups_that_cross(root, tmp_path, capsys
             f"data.table={tmp_path}/all.csv",
             "data.columns.split=part",
             "data.group=speaker",
-            "rounds=0",
+            "finetune_rounds=0",
             "folds=2",
             f"cache_dir={tmp_path}",
             "hardware.workers=0",

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from audiotag.errors import AudiotagError
-from audiotag.evaluation.plots import save_png
 from audiotag.files import PNG_MARK, FileLock, check_folder, check_output, check_room
+from audiotag.plots.figures import save_png
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])

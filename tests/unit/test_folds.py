@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from audiotag.config import Columns
 from audiotag.data.folds import assign_folds, worst_deviation
 from audiotag.data.manifest import build_manifest
-from audiotag.data.plan import main, plan
 from audiotag.errors import AudiotagError, ConfigError, DataError
+from audiotag.plan import main, plan
 from tests.clips import EXAMPLES, TOP, make_folder, settings, shared_data, write_table
 
 
@@ -185,7 +185,7 @@ def test_worst_deviation_counts_folds_without_any_clip():
 
 
 def call_plan(*arguments: str, cwd: Path, expected: int = 0) -> str:
-    command = [sys.executable, "-m", "audiotag.data.plan", *arguments]
+    command = [sys.executable, "-m", "audiotag.plan", *arguments]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={"PYTHONPATH": str(TOP)}, timeout=60)
     assert done.returncode == expected, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from audiotag.distributed import gpu_locks as devices
+from audiotag.distributed.gpu_locks import claimed, for_processes, gpus
 from audiotag.errors import AudiotagError
-from audiotag.experiment import devices
-from audiotag.experiment.devices import claimed, for_processes, gpus
 
 TOP = Path(__file__).resolve().parent.parent.parent
 HOLD = """
 import sys, time
 from pathlib import Path
-from audiotag.experiment.devices import claimed
+from audiotag.distributed.gpu_locks import claimed
 with claimed(int(sys.argv[2]), sys.argv[3].split(","), Path(sys.argv[1]), print) as names:
     print(",".join(names), flush=True)
     time.sleep(float(sys.argv[4]))
@@ -144,7 +144,7 @@ def test_folds_share_gpus_if_there_are_too_few_and_one_network_does_not():
 
 @pytest.mark.usefixtures("driver")
 def test_four_folds_on_one_gpu_each_see_it(monkeypatch):
-    from audiotag.experiment.supervise import _devices
+    from audiotag.distributed.supervisor import _devices
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
     hardware = {"accelerator": "auto", "share_devices": True}

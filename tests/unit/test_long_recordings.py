@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotag import doctor, show
+from audiotag import show
 from audiotag.config import Features
-from audiotag.data import examine, store
+from audiotag.data import store
 from audiotag.data.manifest import build_manifest
-from audiotag.data.plan import configure
 from audiotag.data.scan import scan_files
+from audiotag.doctor import __main__ as doctor
+from audiotag.doctor import examine
 from audiotag.errors import DataError
-from audiotag.evaluation.recording_plot import Columns
 from audiotag.features import audio, spectrogram
 from audiotag.inference.windows import along
+from audiotag.plan import configure
+from audiotag.plots.recording_plot import Columns
 from tests.clips import TOP, make_folder
 
 # Peak memory (MiB) of each thing that is done with a training clip, above what a short one takes.
@@ -30,7 +32,7 @@ import json, sys
 from pathlib import Path
 import torch
 from audiotag.config import Features
-from audiotag.data.examine import examine
+from audiotag.doctor.examine import examine
 from audiotag.data.scan import scan_files
 from audiotag.data.store import spectrogram
 from audiotag.features import audio

@@ -17,12 +17,12 @@ import soundfile
 
 from audiotag.config import Columns, Hardware, Noise, TrainConfig
 from audiotag.data.manifest import build_manifest, match_files, save_manifest, save_truth
-from audiotag.data.places import Folders
+from audiotag.data.paths import Folders
 from audiotag.data.scan import state_of
 from audiotag.data.tables import Rows
 from audiotag.errors import DataError
-from audiotag.experiment.run_folder import RunFolder
 from audiotag.inference.recordings import find_recordings, split_recordings
+from audiotag.run.folder import RunFolder
 from tests.clips import RATE_HZ, make_folder, no_rights, settings, shared_data, sound, write_sound, write_table
 
 TEST_HEADER = ("fname", "label", "usage")

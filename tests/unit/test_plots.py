@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from audiotag.evaluation.plots import confusion_matrix, curves_over_rounds
+from audiotag.plots.figures import confusion_matrix, curves_over_rounds
 
 CLASSES = ["Bark", "Cello", "Gong"]
 LABELS = ["Bark", "Bark", "Bark", "Cello", "Cello"]
@@ -85,5 +85,5 @@ def test_one_round_can_be_drawn():
 
 
 def test_no_screen_and_no_global_state_is_needed():
-    code = "import sys, audiotag.evaluation.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, audiotag.plots.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

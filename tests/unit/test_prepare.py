@@ -14,16 +14,16 @@ import soundfile
 
 from audiotag.config import TrainConfig
 from audiotag.errors import DataError, RunError
-from audiotag.experiment.rounds import prepare
-from audiotag.experiment.run_folder import RunFolder
-from audiotag.experiment.start import Start
+from audiotag.experiment.loop import prepare
+from audiotag.experiment.warm_start import WarmStart
 from audiotag.files import FileLock
+from audiotag.run.folder import RunFolder
 from tests.clips import make_folder, settings, write_sound
 
 
 def prepared(config: TrainConfig, folder: RunFolder) -> list[str]:
     """Prepare a run; return the ids of its training clips."""
-    manifest, _ = prepare(config, folder, Start(config, folder))
+    manifest, _ = prepare(config, folder, WarmStart(config, folder))
     return list(manifest.train.index)
 
 

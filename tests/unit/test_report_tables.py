@@ -11,22 +11,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.transforms import Bbox
 
-from audiotag.evaluation.plots import curves_over_rounds
-from audiotag.evaluation.report_plots import (
+from audiotag.plots.figures import curves_over_rounds
+from audiotag.report.figures import (
     accepted_per_round,
     consensus_histograms,
     learning_curves,
     reliability_diagram,
 )
-from audiotag.evaluation.report_tables import (
+from audiotag.report.review import COLUMNS, disagreements, write_review
+from audiotag.report.rounding import counted, decimals, posterior
+from audiotag.report.tables import (
     confusions,
     consensus_counts,
     epoch_means,
     reasons_per_class,
     reliability,
 )
-from audiotag.report.review import COLUMNS, disagreements, write_review
-from audiotag.report.rounding import counted, decimals, posterior
 
 LEDGER = pd.DataFrame(
     [

@@ -14,10 +14,10 @@ from audiotag import show
 from audiotag.config import Features
 from audiotag.data.store import spectrogram
 from audiotag.errors import ConfigError, DataError, RunError
-from audiotag.evaluation.recording_plot import Heard, draw_recording
 from audiotag.features.audio import trim
 from audiotag.inference import pictures
 from audiotag.inference.recordings import Recording
+from audiotag.plots.recording_plot import Heard, draw_recording
 
 RATE = 24_000
 

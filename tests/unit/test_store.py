@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from audiotag.config import Features
 from audiotag.data.manifest import Manifest, build_manifest
+from audiotag.data.parallel import in_order
 from audiotag.data.store import Excerpts, Store, build_store, manifest_and_store, spectrogram
-from audiotag.data.workers import in_order
 from audiotag.errors import AudiotagError, DataError
 from tests.clips import EXAMPLES, RATE_HZ, TOP, make_folder, settings, write_sound
 

@@ -21,9 +21,9 @@ from audiotag.config import Columns, PredictConfig, ScoredData
 from audiotag.data.answers import read_answers
 from audiotag.errors import FIRST, LAST, AudiotagError, DataError
 from audiotag.evaluation.bootstrap import bootstrap_intervals
-from audiotag.evaluation.class_plots import NO_CLASS, confusion_table, f1_bars
 from audiotag.evaluation.metrics import mean_average_precision, score_ranked
 from audiotag.inference.submission import check_submittable, score_submission, submission_table
+from audiotag.plots.class_plots import NO_CLASS, confusion_table, f1_bars
 from tests.clips import EXAMPLES, TOP, shared_data, write_table
 
 TEST_HEADER = ("fname", "label", "usage")

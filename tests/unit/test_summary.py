@@ -10,8 +10,8 @@ import warnings
 import pytest
 
 from audiotag.config import Verification
-from audiotag.experiment.summary import few_accepted, print_few
-from audiotag.experiment.warnings_log import warnings_kept, warnings_to
+from audiotag.run.summary import few_accepted, print_few
+from audiotag.run.warnings_log import warnings_kept, warnings_to
 from tests.clips import TOP
 
 
@@ -41,7 +41,7 @@ def test_nothing_is_said_of_a_run_with_nothing_to_accept():
 
 def test_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
     shutil.copytree(TOP / "audiotag", tmp_path / "audiotag", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "audiotag.data.plan", "data=kaggle", "data.root=x"]
+    command = [sys.executable, "-m", "audiotag.plan", "data=kaggle", "data.root=x"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "audiotag works from a checkout, not from an installed copy" in done.stderr

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiotag.data.synthetic import RATES_HZ, SyntheticSettings, make
-from audiotag.data.synthetic_sounds import SOUNDS
+from audiotag.data.sources.synthetic import RATES_HZ, SyntheticSettings, make
+from audiotag.data.sources.synthetic_sounds import SOUNDS
 from audiotag.errors import AudiotagError
 from audiotag.randomness import generator
 
@@ -28,7 +28,7 @@ SMALL = SyntheticSettings(
 MAKE_IN_A_PROCESS = """
 import sys
 from pathlib import Path
-from audiotag.data.synthetic import SyntheticSettings, make
+from audiotag.data.sources.synthetic import SyntheticSettings, make
 settings = SyntheticSettings(seed=3, classes=5, verified_per_class=6, unverified_per_class=20, test_per_class=4,
                              longest_s=1.5)
 make(Path(sys.argv[1]), settings, lambda clips: print("clip", flush=True))

@@ -20,7 +20,7 @@ KEYS = (0, 0, 1)
 MASKS = Augment(time_masks=2, time_mask_frames=9, band_masks=1, band_mask_bands=5)
 
 
-class Listener(nn.Module):
+class SlidingWindowTagger(nn.Module):
     """Takes the first values of a spectrogram for its logits, and keeps what it hears."""
 
     def __init__(self, dropout: float = 0.0) -> None:
@@ -35,7 +35,7 @@ class Listener(nn.Module):
 
 
 def make_tagger(phase: Phase | None = None, augment: Augment | None = None, keys: tuple[int, ...] = KEYS, dropout=0.0):
-    listener = Listener(dropout)
+    listener = SlidingWindowTagger(dropout)
     return Tagger(listener, CLASSES, phase or Phase(), augment or Augment(), keys), listener  # type: ignore[arg-type]
 
 
@@ -218,7 +218,7 @@ def fit(
     dropout: float = 0.0,
     epochs: int = 2,
     resume: Path | None = None,
-) -> Listener:
+) -> SlidingWindowTagger:
     """Fit epochs of two batches of X, keep a checkpoint in the folder, and return what was heard."""
     tagger, listener = make_tagger(Phase(epochs=9, decay_from_epoch=9), augment, keys, dropout)
     batch = {"x": X, "label": torch.tensor([0, 1, 2])}

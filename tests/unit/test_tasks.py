@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from audiotag.config import Hardware, TrainConfig
+from audiotag.distributed import gpu_locks as devices
+from audiotag.distributed import tasks
+from audiotag.distributed.hardware import set_numerics
 from audiotag.errors import AudiotagError
-from audiotag.experiment import devices, tasks
-from audiotag.experiment.hardware import set_numerics
 
 RANKS = {"RANK": "2", "LOCAL_RANK": "2", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "x"}
 

@@ -1,0 +1,214 @@
+"""The command line, looked at before Hydra sees it: order, misspelt settings, packages that are missing."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config.schema import is_key, leaves, schema_keys, schema_types, type_problems, unknown_key
+from audiotag.errors import ConfigError
+from audiotag.run.naming import in_name
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+OPTIONAL = ("experiment", "hparams_search")  # groups of which nothing need be chosen
+SEVERAL = ("logger",)  # groups of which several options may be chosen together, as in logger=[csv,wandb]
+CONFIG_DIR = ("--config-dir", "-cd")
+# Hydra's flags that are followed by their value.
+TAKING_A_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--info", "-i"}
+TAKING_A_VALUE |= {*CONFIG_DIR, "--experimental-rerun"}
+SWEEP_PACKAGES = {
+    "hydra/launcher=joblib": "hydra-joblib-launcher",
+    "hydra/launcher=submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher=submitit_slurm": "hydra-submitit-launcher",
+    "hydra/sweeper=optuna": "hydra-optuna-sweeper",
+    "hparams_search=optuna": "hydra-optuna-sweeper",
+}
+
+
+def groups(schema: type) -> dict[str, list[str]]:
+    """Return the configuration groups under `conf/` that a program has, and the options of each."""
+    sections = {name.split(".")[0] for name, _, _ in schema_keys(schema)}
+    return {
+        folder.name: sorted(option.stem for option in folder.glob("*.yaml") if _is_option(option.stem, schema))
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir() and folder.name in sections
+    }
+
+
+def _is_option(name: str, schema: type) -> bool:
+    if name in ("synthetic", "folders"):
+        return schema is not PredictConfig  # nobody submits predictions for these
+    return name != "of_run" or schema is VerifyConfig  # verify.py's own: there is no run before training
+
+
+def in_order(arguments: list[str]) -> list[str]:
+    """Return the arguments in the order that Hydra needs, whatever the order they came to mind in.
+
+    Its parser wants -m before the settings; and its sweeps vary the last setting fastest, but all folds of a round must
+    come before the next round.
+    """
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    settings = [argument for argument in arguments if argument not in flags]
+    at = next((i for i, argument in enumerate(settings) if argument.startswith("fold=")), len(settings))
+    late = [argument for argument in settings[at:] if argument.startswith("round=")]
+    return [*flags, *settings[:at], *late, *(argument for argument in settings[at:] if argument not in late)]
+
+
+def refuse_forgotten_data(data: Data, given: Iterable[str]) -> None:
+    """Raise ConfigError for data.root=DIR alone: the embedded data set would be made in DIR, and trained on."""
+    if data.name != "synthetic" or data.root is None or "data=synthetic" in given:
+        return
+    if not (Path(data.root).expanduser() / "synthetic.json").is_file():
+        raise ConfigError(
+            f"data.root={data.root} is given, but not what kind of data set is there:",
+            ["data= is not given, and the embedded data set is the default"],
+            f"Did you mean data=kaggle data.root={data.root}? Others are csv, folders and fsdkaggle2018.",
+        )
+
+
+def quoted(arguments: list[str], schema: type) -> list[str]:
+    """Return the arguments with texts in quotes that Hydra's grammar refuses or takes for something else.
+
+    Of settings that are texts: `data.root=/x/Größe (1)`, or the name of a folder that is there and looks like a number
+    or several values.
+    """
+    texts = {name for name, kind in schema_types(schema) if kind in ("str", "str | None", "Any")}
+    return [_quoted(text) if text.partition("=")[0].lstrip("+") in texts else text for text in arguments]
+
+
+def _quoted(text: str) -> str:
+    name, _, value = text.partition("=")
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        pass
+    else:
+        is_text = value.startswith(("'", '"')) or override.value() == value
+        if is_text or not os.path.exists(os.path.expanduser(value)):
+            return text
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
+    return f"{name}='{escaped}'"
+
+
+def argument_problems(arguments: list[str], schema: type) -> list[str]:
+    """Return a message for every setting that does not exist or does not fit."""
+    folders = own_folders(arguments)
+    own_options = bool(folders) or any(a.startswith("hydra.searchpath=") for a in arguments)
+    problems = [problem for folder in folders for problem in yaml_problems(folder, schema)]
+    problems += [
+        problem for text in settings_of(arguments) for problem in _argument_problems(text, schema, own_options)
+    ]
+    return problems or (_one_name_for_several(arguments) if schema is TrainConfig else [])
+
+
+def settings_of(arguments: list[str]) -> list[str]:
+    """Return the arguments that are no flags, nor their values."""
+    return [
+        text
+        for before, text in zip(["", *arguments], arguments, strict=False)
+        if not text.startswith("-") and before not in TAKING_A_VALUE
+    ]
+
+
+def own_folders(arguments: list[str]) -> list[Path]:
+    """Return the folders of options that --config-dir names."""
+    named = [(one.partition("="), after) for one, after in pairwise([*arguments, ""])]
+    return [Path(value if equals else after) for (flag, equals, value), after in named if flag in CONFIG_DIR]
+
+
+def yaml_problems(folder: Path, schema: type) -> list[str]:
+    """Return a message for every option in a folder that cannot be read; Hydra would show a traceback."""
+    problems = []
+    for file in (file for name in groups(schema) for file in sorted((folder / name).rglob("*.yaml"))):
+        try:
+            OmegaConf.load(file)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+            problems.append(f"{file}: {' '.join(str(error).split())}")
+    return problems
+
+
+def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
+    if "=" not in text and not text.startswith("~"):
+        return [f"{text}: settings are given as SETTING=VALUE"]
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        name, _, value = text.partition("=")
+        quoted = f"{name}='{value}'"
+        return [f'{text}: {str(error).splitlines()[0]} (characters like these need quotes: "{quoted}")']
+    name = override.key_or_group
+    if name == "hydra" or name.startswith(("hydra.", "hydra/")):
+        return _package_problems(text)
+    in_groups = name in groups(schema)
+    if not in_groups and not is_key(name, schema):
+        return [unknown_key(name, schema, tuple(groups(schema)))]
+    if override.is_add() and not override.is_force_add():
+        return [f"{text}: {name} is a setting already; write it without the +"]
+    if override.is_delete():
+        return []
+    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+    if in_groups:
+        options = groups(schema)[name]
+        chosen = [one for value in values for one in _chosen(name, value)]
+        found = [] if own_options else [p for one in chosen for p in _option_problems(name, one, text, options)]
+        return found or _package_problems(text)
+    if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
+        return []  # whole only once it is composed
+    return type_problems(list(leaves({name: override.value()})), schema)
+
+
+def _package_problems(text: str) -> list[str]:
+    """Return a message where a choice needs a package that is not installed; Hydra would not name it."""
+    package = SWEEP_PACKAGES.get(text.lstrip("+"))
+    if package is None:
+        return []
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return [f"{text} needs {package}, which is not installed: pip install -e '.[sweep]'"]
+    return []
+
+
+def _one_name_for_several(arguments: list[str]) -> list[str]:
+    """Return a message where run=NAME would give several runs with different settings the same folder."""
+    settings = OverridesParser.create().parse_overrides([text for text in arguments if "=" in text and text[0] != "-"])
+    given = [
+        s for s in settings if s.key_or_group == "run" and not s.is_sweep_override() and "${" not in str(s.value())
+    ]
+    several = [
+        str(s.input_line)
+        for s in settings
+        if (s.is_sweep_override() and (in_name(s.key_or_group) or s.key_or_group == "data.root"))
+        or (s.key_or_group == "hparams_search" and s.value() is not None)
+    ]
+    if not given or given[-1].value() is None or not several:
+        return []
+    name = given[-1].value()
+    return [
+        f"run={name} names one run, but {' '.join(several)} makes several: leave run= out, and each has a name of its "
+        f"own; or put what differs into it, such as 'run={name}-${{seed}}'"
+    ]
+
+
+def _chosen(group: str, value: Any) -> list[Any]:
+    return value if group in SEVERAL and isinstance(value, list) and value else [value]
+
+
+def _option_problems(group: str, option: Any, text: str, options: list[str]) -> list[str]:
+    if option in options or (option is None and group in OPTIONAL):
+        return []
+    near = difflib.get_close_matches(str(option), options, n=1)
+    return [f"{text}: {group} is one of {', '.join(options)}" + (f"; did you mean {near[0]}?" if near else "")]

@@ -1,0 +1,1 @@
+"""Processes, devices and locks; knows nothing of audio."""

@@ -1,0 +1,273 @@
+"""A cell: one network fitted to one fold in one round, resumable at every epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import DDPStrategy
+
+from audiotag.config import Phase, TrainConfig
+from audiotag.data.datamodule import CellClips, FoldDataModule, cell_clips
+from audiotag.data.manifest import Manifest
+from audiotag.data.store import Store
+from audiotag.distributed import context
+from audiotag.distributed.hardware import choose_device, choose_precision, set_numerics
+from audiotag.errors import RunError
+from audiotag.files import replacing, write_csv
+from audiotag.models.sync_batch_norm import AnyDeviceSync
+from audiotag.models.tagger import Tagger
+from audiotag.models.vgg_gap import VggGap
+from audiotag.models.weights import load_weights, read_checkpoint
+from audiotag.randomness import key
+from audiotag.run.folder import TRAINING, Cell, RunFolder
+from audiotag.tracking.experiment_runs import cell_loggers
+from audiotag.tracking.trackers import Tracker
+from audiotag.verification.consensus import Consensus
+
+TELL_EVERY_S = 0.5
+ANEW = "delete it, and the same command begins this cell anew"
+
+
+def fit_cell(
+    config: TrainConfig,
+    folder: RunFolder,
+    manifest: Manifest,
+    store: Store,
+    cell: Cell,
+    accepted: set[str],
+    advance: Callable[[float, str], None],
+) -> None:
+    """Fit one cell and let it vote, from where an earlier process left it.
+
+    `accepted` are the clip ids that the round before accepted. `advance` is told how many clips were passed through
+    the network, doing what. All ranks of the job call it together. Raises RunError where the loss is not finite.
+    """
+    where = folder.cell(cell)
+    started_s = time.monotonic()
+    clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
+    if not config.data.train_on_all:
+        clips.check_no_leak(_trained_on_before(folder, cell))
+    if context.is_rank_zero():
+        _write_training_clips(where / TRAINING, clips.train)
+    set_numerics(config.hardware)
+    phase = schedule(config, cell.round, len(clips.train))
+    tagger = build_tagger(config, manifest.classes, cell, folder, phase)
+    data = build_data(config, clips, manifest, store, cell, phase)
+    epochs = EpochCheckpoint(where)
+    # A forward pass is a third of a training step, and every rank votes on its share of the clips.
+    voted = partial(advance, config.verification.excerpts / 3 * context.current().world_size, "voting")
+    callbacks = build_callbacks(config, where, cell, epochs, voted)
+    if context.is_rank_zero():
+        callbacks.append(AdvanceDisplay(len(clips.train), advance))
+    last = where / "last.ckpt"
+    resume = str(last) if context.broadcast(last.is_file()) else None
+    with cell_loggers(config, folder, cell) as loggers:
+        trainer = build_trainer(config, where, phase, callbacks, loggers)
+        trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
+    if context.is_rank_zero():
+        folder.finish(cell, _result(epochs.rows, clips, time.monotonic() - started_s))
+
+
+def schedule(config: TrainConfig, round_: int, n_clips: int) -> Phase:
+    """Return the training schedule of a round with `n_clips` training clips, its epochs raised to `min_steps`."""
+    phase = config.training.pretrain if round_ == 0 else config.training.finetune
+    steps_per_epoch = math.ceil(n_clips / config.training.batch_size)
+    epochs = max(phase.epochs, math.ceil(phase.min_steps / steps_per_epoch))
+    decay_from = round(phase.decay_from_epoch * epochs / phase.epochs)
+    return dataclasses.replace(phase, epochs=epochs, decay_from_epoch=decay_from)
+
+
+def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: RunFolder, phase: Phase) -> Tagger:
+    """Return the cell's tagger: freshly initialised in round 0, else with the best weights of the round before."""
+    torch.manual_seed(key("init", config.seed, cell.round, cell.fold))
+    network = build_network(config, classes)
+    keys = (config.seed, cell.round, cell.fold)
+    tagger = Tagger(network, len(classes), phase, config.augment, keys)
+    if cell.round > 0:
+        before = Cell(cell.round - 1, cell.fold)
+        load_weights(network, folder.checked(before, "best.ckpt"), folder.best_epoch(before))
+    if config.hardware.channels_last is not False:
+        tagger = tagger.to(memory_format=torch.channels_last)
+    return tagger
+
+
+def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
+    """Return the configured network."""
+    return VggGap(len(classes), config.model.width, config.model.dropout, config.model.head_dropout)
+
+
+def build_data(
+    config: TrainConfig, clips: CellClips, manifest: Manifest, store: Store, cell: Cell, phase: Phase
+) -> FoldDataModule:
+    """Return the cell's data."""
+    return FoldDataModule(
+        clips,
+        manifest.classes,
+        store,
+        config.features,
+        config.training.batch_size,
+        config.training.valid_batch_size,
+        phase.mixup_alpha,
+        (config.seed, cell.round, cell.fold),
+        config.hardware.store_on_device,
+        config.data.validate_unverified,
+        context.current(),
+        context.processes_on_this_machine() if config.hardware.share_devices else 1,
+    )
+
+
+def build_callbacks(
+    config: TrainConfig, where: Path, cell: Cell, epochs: EpochCheckpoint, voted: Callable[[], None]
+) -> list[Callback]:
+    """Return what a cell's Trainer does besides fitting: checkpoints and metrics, consensus at the end."""
+    if config.data.train_on_all:
+        return [epochs]
+    keys = (config.seed, cell.round)
+    return [epochs, Consensus(where, where / "best.ckpt", epochs.best_epoch, config.verification.excerpts, keys, voted)]
+
+
+def build_trainer(
+    config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback], loggers: Sequence[Tracker] = ()
+) -> pl.Trainer:
+    """Return the Trainer of a cell, on all devices that fit it together."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its notes on devices, at every fit
+    device, ranks = choose_device(config.hardware).type, context.current()
+    shared = ranks.world_size > 1 and config.trainer.sync_batchnorm
+    sync_on_cpu: list[Any] = [AnyDeviceSync()] if shared and device == "cpu" else []
+    return pl.Trainer(
+        max_epochs=phase.epochs,
+        accelerator=device,
+        devices=ranks.local_world_size,
+        num_nodes=ranks.world_size // ranks.local_world_size,
+        strategy="auto" if ranks.world_size == 1 else DDPStrategy(gradient_as_bucket_view=True),
+        sync_batchnorm=shared and device != "cpu",
+        precision=choose_precision(config.hardware),  # type: ignore[arg-type] # the schema has checked it
+        callbacks=callbacks,
+        plugins=[WholeCheckpoints(), context.RanksEnvironment(), *sync_on_cpu],
+        default_root_dir=where,
+        logger=list(loggers) or False,
+        log_every_n_steps=1,  # nothing is logged by step; a larger number warns of short epochs
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the data module's samplers decide
+    )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all; Lightning's own passes through another disk's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save beside the target, then rename."""
+        # By way of memory: on a disk that fills up in the middle of it, PyTorch says only "unexpected pos".
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint to go on from; raises RunError if it is damaged."""
+        checkpoint = read_checkpoint(Path(path), ANEW)
+        if EpochCheckpoint.__qualname__ not in checkpoint.get("callbacks", {}):  # its rows say which epoch is the best
+            raise RunError(f"{path} was written by an earlier version: {ANEW}")
+        return checkpoint
+
+
+class EpochCheckpoint(Checkpoint):
+    """Keeps `best.ckpt`, `last.ckpt` and `metrics.csv` of a cell; the checkpoint to go on from holds the rows too.
+
+    Which epoch is the best follows from the rows. Lightning's ModelCheckpoint forgets it once the folder has another
+    path, and would replace the best weights by those of the next epoch.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+
+    def best_epoch(self) -> int:
+        """Return the epoch with the lowest validation loss, the earlier of equals."""
+        return int(best_row(self.rows)["epoch"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of the checkpoint; what came after it will be computed again."""
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch and save it; raises RunError where the loss is not finite."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {"epoch": trainer.current_epoch, "learning_rate": trainer.optimizers[0].param_groups[0]["lr"], **values}
+        if not math.isfinite(row["train_loss"]) or not math.isfinite(row["valid_loss"]):
+            raise RunError(
+                f"{self.folder}: the loss is not finite in epoch {trainer.current_epoch}: "
+                "set a lower learning rate (training.pretrain.learning_rate, training.finetune.learning_rate)"
+            )
+        self.rows.append(row)
+        if context.is_rank_zero():
+            write_csv(self.folder / "metrics.csv", pd.DataFrame(self.rows))
+        for logger in trainer.loggers:
+            if isinstance(logger, Tracker):
+                logger.row(row, trainer.current_epoch)
+        if self.best_epoch() == trainer.current_epoch:  # the best first: the last one, to go on from, must not be ahead
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+
+class AdvanceDisplay(Callback):
+    """Tells `advance`, a few times a second, how many clips were passed through the network, the epoch and the loss."""
+
+    def __init__(self, clips_per_epoch: int, advance: Callable[[float, str], None]) -> None:
+        self.clips_per_epoch, self.advance = clips_per_epoch, advance
+        self.untold, self.told_s = 0.0, 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count the batch, and tell if it is time; the loss is asked for no sooner, for a GPU must finish it first."""
+        n_batches = int(trainer.num_training_batches)
+        self.untold += self.clips_per_epoch / n_batches
+        if time.monotonic() - self.told_s > TELL_EVERY_S or batch_idx + 1 == n_batches:
+            doing = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}, loss {float(outputs['loss']):.4f}"
+            self.advance(self.untold, doing)
+            self.untold, self.told_s = 0.0, time.monotonic()
+
+
+def best_row(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Return the metrics of the epoch with the lowest validation loss, of equals the first."""
+    return min(rows, key=lambda row: row["valid_loss"])
+
+
+def read_training_clips(folder: RunFolder, cell: Cell) -> set[str]:
+    """Return the ids of the clips that a cell was trained on."""
+    return set(folder.table(cell, TRAINING)["clip_id"])
+
+
+def _trained_on_before(folder: RunFolder, cell: Cell) -> set[str]:
+    """Return the ids of all clips that this fold's earlier rounds were trained on."""
+    return set().union(*(read_training_clips(folder, Cell(r, cell.fold)) for r in range(cell.round)))
+
+
+def _write_training_clips(path: Path, train: pd.DataFrame) -> None:
+    source = train["verified"].map({"1": "verified", "0": "unverified"})
+    write_csv(path, pd.DataFrame({"clip_id": train.index, "label": train["label"], "source": source}))
+
+
+def _result(rows: list[dict[str, float]], clips: CellClips, wall_s: float) -> dict[str, Any]:
+    best = best_row(rows)
+    measured = {name: best[name] for name in ("valid_loss", "valid_accuracy", "valid_map3")}
+    counts = {"trained_on": len(clips.train), "validated_on": len(clips.valid), "voted_on": len(clips.unverified)}
+    return {"best_epoch": best["epoch"], **measured, **counts, "wall_s": round(wall_s, 3)}

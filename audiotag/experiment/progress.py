@@ -1,0 +1,85 @@
+"""What a person sees of the cells: a bar over all the work, and a line per finished cell, whoever finished it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.progress import Progress
+
+from audiotag.config import TrainConfig
+from audiotag.data.manifest import Manifest
+from audiotag.experiment.fit import schedule
+from audiotag.run.folder import Cell, RunFolder
+
+LOOK_EVERY_S = 0.5
+
+
+class ProgressDisplay:
+    """Shows the cells asked for; what other processes do is read from the run folder."""
+
+    def __init__(self, config: TrainConfig, folder: RunFolder, manifest: Manifest, asked: list[Cell], bar: Progress):
+        self.folder, self.bar = folder, bar
+        self.epochs = {cell: _epochs_and_votes(config, manifest, cell) for cell in asked}
+        self.work = {cell: epochs * clips + votes for cell, (epochs, clips, votes) in self.epochs.items()}
+        self.done = dict.fromkeys(asked, 0.0)
+        self.shown: set[Cell] = set()
+        self.own: Cell | None = None
+        self.looked_s = 0.0
+        self.task = bar.add_task("", total=sum(self.work.values()), visible=bool(asked))
+
+    def counter(self, cell: Cell) -> Callable[[float, str], None]:
+        """Return what a cell of this process tells how many clips it has passed through the network, doing what."""
+        self.own = cell
+        epochs, clips_per_epoch, _ = self.epochs[cell]
+        self.done[cell] = clips_per_epoch * min(epochs, self._epochs_done(cell))  # of a process before this one
+        place = f"Round {cell.round}, fold {cell.fold}"
+        self.bar.update(self.task, description=place)
+
+        def advance(clips: float, doing: str) -> None:
+            self.done[cell] += clips
+            self.bar.update(self.task, description=f"{place}, {doing}")
+            if time.monotonic() - self.looked_s > LOOK_EVERY_S:
+                self.look()
+
+        return advance
+
+    def look(self) -> None:
+        """Show what has come since the last look."""
+        self.looked_s = time.monotonic()
+        for cell in sorted(self.done.keys() - self.shown):
+            result = self.folder.status(cell)
+            if result is not None:
+                self.shown.add(cell)
+                self.done[cell] = self.work[cell]
+                self.bar.console.print(_line(cell, result), soft_wrap=True)
+            elif cell != self.own:
+                epochs, clips, _ = self.epochs[cell]
+                self.done[cell] = clips * min(epochs, self._epochs_done(cell))
+        self.bar.update(self.task, completed=sum(min(self.done[cell], self.work[cell]) for cell in self.done))
+
+    def _epochs_done(self, cell: Cell) -> int:
+        metrics = self.folder.cell(cell) / "metrics.csv"
+        return max(0, len(metrics.read_bytes().splitlines()) - 1) if metrics.is_file() else 0
+
+
+def _epochs_and_votes(config: TrainConfig, manifest: Manifest, cell: Cell) -> tuple[int, int, float]:
+    """Estimate a cell's work: epochs, clips per epoch, and what voting on held-out clips costs, in clips."""
+    clips = manifest.train
+    outside, unverified = clips["fold"] != cell.fold, clips["verified"] == "0"
+    # How many labels will be accepted is not known yet: half of them, say.
+    n_train = int(outside.sum() - (outside & unverified).sum() / 2 * (cell.round > 0))
+    votes = float((~outside).sum() * config.verification.excerpts / 3)
+    return schedule(config, cell.round, n_train).epochs, n_train, votes
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
+def _line(cell: Cell, result: dict[str, Any]) -> str:
+    return (
+        f"round {cell.round}, fold {cell.fold}: {result['trained_on']} clips, accuracy {result['valid_accuracy']:.4f}, "
+        f"loss {result['valid_loss']:.4f} after {_epochs(result['best_epoch'] + 1)}, {result['wall_s']:.0f} s"
+    )

@@ -1,0 +1,157 @@
+"""Decide again from stored posteriors: another threshold, cap or rule, without a network unless rescore=true."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from audiotag.config import TrainConfig, Verification, VerifyConfig
+from audiotag.console import console
+from audiotag.data.manifest import check_tables
+from audiotag.data.tables import read_labels
+from audiotag.distributed.launch import in_sweep, launch
+from audiotag.errors import RunError
+from audiotag.experiment.decisions import FIGURES, SETTINGS, gather_decisions
+from audiotag.files import check_folder, check_output, write_csv, write_json
+from audiotag.run.folder import Cell, RunFolder, find_run
+from audiotag.run.ledgers import all_ledgers, run_truth
+from audiotag.run.summary import print_few
+from audiotag.verification.confident_learning import check_installed
+from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
+
+
+def redecide(config: VerifyConfig) -> pd.DataFrame:
+    """Apply a rule to a run's stored posteriors; print and return accepted, precision and recall per round.
+
+    Writes `verify/NAME/{ledger.csv, summary.json}` below the run, and `verify/decisions.csv` over all that were made;
+    into `config.out` instead of `verify/`, if given. Raises RunError where no round, or not the one asked for, is
+    complete, AudiotagError where nothing can be written.
+    """
+    folder = find_run(config.run, config.runs_dir)
+    verification = changed(folder.config.verification, config)
+    check_installed(verification)
+    where = decision_folder(config)
+    _check_writable(config, folder, where.parent)
+    asked = _rounds(folder, config.round)
+    truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
+    if config.rescore and missing_cells(folder, config):
+        launch("rescore", config, lambda: check_tables(of_run_here(folder.config, config)))
+    ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.rescore else None)
+    settings = {name: getattr(verification, name) for name in SETTINGS}
+    rounds = [
+        {"round": int(str(round_)), **_rounded(measure(rows, truth))}
+        for round_, rows in ledger.groupby("round", sort=True)
+    ]
+    write_csv(where / "ledger.csv", ledger)
+    write_json(where / "summary.json", {**settings, "rounds": rounds})
+    gather_decisions(where.parent)
+    table = pd.DataFrame(rounds)
+    _print(table, verification, where)
+    if not in_sweep():
+        print_few(rounds, folder.path, verification)
+    return table
+
+
+def changed(of_run: Verification, config: VerifyConfig) -> Verification:
+    """Return the run's rule with the changes asked for, or the whole rule that verification=NAME named."""
+    given = dataclasses.asdict(config.verification)
+    if not config.rescore:
+        asked, given["excerpts"] = given["excerpts"], of_run.excerpts  # the posteriors are stored as means over these
+        if given["rule"] is None and asked not in (None, of_run.excerpts):
+            raise RunError(
+                f"verification.excerpts={asked}: the run stored means over {of_run.excerpts} excerpts; set "
+                "rescore=true to ask its networks again"
+            )
+    if given["rule"] is None:
+        given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(of_run, **given)
+
+
+def of_run_here(of_run: TrainConfig, config: VerifyConfig) -> TrainConfig:
+    """Return a run's configuration with what may differ now: devices, places, and the number of excerpts."""
+    excerpts = config.verification.excerpts or of_run.verification.excerpts
+    return dataclasses.replace(
+        of_run,
+        hardware=config.hardware,
+        devices=config.devices,
+        parallel="batches",
+        cache_dir=config.cache_dir,
+        data=dataclasses.replace(of_run.data, root=config.root or of_run.data.root),
+        verification=dataclasses.replace(of_run.verification, excerpts=excerpts),
+    )
+
+
+def missing_cells(folder: RunFolder, config: VerifyConfig) -> list[Cell]:
+    """Return the complete cells asked for whose posteriors have not been made again with that many excerpts."""
+    rounds = folder.complete_rounds() if config.round is None else [config.round]
+    again = RunFolder(folder.rescored(of_run_here(folder.config, config).verification.excerpts))
+    cells = [Cell(r, f) for r in rounds for f in range(folder.config.folds)]
+    names = (POSTERIORS, VERIFIED_POSTERIORS)
+    return [cell for cell in cells if not all((again.cell(cell) / name).is_file() for name in names)]
+
+
+def decision_folder(config: VerifyConfig) -> Path:
+    """Return where a decision is kept: in `out`, else the run's `verify/`, named by its rule and what it changes."""
+    folder = find_run(config.run, config.runs_dir)
+    of_run = folder.config.verification
+    decisions = folder.path / "verify" if config.out is None else Path(config.out).expanduser().absolute()
+    return decisions / _name(of_run, changed(of_run, config), config.rescore)
+
+
+def _check_writable(config: VerifyConfig, folder: RunFolder, decisions: Path) -> None:
+    """Raise AudiotagError where a decision cannot be written, or new posteriors, which lie in the run."""
+    check_folder("out", decisions, "set out=DIR")
+    check_output(decisions / "decisions.csv", "decision,rule,")
+    if config.rescore:
+        check_folder("run", folder.path / "verify", "rescore=true writes into the run: set run= to a copy of it")
+        check_folder("cache_dir", Path(config.cache_dir).absolute())
+
+
+def _rounds(folder: RunFolder, round_: int | None) -> list[int]:
+    complete = folder.complete_rounds()
+    if folder.config.data.train_on_all:
+        raise RunError(f"{folder.path}: trained with data.train_on_all=true, so no posteriors were stored to decide on")
+    if not complete or (round_ is not None and round_ not in complete):
+        wanted = "any" if round_ is None else str(round_)
+        done = ", ".join(map(str, complete)) or "none"
+        raise RunError(f"{folder.path}: round {wanted} has no stored posteriors of all folds (complete rounds: {done})")
+    return complete if round_ is None else [round_]
+
+
+def _truth(folder: RunFolder, name: str) -> pd.Series:
+    path, columns = Path(name), folder.config.data.columns
+    if not path.is_file():
+        raise RunError(f"truth={name}: there is no such file")
+    return read_labels(path, columns.clip, columns.label)
+
+
+def _name(of_run: Verification, now: Verification, rescored: bool) -> str:
+    """Name a decision by its rule and by what differs from the run's own."""
+    different = [f"{name}={getattr(now, name)}" for name in SETTINGS[1:] if getattr(now, name) != getattr(of_run, name)]
+    if rescored:
+        different.append(f"rescored={now.excerpts}")
+    return ",".join([now.rule, *different])
+
+
+def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None:
+    threshold = "no threshold" if verification.threshold is None else f"threshold {verification.threshold}"
+    cap = "no cap" if verification.cap is None else f"cap {verification.cap} per class"
+    extras = (["calibrated"] if verification.calibrate else []) + ([] if verification.agreement else ["any prediction"])
+    if verification.confident_learning:
+        extras.append(f"cleanlab's {verification.confident_learning}")
+    shown = Table(
+        *(name.capitalize() for name in FIGURES), title=", ".join([threshold, cap, *extras]), title_justify="left"
+    )
+    for row in table.to_dict("records"):
+        rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
+        shown.add_row(str(row["round"]), str(row["considered"]), str(row["accepted"]), *rates)
+    console.print(shown)
+    console.print(f"Ledger: {where / 'ledger.csv'}", soft_wrap=True)

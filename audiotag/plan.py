@@ -1,0 +1,102 @@
+"""Folds from tables alone, with no audio there.
+
+usage: python -m audiotag.plan data=kaggle data.root=DIR [folds=4] [seed=0] [out=folds.csv]
+
+Takes the settings of train.py (python train.py --help) and makes the folds that it would make, as long as every row has
+its audio. Prints how even the folds are; with out=FILE.csv, writes clip_id, label, verified (1 or 0) and fold of every
+training clip.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from rich.table import Table
+
+from audiotag.cli.arguments import CONF, refuse_forgotten_data
+from audiotag.cli.program import check_command_line, register, reported
+from audiotag.config import TrainConfig
+from audiotag.config.schema import validate
+from audiotag.console import console
+from audiotag.data.folds import worst_deviation
+from audiotag.data.manifest import plan_folds, read_known, read_rows, refuse
+from audiotag.data.noise import Labels, with_noise
+from audiotag.data.tables import gathered
+from audiotag.errors import ConfigError
+from audiotag.files import check_output, write_csv
+
+COLUMNS = ["clip_id", "label", "verified", "fold"]
+PARTS = {"verified": ["1"], "unverified": ["0"], "all": ["1", "0"]}
+
+
+def plan(config: TrainConfig) -> pd.DataFrame:
+    """Return the training clips that the tables name (columns `COLUMNS`, fold a number), by clip id.
+
+    Raises DataError with every problem of the tables.
+    """
+    rows, classes, root = read_rows(config)
+    problems: list[str] = []
+    labels = Labels(rows, classes, gathered(problems, lambda: read_known(config, root, rows)))
+    labels = gathered(problems, lambda: with_noise(labels, config.data, config.seed, root)) or labels
+    rows, classes = labels.rows, labels.classes
+    frame = gathered(problems, lambda: plan_folds(rows, classes, config))
+    refuse(rows, problems, config.data.on_bad_clip == "skip")
+    assert frame is not None
+    train = frame[frame["split"] == "train"][COLUMNS].sort_values("clip_id", ignore_index=True)
+    return train.assign(fold=train["fold"].astype(int))
+
+
+def configure(arguments: list[str]) -> TrainConfig:
+    """Compose settings of the command line as train.py does; raises ConfigError."""
+    arguments = check_command_line(TrainConfig, arguments)
+    register(TrainConfig, "train_schema")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            config = validate(compose("train", arguments), TrainConfig)
+        except HydraException as error:
+            raise ConfigError("The configuration cannot be composed:", [str(error)]) from error
+    refuse_forgotten_data(config.data, arguments)
+    return config
+
+
+def show(clips: pd.DataFrame, folds: int) -> None:
+    """Print clips per fold, and how far the folds are from even."""
+    table = Table("Fold", *(name.capitalize() for name in PARTS), "Classes")
+    for fold in range(folds):
+        held_out = clips[clips["fold"] == fold]
+        counts = [held_out["verified"].isin(flags).sum() for flags in PARTS.values()]
+        table.add_row(str(fold), *map(str, counts), str(held_out["label"].nunique()))
+    console.print(table)
+    worst = {name: worst_deviation(clips[clips["verified"].isin(flags)], folds) for name, flags in PARTS.items()}
+    shown = ", ".join(f"{clips_off:.2f} ({name})" for name, clips_off in worst.items())
+    console.print(f"{len(clips)} clips, {clips['label'].nunique()} classes", soft_wrap=True)
+    console.print(f"Most clips of a class by which a fold differs from the class's even share: {shown}", soft_wrap=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Make, print and write the folds."""
+    if not arguments or {"--help", "-h"} & set(arguments):
+        print((__doc__ or "").strip())
+        return
+    outs = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
+    if len(outs) > 1 or "" in outs:
+        raise ConfigError("The folds have no place to be written to:", ["out=FILE.csv is a file, and given once"])
+    config = configure([argument for argument in arguments if not argument.startswith("out=")])
+    read = [getattr(config.data, name) for name in ("table", "test_table", "truth", "corrections")]
+    root = Path(config.data.root or "")
+    inputs = [place / name for name in filter(None, read) for place in (root, Path())] + list(root.glob("*.csv"))
+    for out in outs:
+        check_output(Path(out).absolute(), ",".join(COLUMNS), inputs=inputs)
+    clips = plan(config)
+    show(clips, config.folds)
+    for out in outs:
+        write_csv(Path(out), clips)
+        console.print(f"Folds: {out}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    reported(lambda: main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""How good the networks of a round are on the verified clips that each of them held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from audiotag.evaluation.metrics import Scores, ranking, score_posteriors
+from audiotag.run.folder import RunFolder
+from audiotag.verification.ledger import by_rule
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labels and predictions of all folds' verified held-out clips, and their scores."""
+
+    labels: list[str]
+    predicted: list[str]
+    scores: Scores
+
+
+def held_out(folder: RunFolder, round_: int) -> HeldOut | None:
+    """Return what a complete round's networks predict, by consensus; None where nothing was held out to vote on."""
+    if folder.config.data.train_on_all:
+        return None
+    votes = pd.concat([vote.verified for vote in folder.votes(round_).values()], ignore_index=True)
+    posteriors = votes[folder.classes].to_numpy(np.float64)
+    labels = folder.train.loc[votes["clip_id"], "label"].tolist()
+    first = ranking(posteriors, 1)[:, 0]
+    predicted = [folder.classes[i] for i in first]
+    return HeldOut(labels, predicted, score_posteriors(posteriors, labels, folder.classes))
+
+
+def per_class_table(scores: Scores, decided: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of each class, and how many of its unverified labels the rule accepted in a round's ledger."""
+    labels = scores.per_class["label"]
+    counts = by_rule(decided).groupby("label")["accepted"].agg(considered="count", accepted="sum")
+    return scores.per_class.assign(
+        **{name: labels.map(counts[name]).fillna(0).astype(int) for name in ("considered", "accepted")}
+    )

@@ -1,0 +1,45 @@
+"""The ledger of a run, made from the posteriors its cells have stored. Needs no network."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from audiotag.config import Verification
+from audiotag.data.tables import read_labels
+from audiotag.files import write_csv
+from audiotag.run.folder import RunFolder
+from audiotag.verification.ledger import COLUMNS, corrected_rows, decide_round
+
+
+def round_ledger(
+    folder: RunFolder, round_: int, verification: Verification, rescored: int | None = None
+) -> pd.DataFrame:
+    """Return the ledger of one complete round under a rule; of posteriors made again with K excerpts, if given."""
+    votes, train, classes = folder.votes(round_, rescored), folder.train, folder.classes
+    ledger = decide_round(round_, votes, train, classes, verification)
+    by_person = corrected_rows(round_, votes, train, classes, verification, folder.corrections)
+    if by_person.empty:
+        return ledger
+    return pd.concat([ledger, by_person], ignore_index=True).sort_values("clip_id", ignore_index=True)
+
+
+def all_ledgers(
+    folder: RunFolder, rounds: list[int], verification: Verification, rescored: int | None = None
+) -> pd.DataFrame:
+    """Return the ledger of several rounds, sorted by round and clip id."""
+    ledgers = [round_ledger(folder, round_, verification, rescored) for round_ in rounds]
+    return pd.concat(ledgers, ignore_index=True) if ledgers else pd.DataFrame(columns=COLUMNS)
+
+
+def write_ledger(folder: RunFolder) -> pd.DataFrame:
+    """Write `ledger.csv` for all complete rounds, by the run's own rule."""
+    rounds = [] if folder.config.data.train_on_all else folder.complete_rounds()
+    ledger = all_ledgers(folder, rounds, folder.config.verification)
+    write_csv(folder.ledger_file, ledger)
+    return ledger
+
+
+def run_truth(folder: RunFolder) -> pd.Series | None:
+    """Return the right labels that the run was given, if any."""
+    file = folder.path / "truth.csv"
+    return read_labels(file, "clip_id", "label") if file.is_file() else None

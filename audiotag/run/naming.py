@@ -1,0 +1,54 @@
+"""What a run is called, where nobody has given it a name, and where it lies."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+from audiotag.config import TrainConfig
+from audiotag.randomness import key
+
+# Settings that say where and how to work, not what the run is; they do not belong in its name.
+NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "finetune_rounds", "devices", "parallel", "report"}
+NOT_IN_NAME |= {"data.root", "data.truth"}
+NOT_IN_NAME |= {"warm_start"}  # the result is that of training round 0 anew
+NOT_IN_NAME |= {"hparams_search"}  # a trial is the run that its settings make by hand
+NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification", "logger")
+
+
+def in_name(name: str) -> bool:
+    """Say whether a setting tells what the run is."""
+    return name not in NOT_IN_NAME and name.split(".")[0] not in ("hardware", "logger")
+
+
+def run_name(config: TrainConfig) -> str:
+    """Return the run's name: as given, else made from what was chosen, the same for the same choices."""
+    if config.run is not None:
+        return config.run
+    chosen = HydraConfig.get()
+    source = config.data.name if config.data.root is None else Path(os.path.realpath(config.data.root)).name
+    parts = [config.experiment, source, config.model.name, config.features.front_end, config.verification.rule]
+    settings = []
+    for text in sorted(chosen.overrides.task):
+        name, _, value = text.lstrip("+~").partition("=")
+        if in_name(name) and name not in NAMED_GROUPS:
+            settings.append(f"{name}-{value}")
+        elif name in ("augment", "training"):
+            settings.append(value)
+    # Only characters that need no quotes in a shell or in run=NAME.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(["-".join(filter(None, parts)), *settings]))
+    return name if len(name) <= 120 else f"{name[:100]}-{key(name):016x}"
+
+
+def run_path(run: str, runs_dir: str) -> Path:
+    """Return the folder `runs/NAME` of a run, or the path itself where it names a folder outside."""
+    path, inside = Path(run), Path(runs_dir) / run
+    return (path if len(path.parts) > 1 and not inside.is_dir() else inside).absolute()
+
+
+def run_named(path: Path) -> str:
+    """Return how commands name a run: by its name where they look for it, else by its path."""
+    return path.name if path.parent == Path("runs").absolute() else str(path)

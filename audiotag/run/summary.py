@@ -1,0 +1,133 @@
+"""The summary of a run: figures per round, the best round, what was left out."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.table import Table
+
+from audiotag.config import Verification
+from audiotag.console import console
+from audiotag.data.manifest import Manifest
+from audiotag.errors import RunError
+from audiotag.files import write_json
+from audiotag.run.folder import Cell, RunFolder
+from audiotag.run.naming import run_named
+from audiotag.verification.ledger import corrected_share, measure
+
+if TYPE_CHECKING:
+    from audiotag.data.store import Store  # it needs PyTorch, which verify.py does without
+
+FEW = 0.05  # share of the labels below which a rule has accepted next to nothing
+
+
+def write_summary(
+    folder: RunFolder, manifest: Manifest, store: Store, ledger: pd.DataFrame, wall_s: float
+) -> dict[str, Any]:
+    """Write `summary.json` for the complete rounds; `wall_s` of earlier processes of this run is added."""
+    rounds = round_figures(folder, ledger, manifest.truth)
+    try:
+        earlier_s = (folder.summary or {}).get("wall_s", 0)
+    except RunError as error:  # all but the time is made again
+        console.print(f"{error}; it is written anew", soft_wrap=True)
+        earlier_s = 0
+    silent = store.silent(manifest.train)
+    summary = {
+        "classes": manifest.classes,
+        "folds": folder.config.folds,
+        "best_round": best_round(rounds),
+        "rounds": rounds,
+        "skipped": [{"path": problem.path, "why": f"{problem.where}: {problem.why}"} for problem in manifest.skipped],
+        "silent": sorted(silent.index[silent]),
+        "wall_s": round(earlier_s + wall_s, 3),
+    }
+    write_json(folder.summary_file, summary)
+    return summary
+
+
+def best_round(rounds: list[dict[str, Any]]) -> int | None:
+    """Return the round with the lowest mean validation loss over folds (paper section 4.2), the earlier of equals."""
+    return min(rounds, key=lambda r: r["valid_loss"])["round"] if rounds else None
+
+
+def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | None) -> list[dict[str, Any]]:
+    """Return the figures of each complete round."""
+    rounds = []
+    for round_ in folder.complete_rounds():
+        cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]
+        accuracies = [cell["valid_accuracy"] for cell in cells]
+        figures = {
+            "round": round_,
+            "valid_accuracy": statistics.fmean(accuracies),
+            "valid_accuracy_std": statistics.pstdev(accuracies),
+            "valid_loss": statistics.fmean(cell["valid_loss"] for cell in cells),
+            **measure(ledger[ledger["round"] == round_], truth),
+        }
+        corrected, share = corrected_share(ledger[ledger["round"] == round_])
+        if corrected:
+            figures |= {"corrected": corrected, "corrected_accuracy": share}
+        rounds.append({name: round(v, 6) if isinstance(v, float) else v for name, v in figures.items()})
+    return rounds
+
+
+def few_accepted(rounds: list[dict[str, Any]], rule: Verification) -> str:
+    """Say that the last round accepted next to nothing, to be followed by `other_rules`; "" if it did not."""
+    last = rounds[-1]
+    if not last["considered"] or last["accepted"] >= FEW * last["considered"]:
+        return ""
+    counts = f"{last['accepted']} of {last['considered']} labels in round {last['round']}"
+    others = "rules" if rule.threshold is None else "thresholds"
+    return f"The rule accepted next to nothing: {counts}. What other {others} accept, without training:"
+
+
+def print_few(rounds: list[dict[str, Any]], run: Path, rule: Verification) -> None:
+    """Say that the last round accepted next to nothing, if it did; the command is a line of its own, to be copied."""
+    if few := few_accepted(rounds, rule):
+        console.print(few, soft_wrap=True)
+        console.out(other_rules(shlex.quote(run_named(run)), rule))
+
+
+def other_rules(run: str, rule: Verification) -> str:
+    """Return the command that shows what other thresholds would accept, or other rules where there is none."""
+    other = (
+        "verification=calibrated,as_coded" if rule.threshold is None else "verification.threshold=0.5,0.7,0.8,0.9,0.95"
+    )
+    return f"python verify.py run={run} -m {other}"
+
+
+def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
+    """Print a short table: per round accuracy, loss, and what was accepted, and where everything is."""
+    if not summary["rounds"]:
+        console.print(f"No round is complete yet: {folder.path}", soft_wrap=True)
+        return
+    table = Table("Round", "Accuracy", "Loss", "Accepted", "Precision", "Recall")
+    for r in summary["rounds"]:
+        star = " *" if r["round"] == summary["best_round"] else ""
+        table.add_row(
+            f"{r['round']}{star}",
+            f"{r['valid_accuracy']:.4f} ± {r['valid_accuracy_std']:.4f}",
+            f"{r['valid_loss']:.4f}",
+            f"{r['accepted']} of {r['considered']}",
+            *("-" if r[name] is None else f"{r[name]:.4f}" for name in ("precision", "recall")),
+        )
+    console.print(table)
+    console.print(
+        "* best round: lowest loss. Accuracy and loss: of validation, means over the folds; accepted: by the networks "
+        "of that round",
+        soft_wrap=True,
+    )
+    best = next(r for r in summary["rounds"] if r["round"] == summary["best_round"])
+    if "corrected" in best:
+        console.print(
+            f"Of {best['corrected']} corrected clips, which are in no figure above, the best round's networks that "
+            f"held them out recognise {best['corrected'] * best['corrected_accuracy']:.0f}",
+            soft_wrap=True,
+        )
+    print_few(summary["rounds"], folder.path, folder.config.verification)
+    if summary["skipped"]:
+        console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
+    console.print(f"Results: {folder.path}", soft_wrap=True)

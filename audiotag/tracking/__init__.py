@@ -1,0 +1,1 @@
+"""What a run shows of itself in Weights & Biases, TensorBoard and MLflow."""
