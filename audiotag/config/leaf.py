@@ -1,0 +1,145 @@
+"""Leaves of the configuration: a class named by `_target_`, and the arguments that its constructor is given.
+
+    network: {_target_: my_net.Net, channels: 12}
+
+The module may lie anywhere on the import path, to which --config-dir adds its folder. Everything here imports the
+module, which may take seconds: call it after what can be refused without.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from audiotag.errors import ConfigError, Nearest
+
+TARGET = "_target_"
+HEADLINE = "The configuration cannot be run:"
+
+
+def find_class(leaf: Mapping[str, Any], setting: str) -> Callable[..., Any]:
+    """Return the class that a leaf names; raises ConfigError if it cannot be imported, saying where it was looked for.
+
+    An error that the module itself raises is not caught: its traceback says most.
+    """
+    target = leaf.get(TARGET)
+    module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not module_name or not name:
+        raise _error(f"{setting}.{TARGET}={target} does not name a class: write it as module.Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module_name}.".startswith(f"{error.name}."):
+            raise _error(f"{setting}.{TARGET}={target} needs {error.name}, which is not installed") from error
+        raise _error(
+            f"{setting}.{TARGET}={target} cannot be imported: there is no module {error.name} in {_looked_in()}, or "
+            "among the installed packages (--config-dir DIR adds a folder)"
+        ) from error
+    except SyntaxError as error:
+        raise _error(f"{setting}.{TARGET}={target}: {error.filename}, line {error.lineno}: {error.msg}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        near = Nearest(key for key in vars(module) if not key.startswith("_"))(name)
+        raise _error(f"{setting}.{TARGET}={target} cannot be imported: {module.__file__} has no class {name}{near}")
+    return typing.cast("Callable[..., Any]", found)
+
+
+def leaf_problems(leaf: Mapping[str, Any], setting: str, given: tuple[str, ...] = ()) -> list[str]:
+    """Return what is wrong with a leaf: its class, and each argument that is unknown, missing, or of a wrong type.
+
+    `given` are the arguments that the program adds, such as a network's `classes`.
+    """
+    try:
+        parameters = inspect.signature(found := find_class(leaf, setting)).parameters
+    except ConfigError as error:
+        return error.problems
+    named = {name: one for name, one in parameters.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    takes_any = any(one.kind == one.VAR_KEYWORD for one in parameters.values())
+    near, hints, problems = Nearest(named.keys() - {*given}), _annotations(found), []
+    arguments = {name: value for name, value in leaf.items() if name != TARGET}
+    for name, value in arguments.items():
+        if name in given:
+            problems.append(f"{setting}.{name} is set by the program: leave it out")
+        elif name not in named and not takes_any:
+            problems.append(f"{setting}.{name} is not an argument of {leaf[TARGET]}{near(name)}")
+        elif name in hints:
+            problems += _type_problems(hints[name], value, f"{setting}.{name}")
+    problems += [
+        f"{leaf[TARGET]} does not take {name}, which the program gives it: add it to the constructor of {setting}"
+        for name in given
+        if name not in named and not takes_any
+    ]
+    return problems + [
+        f"{setting}.{name} is missing: {leaf[TARGET]} cannot be built without it"
+        for name, one in named.items()
+        if one.default is one.empty and name not in arguments and name not in given
+    ]
+
+
+def build(leaf: Mapping[str, Any], setting: str, **given: Any) -> Any:
+    """Build the object that a leaf describes; `given` are arguments that the program adds.
+
+    Raises ConfigError with everything that is wrong with the class or its arguments, or if the constructor raises
+    ValueError.
+    """
+    problems = leaf_problems(leaf, setting, tuple(given))
+    if problems:
+        raise ConfigError(HEADLINE, problems)
+    arguments = {name: value for name, value in leaf.items() if name != TARGET}
+    try:
+        return find_class(leaf, setting)(**arguments, **given)
+    except ValueError as error:
+        raise _error(f"{setting}: {error}") from error
+
+
+def leaf_identity(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    """Return the class and every argument of its constructor, defaults included: what an object's values depend on."""
+    parameters = inspect.signature(find_class(leaf, setting)).parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+    return {**defaults, **leaf}
+
+
+def class_name(leaf: Mapping[str, Any]) -> str:
+    """Return a leaf's class without its module, for people."""
+    return str(leaf[TARGET]).rpartition(".")[2]
+
+
+def _error(problem: str) -> ConfigError:
+    return ConfigError(HEADLINE, [problem])
+
+
+def _looked_in() -> str:
+    """Return the folders of the import path that hold neither Python nor installed packages."""
+    python = [str(Path(prefix).absolute()) for prefix in (sys.prefix, sys.base_prefix)]
+    folders = [str(Path(folder).absolute()) for folder in sys.path]
+    return ", ".join(dict.fromkeys(folder for folder in folders if not folder.startswith(tuple(python))))
+
+
+def _annotations(found: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(found.__init__ if inspect.isclass(found) else found, include_extras=True)
+    except NameError:  # a type that is imported for type checkers only
+        return {}
+
+
+def _type_problems(annotation: Any, value: Any, name: str) -> list[str]:
+    """Return what is wrong with a value by its annotation, as far as that is one of plain types."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return []
+    try:
+        adapter.validate_json(json.dumps(value), strict=True)  # as JSON: a list may become a tuple
+    except ValidationError as error:
+        reasons = dict.fromkeys(one["msg"].removeprefix("Input ") for one in error.errors())
+        return [f"{name}={value} {', or '.join(reasons)}"]
+    return []
