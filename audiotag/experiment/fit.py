@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import io
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,14 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
 
 from audiotag.config import Phase, TrainConfig
-from audiotag.data.datamodule import CellClips, FoldDataModule, cell_clips
-from audiotag.data.manifest import Manifest
+from audiotag.data.datamodule import CellClips, FoldDataModule
 from audiotag.data.store import Store
 from audiotag.distributed import context
 from audiotag.distributed.hardware import choose_device, choose_precision, set_numerics
-from audiotag.errors import RunError
-from audiotag.files import replacing, write_csv
+from audiotag.errors import DiskFullError, RunError
+from audiotag.experiment.progress import ProgressDisplay
+from audiotag.experiment.schedule import schedule
+from audiotag.files import replacing, write_csv, write_text
 from audiotag.models.sync_batch_norm import AnyDeviceSync
 from audiotag.models.tagger import Tagger
 from audiotag.models.vgg_gap import VggGap
@@ -44,34 +44,59 @@ ANEW = "delete it, and the same command begins this cell anew"
 def fit_cell(
     config: TrainConfig,
     folder: RunFolder,
-    manifest: Manifest,
-    store: Store,
     cell: Cell,
-    accepted: set[str],
-    advance: Callable[[float, str], None],
+    clips: CellClips,
+    classes: list[str],
+    store: Store,
+    consensus: Consensus,
+    display: ProgressDisplay,
 ) -> None:
-    """Fit one cell and let it vote, from where an earlier process left it.
+    """Fit one cell from where an earlier process left it, and let it vote by `consensus` when the fit ends.
 
-    `accepted` are the clip ids that the round before accepted. `advance` is told how many clips were passed through
-    the network, doing what. All ranks of the job call it together. Raises RunError where the loss is not finite.
+    All ranks of the job call it together. Raises RunError if the loss is not finite.
     """
+    display.begin(cell)
+    with _failure_noted(folder, cell):
+        _fit(config, folder, cell, clips, classes, store, consensus, display)
+    display.look()
+
+
+@contextlib.contextmanager
+def _failure_noted(folder: RunFolder, cell: Cell) -> Iterator[None]:
+    """Leave a note of an error in the cell's folder, for processes that wait for the cell."""
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(OSError, DiskFullError):  # the error itself is what matters
+            write_text(folder.failure(cell), f"{type(error).__name__}: {error}\n")
+        raise
+
+
+def _fit(
+    config: TrainConfig,
+    folder: RunFolder,
+    cell: Cell,
+    clips: CellClips,
+    classes: list[str],
+    store: Store,
+    consensus: Consensus,
+    display: ProgressDisplay,
+) -> None:
     where = folder.cell(cell)
     started_s = time.monotonic()
-    clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
     if not config.data.train_on_all:
         clips.check_no_leak(_trained_on_before(folder, cell))
     if context.is_rank_zero():
         _write_training_clips(where / TRAINING, clips.train)
     set_numerics(config.hardware)
     phase = schedule(config, cell.round, len(clips.train))
-    tagger = build_tagger(config, manifest.classes, cell, folder, phase)
-    data = build_data(config, clips, manifest, store, cell, phase)
+    tagger = build_tagger(config, classes, cell, folder, phase)
+    data = build_data(config, clips, classes, store, cell, phase)
     epochs = EpochCheckpoint(where)
-    # A forward pass is a third of a training step, and every rank votes on its share of the clips.
-    voted = partial(advance, config.verification.excerpts / 3 * context.current().world_size, "voting")
-    callbacks = build_callbacks(config, where, cell, epochs, voted)
+    # With train_on_all, no clip is held out to vote on.
+    callbacks: list[Callback] = [epochs] if config.data.train_on_all else [epochs, consensus]
     if context.is_rank_zero():
-        callbacks.append(AdvanceDisplay(len(clips.train), advance))
+        callbacks.append(AdvanceDisplay(len(clips.train), display.advance))
     last = where / "last.ckpt"
     resume = str(last) if context.broadcast(last.is_file()) else None
     with cell_loggers(config, folder, cell) as loggers:
@@ -79,15 +104,6 @@ def fit_cell(
         trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
     if context.is_rank_zero():
         folder.finish(cell, _result(epochs.rows, clips, time.monotonic() - started_s))
-
-
-def schedule(config: TrainConfig, round_: int, n_clips: int) -> Phase:
-    """Return the training schedule of a round with `n_clips` training clips, its epochs raised to `min_steps`."""
-    phase = config.training.pretrain if round_ == 0 else config.training.finetune
-    steps_per_epoch = math.ceil(n_clips / config.training.batch_size)
-    epochs = max(phase.epochs, math.ceil(phase.min_steps / steps_per_epoch))
-    decay_from = round(phase.decay_from_epoch * epochs / phase.epochs)
-    return dataclasses.replace(phase, epochs=epochs, decay_from_epoch=decay_from)
 
 
 def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: RunFolder, phase: Phase) -> Tagger:
@@ -110,12 +126,12 @@ def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
 
 
 def build_data(
-    config: TrainConfig, clips: CellClips, manifest: Manifest, store: Store, cell: Cell, phase: Phase
+    config: TrainConfig, clips: CellClips, classes: list[str], store: Store, cell: Cell, phase: Phase
 ) -> FoldDataModule:
     """Return the cell's data."""
     return FoldDataModule(
         clips,
-        manifest.classes,
+        classes,
         store,
         config.features,
         config.training.batch_size,
@@ -127,16 +143,6 @@ def build_data(
         context.current(),
         context.processes_on_this_machine() if config.hardware.share_devices else 1,
     )
-
-
-def build_callbacks(
-    config: TrainConfig, where: Path, cell: Cell, epochs: EpochCheckpoint, voted: Callable[[], None]
-) -> list[Callback]:
-    """Return what a cell's Trainer does besides fitting: checkpoints and metrics, consensus at the end."""
-    if config.data.train_on_all:
-        return [epochs]
-    keys = (config.seed, cell.round)
-    return [epochs, Consensus(where, where / "best.ckpt", epochs.best_epoch, config.verification.excerpts, keys, voted)]
 
 
 def build_trainer(

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from rich.progress import Progress
 
 from audiotag.config import TrainConfig
+from audiotag.console import progress
 from audiotag.data.manifest import Manifest
-from audiotag.experiment.fit import schedule
+from audiotag.distributed import context
+from audiotag.experiment.schedule import schedule
 from audiotag.run.folder import Cell, RunFolder
 
 LOOK_EVERY_S = 0.5
+
+
+@contextlib.contextmanager
+def progress_of_cells(config: TrainConfig, folder: RunFolder, manifest: Manifest) -> Iterator[ProgressDisplay]:
+    """Show in the block how the cells get on that are asked for and not complete yet."""
+    rounds = range(config.finetune_rounds + 1) if config.round is None else [config.round]
+    folds = range(config.folds) if config.fold is None else [config.fold]
+    asked = [Cell(r, f) for r in rounds for f in folds if folder.status(Cell(r, f)) is None]
+    with progress("%") as bar:
+        display = ProgressDisplay(config, folder, manifest, asked, bar)
+        yield display
+        display.look()  # others may have completed the last ones
 
 
 class ProgressDisplay:
     """Shows the cells asked for; what other processes do is read from the run folder."""
 
     def __init__(self, config: TrainConfig, folder: RunFolder, manifest: Manifest, asked: list[Cell], bar: Progress):
-        self.folder, self.bar = folder, bar
+        self.folder, self.cells, self.bar = folder, asked, bar
+        # A forward pass is a third of a training step, and every rank votes on its share of the clips.
+        self.clips_per_vote = config.verification.excerpts / 3 * context.current().world_size
         self.epochs = {cell: _epochs_and_votes(config, manifest, cell) for cell in asked}
         self.work = {cell: epochs * clips + votes for cell, (epochs, clips, votes) in self.epochs.items()}
         self.done = dict.fromkeys(asked, 0.0)
@@ -29,21 +46,24 @@ class ProgressDisplay:
         self.looked_s = 0.0
         self.task = bar.add_task("", total=sum(self.work.values()), visible=bool(asked))
 
-    def counter(self, cell: Cell) -> Callable[[float, str], None]:
-        """Return what a cell of this process tells how many clips it has passed through the network, doing what."""
+    def begin(self, cell: Cell) -> None:
+        """Show that this process works on a cell."""
         self.own = cell
         epochs, clips_per_epoch, _ = self.epochs[cell]
         self.done[cell] = clips_per_epoch * min(epochs, self._epochs_done(cell))  # of a process before this one
-        place = f"Round {cell.round}, fold {cell.fold}"
-        self.bar.update(self.task, description=place)
+        self.bar.update(self.task, description=str(cell).capitalize())
 
-        def advance(clips: float, doing: str) -> None:
-            self.done[cell] += clips
-            self.bar.update(self.task, description=f"{place}, {doing}")
-            if time.monotonic() - self.looked_s > LOOK_EVERY_S:
-                self.look()
+    def advance(self, clips: float, doing: str) -> None:
+        """Show that the own cell has passed so many more clips through its network, and what it does."""
+        assert self.own is not None
+        self.done[self.own] += clips
+        self.bar.update(self.task, description=f"{str(self.own).capitalize()}, {doing}")
+        if time.monotonic() - self.looked_s > LOOK_EVERY_S:
+            self.look()
 
-        return advance
+    def voted(self) -> None:
+        """Show that the own cell has voted on one more clip."""
+        self.advance(self.clips_per_vote, "voting")
 
     def look(self) -> None:
         """Show what has come since the last look."""

@@ -23,8 +23,8 @@ ADVICE = (
 )
 
 
-def cells_together(cells: Iterator[Cell]) -> Iterator[Cell]:
-    """Yield on every rank the cells that the first one takes from its iterator."""
+def on_all_ranks(cells: Iterator[Cell]) -> Iterator[Cell]:
+    """Yield on every rank the cells that rank zero takes from its iterator."""
     while (cell := context.broadcast(next(cells, None) if context.is_rank_zero() else None)) is not None:
         yield cell
 

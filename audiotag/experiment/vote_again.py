@@ -13,9 +13,11 @@ from audiotag.data.manifest import Manifest
 from audiotag.data.store import Store, manifest_and_store
 from audiotag.distributed import context
 from audiotag.distributed.hardware import set_numerics
-from audiotag.experiment.fit import build_data, build_tagger, build_trainer, read_training_clips, schedule
-from audiotag.experiment.loop import refuse_changed_data, with_own_corrections
+from audiotag.experiment.fit import build_data, build_tagger, build_trainer, read_training_clips
+from audiotag.experiment.prepare import refuse_changed_data, with_own_corrections
+from audiotag.experiment.schedule import schedule
 from audiotag.experiment.verify import missing_cells, of_run_here
+from audiotag.models.weights import load_weights
 from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.verification.consensus import Consensus
 
@@ -47,12 +49,12 @@ def vote_again(
     all_of_cell = cell_clips(manifest, 0, cell.fold, set(), train_on_all=False)
     clips = dataclasses.replace(all_of_cell, train=manifest.train.loc[sorted(trained_on)])
     phase = schedule(config, cell.round, len(clips.train))
-    data = build_data(config, clips, manifest, store, cell, phase)
+    data = build_data(config, clips, manifest.classes, store, cell, phase)
     excerpts = config.verification.excerpts
     where = RunFolder(folder.rescored(excerpts)).cell(cell)
-    best = folder.checked(cell, "best.ckpt")
-    epoch = folder.best_epoch(cell)
-    consensus = Consensus(where, best, lambda: epoch, excerpts, (config.seed, cell.round), voted)
+    tagger = build_tagger(config, manifest.classes, cell, folder, phase)
+    load_weights(tagger.network, folder.checked(cell, "best.ckpt"), folder.best_epoch(cell))
+    consensus = Consensus(where, excerpts, (config.seed, cell.round), voted)
     data.trainer = build_trainer(config, where, phase, [consensus])
     data.setup("predict")
-    consensus.vote(data.trainer, build_tagger(config, manifest.classes, cell, folder, phase), data)
+    consensus.vote(data.trainer, tagger, data)

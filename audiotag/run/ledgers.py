@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import pandas as pd
 
 from audiotag.config import Verification
 from audiotag.data.tables import read_labels
-from audiotag.files import write_csv
+from audiotag.files import FileLock, csv_text, write_csv
 from audiotag.run.folder import RunFolder
 from audiotag.verification.ledger import COLUMNS, corrected_rows, decide_round
 
@@ -31,11 +34,26 @@ def all_ledgers(
     return pd.concat(ledgers, ignore_index=True) if ledgers else pd.DataFrame(columns=COLUMNS)
 
 
+def keep_round(folder: RunFolder, round_: int, verification: Verification) -> pd.DataFrame:
+    """Decide a complete round and keep its rows in `ledger.csv`, beside those of other rounds; return them."""
+    with FileLock(folder.path / ".ledger.lock"):  # jobs side by side may complete a round together
+        decided = round_ledger(folder, round_, verification)
+        kept = pd.DataFrame(columns=COLUMNS)
+        if folder.ledger_file.is_file():
+            with contextlib.suppress(ValueError, LookupError):  # damaged: written anew when the run ends
+                kept = pd.read_csv(folder.ledger_file, dtype=str, keep_default_na=False)[COLUMNS]
+        text = pd.read_csv(io.StringIO(csv_text(decided)), dtype=str, keep_default_na=False)
+        rows = pd.concat([kept[kept["round"] != str(round_)], text])
+        write_csv(folder.ledger_file, rows.sort_values("round", key=pd.to_numeric, kind="stable"))
+    return decided
+
+
 def write_ledger(folder: RunFolder) -> pd.DataFrame:
     """Write `ledger.csv` for all complete rounds, by the run's own rule."""
     rounds = [] if folder.config.data.train_on_all else folder.complete_rounds()
-    ledger = all_ledgers(folder, rounds, folder.config.verification)
-    write_csv(folder.ledger_file, ledger)
+    with FileLock(folder.path / ".ledger.lock"):
+        ledger = all_ledgers(folder, rounds, folder.config.verification)
+        write_csv(folder.ledger_file, ledger)
     return ledger
 
 

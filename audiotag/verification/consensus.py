@@ -25,10 +25,10 @@ from audiotag.randomness import generator
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS
 
 
-def excerpt_offsets(keys: tuple[int, int], clip_id: str, features: Features, excerpts: int) -> NDArray[np.int64]:
-    """Draw the first frames (K,) of a clip's excerpts, the same ones whenever `keys` (seed, round) and clip are."""
+def excerpt_offsets(seed_key: tuple[int, int], clip_id: str, features: Features, excerpts: int) -> NDArray[np.int64]:
+    """Draw the first frames (K,) of a clip's excerpts, the same ones whenever `seed_key` (seed, round) and clip are."""
     last = features.clip_frames - features.excerpt_frames
-    return generator("consensus", *keys, clip_id).integers(0, last, excerpts, endpoint=True)
+    return generator("consensus", *seed_key, clip_id).integers(0, last, excerpts, endpoint=True)
 
 
 class Consensus(pl.Callback):
@@ -38,30 +38,21 @@ class Consensus(pl.Callback):
     ones, to calibrate on, and corrected ones) into the cell's folder: `clip_id`, then a column per class.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        best_weights: Path,
-        best_epoch: Callable[[], int | None],
-        excerpts: int,
-        keys: tuple[int, int],
-        advance: Callable[[], None],
-    ) -> None:
-        self.folder, self.best_weights, self.best_epoch = folder, best_weights, best_epoch
-        self.excerpts, self.keys, self.advance = excerpts, keys, advance
+    def __init__(self, folder: Path, excerpts: int, seed_key: tuple[int, int], advance: Callable[[], None]) -> None:
+        self.folder, self.excerpts, self.seed_key, self.advance = folder, excerpts, seed_key, advance
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Vote with the cell's best weights."""
+        """Vote with the cell's best weights; raises RunError if they are not those of the best epoch."""
+        assert isinstance(pl_module.network, nn.Module)
+        best_epoch = trainer.checkpoint_callback.best_epoch()  # type: ignore[union-attr]
+        load_weights(pl_module.network, self.folder / "best.ckpt", best_epoch)
         self.vote(trainer, pl_module, trainer.datamodule)  # type: ignore[attr-defined]
 
     def vote(self, trainer: pl.Trainer, module: pl.LightningModule, data: FoldDataModule) -> None:
-        """Load the best weights, score each held-out clip on one rank, write what all ranks found.
+        """Score each held-out clip on one rank, write what all ranks found.
 
-        Raises LeakError where a clip to vote on was trained on, RunError where one is not scored just once, or the
-        weights are not those of the best epoch.
+        Raises LeakError if a clip to vote on was trained on, RunError if one is not scored just once.
         """
-        assert isinstance(module.network, nn.Module)
-        load_weights(module.network, self.best_weights, self.best_epoch())
         module.to(trainer.strategy.root_device).eval()
         verified = pd.concat([data.clips.valid, data.clips.corrected])
         groups = [(verified, VERIFIED_POSTERIORS), (data.clips.unverified, POSTERIORS)]
@@ -83,7 +74,7 @@ class Consensus(pl.Callback):
         posteriors = np.empty((len(clips), len(data.classes)), dtype=np.float32)
         for i, (clip_id, row) in enumerate(zip(clips.index, data.store.rows(clips), strict=True)):
             # A forward pass per clip: its posterior cannot depend on which other clips stand in the batch.
-            offsets = excerpt_offsets(self.keys, clip_id, data.features, self.excerpts)
+            offsets = excerpt_offsets(self.seed_key, clip_id, data.features, self.excerpts)
             with trainer.precision_plugin.forward_context():
                 logits = module(data.excerpts(int(row), offsets))
             posteriors[i] = logits.softmax(dim=1).mean(dim=0).cpu().numpy()

@@ -32,7 +32,7 @@ from audiotag.data.store import Store, build_store
 from audiotag.distributed import context
 from audiotag.distributed.context import ALONE, DistributedContext
 from audiotag.errors import AudiotagError, LeakError
-from audiotag.experiment.loop import check_clips_for_ranks
+from audiotag.experiment.prepare import check_clips_for_ranks
 from tests.clips import EXAMPLES, make_folder, settings
 
 FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)

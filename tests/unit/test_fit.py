@@ -16,9 +16,8 @@ from torch.utils.data import DataLoader
 
 from audiotag.config import Data, Phase, TrainConfig
 from audiotag.errors import RunError
-from audiotag.experiment.fit import AdvanceDisplay, EpochCheckpoint, build_callbacks, build_trainer
+from audiotag.experiment.fit import AdvanceDisplay, EpochCheckpoint, build_trainer
 from audiotag.models.weights import load_weights
-from audiotag.run.folder import Cell
 
 LOSSES = (1.0, 2.0, 1.5, 3.0)  # on validation: the first epoch is the best
 
@@ -45,8 +44,7 @@ class Losing(pl.LightningModule):
 def fit(folder: Path, n_epochs: int, resume: bool = False, beside: Sequence[Callback] = ()) -> EpochCheckpoint:
     config = dataclasses.replace(TrainConfig(), finetune_rounds=0, data=dataclasses.replace(Data(), train_on_all=True))
     epochs = EpochCheckpoint(folder)
-    callbacks = build_callbacks(config, folder, Cell(0, 0), epochs, lambda: None)
-    trainer = build_trainer(config, folder, Phase(epochs=n_epochs), [*callbacks, *beside])
+    trainer = build_trainer(config, folder, Phase(epochs=n_epochs), [epochs, *beside])
     loader = DataLoader(torch.ones(2, 1))
     last = str(folder / "last.ckpt") if resume else None
     trainer.fit(Losing(), loader, loader, ckpt_path=last, weights_only=True)

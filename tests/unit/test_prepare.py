@@ -14,8 +14,7 @@ import soundfile
 
 from audiotag.config import TrainConfig
 from audiotag.errors import DataError, RunError
-from audiotag.experiment.loop import prepare
-from audiotag.experiment.warm_start import WarmStart
+from audiotag.experiment.prepare import prepare
 from audiotag.files import FileLock
 from audiotag.run.folder import RunFolder
 from tests.clips import make_folder, settings, write_sound
@@ -23,7 +22,7 @@ from tests.clips import make_folder, settings, write_sound
 
 def prepared(config: TrainConfig, folder: RunFolder) -> list[str]:
     """Prepare a run; return the ids of its training clips."""
-    manifest, _ = prepare(config, folder, WarmStart(config, folder))
+    _, _, manifest, _ = prepare(dataclasses.replace(config, run=str(folder.path)))
     return list(manifest.train.index)
 
 
