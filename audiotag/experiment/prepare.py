@@ -1,0 +1,149 @@
+"""What comes before the first fit: every check, the manifest, the spectrograms."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from functools import partial
+
+from rich.text import Text
+
+from audiotag.config import TrainConfig
+from audiotag.console import console
+from audiotag.data.datamodule import cell_clips
+from audiotag.data.manifest import Manifest, data_root, save_manifest, save_truth
+from audiotag.data.sources.csv_table import find
+from audiotag.data.store import Store, manifest_and_store
+from audiotag.distributed import context
+from audiotag.errors import AudiotagError, RunError
+from audiotag.experiment.checks import check_run
+from audiotag.experiment.warm_start import WarmStart
+from audiotag.files import FileLock, csv_text, damage_reported, write_csv, write_json
+from audiotag.run.folder import AGAIN, RunFolder
+from audiotag.tracking.experiment_runs import check_trackers
+
+
+def prepare(config: TrainConfig) -> tuple[TrainConfig, RunFolder, Manifest, Store]:
+    """Check everything that can be checked before hours of work; make the manifest and the spectrogram store.
+
+    Returns the configuration, with the data set's folder as an absolute path, the run's folder, and both.
+    """
+    # Absolute, so that the run can be read from any working folder.
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
+    folder, warm_start = check_run(config)
+    check_trackers(config, folder)
+    manifest, store = _one_after_another(config, folder, warm_start)
+    context.assert_same_on_all_ranks(f"The data set of {folder.path}", csv_text(manifest.frame))
+    check_clips_for_ranks(config, manifest)
+    return config, folder, manifest, store
+
+
+def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:
+    """Raise AudiotagError if a network would be trained on fewer clips than processes fit it together."""
+    round_, everything = min(config.finetune_rounds, 1), config.data.train_on_all
+    fewest = min(len(cell_clips(manifest, round_, fold, set(), everything).train) for fold in range(config.folds))
+    if fewest < context.current().world_size:
+        raise AudiotagError(
+            f"devices={context.current().world_size}: some fold has only {fewest} clips to train on, and each process "
+            f"needs one: set devices={fewest} or less"
+        )
+
+
+def _one_after_another(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> tuple[Manifest, Store]:
+    """Prepare in one process at a time: the first does the work, the others find it done.
+
+    Data that are refused leave no folder.
+    """
+    new = [path for path in folder.path.parents if not path.exists()]
+    lock = folder.path / ".prepare.lock"
+    try:
+        with FileLock(lock):
+            try:
+                return _prepare(config, folder, warm_start)
+            except AudiotagError:
+                if [path.name for path in folder.path.iterdir()] == [lock.name]:
+                    lock.unlink()
+                    with contextlib.suppress(OSError):  # others may have made something in one meanwhile
+                        for path in (folder.path, *new):
+                            path.rmdir()
+                raise
+    except FileNotFoundError as error:
+        if folder.path.exists():
+            raise
+        raise RunError(
+            f"{folder.path} was removed by another process, whose data were refused: start the command again"
+        ) from error
+
+
+def _prepare(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> tuple[Manifest, Store]:
+    folder.refuse_other(config)  # once more: another process may have begun the run since
+    manifest, store = manifest_and_store(corrections_found(config, folder), partial(_check_data, folder, warm_start))
+    # Nothing is kept before: data that cannot be trained on may be corrected, and the run begun anew.
+    _keep_manifest(folder, manifest)
+    folder.save(config)
+    silent = store.silent(manifest.train).sum()
+    if silent:
+        message = f"{silent} clips are silent throughout and kept untrimmed (see summary.json)"
+        console.print(Text("silent:", "yellow"), message, soft_wrap=True)
+    warm_start.take_over()
+    return manifest, store
+
+
+def _check_data(folder: RunFolder, warm_start: WarmStart, manifest: Manifest) -> None:
+    """Refuse data that changed since the run, or the one whose round 0 it takes over, began; raises RunError."""
+    warm_start.check_data(manifest)
+    if folder.manifest_file.is_file() and folder.config_file.is_file():
+        _refuse_other_corrections(folder, manifest)
+        refuse_changed_data(folder, manifest)
+
+
+def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
+    """Write manifest, corrections and class list."""
+    save_manifest(manifest, folder.manifest_file)
+    if manifest.corrections.empty:
+        folder.corrections_file.unlink(missing_ok=True)
+    else:
+        write_csv(folder.corrections_file, manifest.corrections)
+    save_truth(manifest, folder.path)
+    write_json(folder.path / "classes.json", manifest.classes)
+
+
+def corrections_found(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """Return the configuration; if the file of corrections is gone, with those that the run has kept."""
+    name = config.data.corrections
+    if name is None or find(name, data_root(config)).is_file() or not folder.corrections_file.is_file():
+        return config
+    console.print(f"data.corrections={name} is not there any more: {folder.corrections_file} is used", soft_wrap=True)
+    return with_own_corrections(config, folder)
+
+
+def with_own_corrections(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """Return the configuration with the corrections that the run has kept, if any."""
+    kept = str(folder.corrections_file) if folder.corrections_file.is_file() else None
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, corrections=kept))
+
+
+def _refuse_other_corrections(folder: RunFolder, manifest: Manifest) -> None:
+    changed = len(_lines(csv_text(folder.corrections)) ^ _lines(csv_text(manifest.corrections)))
+    if changed:
+        raise RunError(
+            f"{folder.path}: data.corrections is not what this run began with ({changed} decisions differ from "
+            "corrections.csv): give the run another name with run=NAME, or delete the folder"
+        )
+
+
+def refuse_changed_data(folder: RunFolder, manifest: Manifest) -> None:
+    """Raise RunError if the data set is not the one that the run began with."""
+    folder.check("manifest.csv")
+    with damage_reported(folder.manifest_file, AGAIN):
+        before = folder.manifest_file.read_text(encoding="utf-8")
+    changed = len(_lines(before) ^ _lines(csv_text(manifest.frame)))
+    if changed:
+        raise RunError(
+            f"{folder.path}: the data set has changed since this run began "
+            f"({changed} rows of manifest.csv): give the run another name with run=NAME, or delete the folder"
+        )
+
+
+def _lines(text: str) -> set[str]:
+    return set(text.splitlines())
