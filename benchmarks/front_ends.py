@@ -12,8 +12,9 @@ import librosa
 import numpy as np
 import torch
 
+from audiotag.config.leaf import build
 from audiotag.features.audio import load
-from audiotag.features.spectrogram import build_front_end
+from audiotag.features.spectrogram import FRONT_ENDS
 from benchmarks.timing import compare
 
 
@@ -28,7 +29,7 @@ def writeup_version_1(path: Path) -> np.ndarray:
 def ours(path: Path, name: str, trim: bool) -> torch.Tensor:
     """Compute one front end."""
     with torch.inference_mode():
-        return build_front_end(name)(torch.from_numpy(load(path, trim).wave)[None])
+        return build(FRONT_ENDS[name], "front_end")(torch.from_numpy(load(path, trim).wave)[None])
 
 
 if __name__ == "__main__":

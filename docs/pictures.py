@@ -24,7 +24,7 @@ from playwright.sync_api import sync_playwright
 
 from audiotag.config import Features
 from audiotag.features import audio
-from audiotag.features.spectrogram import build_front_end
+from audiotag.features.spectrogram import front_end_of
 from audiotag.run.folder import RunFolder, find_run
 
 OUT = Path(__file__).parent / "pictures"
@@ -50,7 +50,7 @@ def draw_clip(file: Path, features: Features) -> None:
     """Write the sound and its spectrogram, as networks hear it."""
     wave = audio.load(file, features.trim).wave
     soundfile.write(OUT / "clip.mp3", 0.5 * wave / np.abs(wave).max(), audio.SAMPLE_RATE_HZ, compression_level=0.8)
-    front_end = build_front_end(features.front_end)
+    front_end = front_end_of(features)
     bands = torch.cat(list(front_end.stream([wave])), dim=1)  # (F, T)
     for scheme, (ink, ground) in COLOURS.items():
         figure = Figure(figsize=(7, 2.6), dpi=120, layout="constrained", facecolor=ground)

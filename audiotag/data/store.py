@@ -30,7 +30,7 @@ from audiotag.data.parallel import in_order
 from audiotag.data.scan import Scan, hash_of, remember
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
-from audiotag.features.spectrogram import FrontEnd, build_front_end, frames, shared_front_end
+from audiotag.features.spectrogram import FrontEnd, frames, front_end_of, front_end_settings
 from audiotag.files import FileLock, check_folder, check_room, remove_damaged, write_json
 
 FRAMES, INDEX, INFO = "frames.f16", "index.csv", "store.json"
@@ -117,8 +117,9 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     Raises AudiotagError where the disk is too small, UnusableClipsError where clips have no spectrogram: of the others
     there is a store then.
     """
-    front_end = build_front_end(features.front_end)
-    settings = {"format": FORMAT, "audio": audio.settings(features.trim), "front_end": front_end.settings()}
+    front_end = front_end_of(features)
+    of_audio = {**audio.settings(features.trim), "sample_rate_hz": front_end.sample_rate_hz}
+    settings = {"format": FORMAT, "audio": of_audio, "front_end": front_end_settings(features)}
     if features.clip_frames > MOST_FRAMES:
         settings["most_frames"] = features.clip_frames
     info = {"settings": json.loads(json.dumps(settings)), "bands": front_end.bands}
@@ -179,9 +180,10 @@ def spectrogram(path: Path, features: Features) -> tuple[np.ndarray, bool]:
 
     Of hours, only the beginning: at most MOST_FRAMES or clip_frames.
     """
-    recording = audio.stream(path, features.trim)
+    front_end = front_end_of(features)
+    recording = audio.AudioStream(path, features.trim, rate_hz=front_end.sample_rate_hz)
     pieces, n = [], 0
-    for piece in frames(recording, shared_front_end(features.front_end)):
+    for piece in frames(recording, front_end):
         pieces.append(piece)
         n += len(piece)
         if n >= held_frames(features):

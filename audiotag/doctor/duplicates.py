@@ -10,7 +10,7 @@ from pathlib import Path
 from audiotag.data.parallel import in_order
 from audiotag.doctor.examine import Examined
 from audiotag.doctor.fingerprint import SAME, candidates, heard, similarity
-from audiotag.features.audio import stream
+from audiotag.features.audio import AudioStream
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,5 @@ def find_duplicates(examined: Sequence[Examined], workers: int | None) -> list[D
 def _compare(item: tuple[Path, list[Path]]) -> list[float]:
     """Return how alike a recording is to each of others."""
     path, others = item
-    wave = heard(stream(path))
-    return [similarity(wave, heard(stream(other))) for other in others]
+    wave = heard(AudioStream(path))
+    return [similarity(wave, heard(AudioStream(other))) for other in others]

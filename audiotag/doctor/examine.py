@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audiotag.data.parallel import in_order
 from audiotag.data.scan import Scan, hash_of, state_of
 from audiotag.doctor import fingerprint
-from audiotag.features.audio import AudioError, AudioStream, mono, read_frames, stream
+from audiotag.features.audio import AudioError, AudioStream, mono, read_frames
 from audiotag.features.trimming import Wave
 
 RUN = 3  # samples in a row at the largest or smallest value, or at full scale, are clipped
@@ -66,7 +66,7 @@ def examine(path: Path) -> Examined:
         return Examined(scan)
     try:
         scan = dataclasses.replace(scan, content_hash=hash_of(path))
-        audio = stream(path)
+        audio = AudioStream(path)
         levels, sound = _measured(audio)
         patches = fingerprint.patches(fingerprint.heard(audio))
     except OSError as error:

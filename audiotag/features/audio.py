@@ -1,6 +1,6 @@
 """From a sound file to the waveform the spectrograms are made of: decode, trim, resample.
 
-`load` gives a whole recording, `stream` the same samples, to the bit, block by block in bounded memory.
+`load` gives a whole recording, `AudioStream` the same samples, to the bit, block by block in bounded memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import soxr
 from audiotag.errors import AudiotagError
 from audiotag.features.trimming import Kept, Wave, between, find_kept, scaled, survey, trimming_settings
 
-SAMPLE_RATE_HZ = 32_000  # writeup, "Audio Data Pre-processing"
+SAMPLE_RATE_HZ = 32_000  # writeup, "Audio Data Pre-processing"; a front end may want another
 RESAMPLING_QUALITY = "HQ"
 
 DECODE_FRAMES = 1 << 16  # every pass reads a file in these blocks, so that every pass decodes the same bits
@@ -50,8 +50,8 @@ class Trimmed:
 class Recording:
     """A recording ready for a front end.
 
-    `wave` (samples,) is mono at 32 kHz; `duration_s` and `source_rate_hz` are of the file as it lies on disk; `silent`
-    says that trimming found nothing to keep or, without trimming, that every sample is zero.
+    `wave` (samples,) is mono at the rate asked for; `duration_s` and `source_rate_hz` are of the file as it lies on
+    disk; `silent` says that trimming found nothing to keep or, without trimming, that every sample is zero.
     """
 
     wave: Wave
@@ -66,19 +66,13 @@ def decode(path: str | Path) -> tuple[Wave, int]:
     Raises AudioError for a file that is missing, cannot be decoded, is empty, or holds values that are no audio.
     """
     rate_hz = _rate_hz(path)
-    blocks = list(_decoded(path))
-    if not blocks:
-        raise _empty(path)
-    return np.concatenate(blocks), rate_hz
+    return np.concatenate(list(_decoded(path))), rate_hz
 
 
 def measure(path: str | Path) -> float:
     """Read a sound file to its end, and return how many seconds it lasts; raises AudioError as `decode` does."""
     rate_hz = _rate_hz(path)
-    n_samples = sum(len(frames) for frames in read_frames(path))
-    if not n_samples:
-        raise _empty(path)
-    return n_samples / rate_hz
+    return sum(map(len, _decoded(path))) / rate_hz
 
 
 def trim(wave: Wave, rate_hz: int) -> Trimmed:
@@ -108,26 +102,17 @@ def resample(wave: Wave, rate_hz: int, target_hz: int = SAMPLE_RATE_HZ) -> Wave:
     return resampled
 
 
-def n_resampled(n_samples: int, rate_hz: int, target_hz: int = SAMPLE_RATE_HZ) -> int:
-    """Return how many samples `resample` makes of `n_samples`: soxr rounds half up."""
-    return (2 * n_samples * target_hz + rate_hz) // (2 * rate_hz)
-
-
-def load(path: str | Path, trim_silence: bool = True) -> Recording:
-    """Read a sound file as training and prediction see it: mono, trimmed and scaled, at 32 kHz.
+def load(path: str | Path, trim_silence: bool = True, rate_hz: int = SAMPLE_RATE_HZ) -> Recording:
+    """Read a sound file as training and prediction see it: mono, trimmed and scaled, resampled.
 
     With `trim_silence` False nothing is cut and no gain applied, as in live use. Raises AudioError as `decode` does.
     """
-    audio = AudioStream(path, trim_silence)
-    wave, end = np.empty(audio.n_samples, np.float32), 0
-    for block in audio:
-        wave[end : end + len(block)] = block
-        end += len(block)
-    return Recording(wave, audio.duration_s, audio.source_rate_hz, audio.silent)
+    audio = AudioStream(path, trim_silence, rate_hz=rate_hz)
+    return Recording(np.concatenate(list(audio)), audio.duration_s, audio.source_rate_hz, audio.silent)
 
 
 class AudioStream:
-    """The samples of `load(path, trim_silence).wave`, block by block, in memory that does not grow with the file.
+    """The samples of `load(...).wave` at `rate_hz`, block by block, in memory that does not grow with the file.
 
     Iterating gives arrays (samples,) of `block_s` seconds, the last one shorter; it can be iterated again and again.
     Known from the start: `duration_s`, `source_rate_hz` and `silent` as in `Recording`; `kept_s`, where what trimming
@@ -137,27 +122,35 @@ class AudioStream:
     Every pass reads in order: in compressed formats the samples after a seek are not those read in order.
     """
 
-    def __init__(self, path: str | Path, trim_silence: bool = True, block_s: float = 10.0) -> None:
-        self.block_samples = round(block_s * SAMPLE_RATE_HZ)
+    def __init__(
+        self,
+        path: str | Path,
+        trim_silence: bool = True,
+        block_s: float = 10.0,
+        rate_hz: int = SAMPLE_RATE_HZ,
+    ) -> None:
+        self.block_samples = round(block_s * rate_hz)
         if self.block_samples < 1:
-            raise AudioError(f"blocks of {block_s} s hold no sample: ask for at least {1 / SAMPLE_RATE_HZ} s")
-        self.path = path
-        self.source_rate_hz = rate_hz = _rate_hz(path)
+            raise AudioError(f"blocks of {block_s} s hold no sample: ask for at least {1 / rate_hz} s")
+        self.path, self.rate_hz = path, rate_hz
+        self.source_rate_hz = source_hz = _rate_hz(path)
         self._held: list[Wave] | None = []
         found = survey(self._first_pass())
-        if not found.n_samples:
-            raise _empty(path)
         self.n_source = found.n_samples
-        self.duration_s = found.n_samples / rate_hz
+        self.duration_s = found.n_samples / source_hz
         self._is_zero = found.peak == 0
         self._kept = Kept(0, found.n_samples, gain=None, silent=self._is_zero)
         if trim_silence:
-            self._kept = find_kept(self.source, rate_hz, found)
+            self._kept = find_kept(self.source, source_hz, found)
         self.silent = self._kept.silent
-        self.kept_s = self._kept.start / rate_hz, self._kept.stop / rate_hz
+        self.kept_s = self._kept.start / source_hz, self._kept.stop / source_hz
         n_kept = self._kept.stop - self._kept.start
-        _check_length(n_kept, rate_hz, path)
-        self.n_samples = n_resampled(n_kept, rate_hz)
+        if n_kept * rate_hz < source_hz:
+            raise AudioError(
+                f"{path}: its {n_kept} samples at {source_hz} Hz are less than one sample at {rate_hz} Hz. "
+                "Replace it, or leave it out of the table"
+            )
+        self.n_samples = (2 * n_kept * rate_hz + source_hz) // (2 * source_hz)  # soxr rounds half up
 
     def __iter__(self) -> Iterator[Wave]:
         if self._is_zero:  # hours of nothing are not decoded again
@@ -165,7 +158,7 @@ class AudioStream:
                 yield np.zeros(min(self.block_samples, self.n_samples - at), np.float32)
             return
         held = np.zeros(0, np.float32)
-        for piece in self._resampled(SAMPLE_RATE_HZ):
+        for piece in self._resampled(self.rate_hz):
             held = np.concatenate((held, piece))
             while len(held) >= self.block_samples:
                 yield held[: self.block_samples]
@@ -177,16 +170,10 @@ class AudioStream:
         """Yield the mono samples of the file as they are, in blocks (samples,) at its own rate."""
         return iter(self._held) if self._held is not None else _decoded(self.path)
 
-    def beginning(self, longest_s: float, rate_hz: int = SAMPLE_RATE_HZ) -> Wave:
-        """Return the first `longest_s` seconds of the wave (samples,), at `rate_hz`."""
-        wanted = round(longest_s * rate_hz)
-        pieces, n = [np.zeros(0, np.float32)], 0
-        for piece in self._resampled(rate_hz):
-            pieces.append(piece)
-            n += len(piece)
-            if n >= wanted:
-                break
-        return np.concatenate(pieces)[:wanted]
+    def beginning(self, longest_s: float, rate_hz: int | None = None) -> Wave:
+        """Return the first `longest_s` seconds of the wave (samples,); `rate_hz` None: at its own rate."""
+        rate_hz = self.rate_hz if rate_hz is None else rate_hz
+        return np.concatenate([*between(self._resampled(rate_hz), 0, round(longest_s * rate_hz))])
 
     def _first_pass(self) -> Iterator[Wave]:
         n = 0
@@ -211,16 +198,10 @@ class AudioStream:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def stream(path: str | Path, trim_silence: bool = True, block_s: float = 10.0) -> AudioStream:
-    """Open a sound file of any length for reading in blocks of `block_s` seconds: see `AudioStream`."""
-    return AudioStream(path, trim_silence, block_s)
-
-
 def settings(trim_silence: bool = True) -> dict[str, Any]:
-    """Every number that determines the wave `load` makes of a file: part of the key under which results are kept."""
+    """Every number but the rate that determines the wave `load` makes: part of the key under which results are kept."""
     return {
         "revision": 1,  # to be raised when the same numbers come to mean other values
-        "sample_rate_hz": SAMPLE_RATE_HZ,
         "resampling": f"soxr {RESAMPLING_QUALITY}",
         "mono": "mean",
         "trimming": trimming_settings() if trim_silence else None,
@@ -299,17 +280,10 @@ def mono(frames: Wave) -> Wave:
 
 
 def _decoded(path: str | Path) -> Iterator[Wave]:
-    """Yield the mono samples of a file in blocks (up to DECODE_FRAMES,); none for an empty file."""
-    return map(mono, read_frames(path))
-
-
-def _empty(path: str | Path) -> AudioError:
-    return AudioError(f"{path}: holds no audio (zero samples). Replace it, or leave it out of the table")
-
-
-def _check_length(n_samples: int, rate_hz: int, path: str | Path) -> None:
-    if n_samples * SAMPLE_RATE_HZ < rate_hz:
-        raise AudioError(
-            f"{path}: its {n_samples} samples at {rate_hz} Hz are less than one sample at {SAMPLE_RATE_HZ} Hz. "
-            "Replace it, or leave it out of the table"
-        )
+    """Yield the mono samples of a file in blocks (up to DECODE_FRAMES,); raises AudioError for a file without any."""
+    is_empty = True
+    for frames in read_frames(path):
+        is_empty = False
+        yield mono(frames)
+    if is_empty:
+        raise AudioError(f"{path}: holds no audio (zero samples). Replace it, or leave it out of the table")

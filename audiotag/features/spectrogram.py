@@ -1,48 +1,93 @@
-"""The two spectrograms of the writeup, as torch modules that run in batches on a CPU or a GPU.
+"""Front ends: from waves to spectrograms, as torch modules that run in batches on a CPU or a GPU.
 
-Shapes: B clips, F bands, T frames. Waves are at 32 kHz; see `audiotag.features.audio` for how they come about.
+Shapes: B clips, F bands, T frames. See `audiotag.features.audio` for how waves come about.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Annotated, Any, Protocol
 
 import librosa
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
-from audiotag.errors import AudiotagError
+from audiotag.config import Features
+from audiotag.config.leaf import build, leaf_identity
+from audiotag.errors import AudiotagError, ConfigError
 from audiotag.features.audio import SAMPLE_RATE_HZ, AudioStream
 
+SETTING = "features.front_end"
 N_FFT = 1024  # writeup: 1024-sample hann windows
-BANDS = 128  # writeup: 128 frequency bins
-# Version 1 mirrors 512 samples at either end, so it needs one more; what is shorter (16 ms) gets zeros at its end.
-MIN_SAMPLES = N_FFT // 2 + 1
-WHOLE_SAMPLES = 60 * SAMPLE_RATE_HZ  # longest wave computed in one piece: takes 0.3 GB, and one pass instead of two
+WHOLE_S = 60  # longest wave computed in one piece: takes 0.3 GB, and one pass instead of two
+
+RateHz = Annotated[int, Field(ge=1_000, le=1_000_000)]
+Samples = Annotated[int, Field(ge=1, le=1 << 16)]
+Hz = Annotated[float, Field(ge=0)]
 
 
-class FrontEnd(nn.Module, ABC):
-    """Waves (B, samples) at 32 kHz in, spectrograms (B, F, T) out, each clip by itself; float32 both.
+class FrontEnd(Protocol):
+    """Float32 waves (B, samples) at `sample_rate_hz` in, float32 spectrograms (B, F, T) out, each clip by itself.
 
-    A wave shorter than MIN_SAMPLES is filled up with zeros to that length; an empty one raises AudiotagError.
-    `bands` is F, `center_hz` (F,) where each band peaks, `hop_samples` the step from frame to frame.
+    The constructor's arguments are the settings, and together with the class the key under which spectrograms are
+    stored; `revision` is to be raised when the same settings come to mean other values. Values must be finite in half
+    precision. `stream` gives the same spectrogram of one wave, too long to be held, in pieces.
     """
 
-    name: ClassVar[str]
-    hop_samples: ClassVar[int]
-    bands = BANDS
+    sample_rate_hz: int
+    """Rate of the waves; recordings are resampled to it."""
+    hop_samples: int
+    """Step from frame to frame."""
+    bands: int
+    """F."""
     center_hz: NDArray[np.float64]
+    """Where each band (F,) peaks."""
+    revision: int
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames per second of audio."""
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return T for a wave of `n_samples`."""
+
+    def __call__(self, wave: Tensor) -> Tensor:
+        """Turn waves (B, samples) into spectrograms (B, F, T)."""
+
+    def stream(self, blocks: Iterable[Tensor | NDArray[np.float32]]) -> Iterator[Tensor]:
+        """Yield the spectrogram of one wave, `blocks` (samples,), in pieces (F, t)."""
+
+
+class FourierFrontEnd(nn.Module, ABC):
+    """What front ends by Fourier transform and filter bank share.
+
+    A wave shorter than `min_samples` is filled up with zeros to that length; an empty one raises AudiotagError.
+    """
+
+    revision = 1
     window: Tensor
     filterbank: Tensor  # (F, FFT bins)
 
-    def __init__(self, window: Tensor, filterbank: NDArray[Any]) -> None:
+    def __init__(
+        self,
+        sample_rate_hz: int,
+        hop_samples: int,
+        window: Tensor,
+        filterbank: NDArray[Any],
+        center_hz: NDArray[np.float64],
+    ) -> None:
         super().__init__()
+        self.sample_rate_hz, self.hop_samples, self.n_fft = sample_rate_hz, hop_samples, len(window)
+        self.bands, self.center_hz = len(filterbank), center_hz
+        # The mel front end mirrors half a window at either end, so it needs a sample more; at 32 kHz, 16 ms.
+        self.min_samples = self.n_fft // 2 + 1
         # Not persistent: constants do not belong in checkpoints.
         self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("filterbank", torch.from_numpy(filterbank).float(), persistent=False)
@@ -50,32 +95,20 @@ class FrontEnd(nn.Module, ABC):
     @property
     def frames_per_second(self) -> float:
         """Frames per second of audio."""
-        return SAMPLE_RATE_HZ / self.hop_samples
+        return self.sample_rate_hz / self.hop_samples
 
     @abstractmethod
     def n_frames(self, n_samples: int) -> int:
-        """Return T for a wave of `n_samples` at 32 kHz."""
-
-    def settings(self) -> dict[str, Any]:
-        """Every number that determines the values: part of the key under which spectrograms are kept."""
-        return {
-            "front_end": self.name,
-            "revision": 1,  # to be raised when the same numbers come to mean other values
-            "sample_rate_hz": SAMPLE_RATE_HZ,
-            "n_fft": N_FFT,
-            "hop_samples": self.hop_samples,
-            "bands": BANDS,
-            "min_samples": MIN_SAMPLES,
-        }
+        """Return T for a wave of `n_samples`."""
 
     def forward(self, wave: Tensor) -> Tensor:
-        """Turn waves (B, samples) at 32 kHz into spectrograms (B, F, T)."""
+        """Turn waves (B, samples) into spectrograms (B, F, T)."""
         if wave.ndim != 2 or wave.dtype != torch.float32 or not wave.shape[1]:
             raise AudiotagError(
                 f"a front end takes float32 waves (clips, samples) with at least one sample, not {wave.dtype} of shape "
                 f"{tuple(wave.shape)}"
             )
-        wave = _at_least_minimum(wave)
+        wave = self._filled(wave)
         padded = torch.cat((self._before(wave), wave, self._after(wave, wave.shape[1])), dim=-1)
         magnitude = self._magnitude(padded)
         return self._spectrogram(magnitude, self._reference(padded, magnitude))
@@ -99,11 +132,11 @@ class FrontEnd(nn.Module, ABC):
 
     @abstractmethod
     def _before(self, wave: Tensor) -> Tensor:
-        """Make the padding that goes before a wave (B, at least MIN_SAMPLES), from its beginning."""
+        """Make the padding that goes before a wave (B, at least min_samples), from its beginning."""
 
     @abstractmethod
     def _after(self, wave: Tensor, n_samples: int) -> Tensor:
-        """Make the padding that goes after a wave of `n_samples`, from its last (B, at least MIN_SAMPLES)."""
+        """Make the padding that goes after a wave of `n_samples`, from its last (B, at least min_samples)."""
 
     @abstractmethod
     def _reference(self, padded: Tensor, magnitude: Tensor) -> Tensor:
@@ -118,11 +151,14 @@ class FrontEnd(nn.Module, ABC):
 
     # What they share
 
+    def _filled(self, wave: Tensor) -> Tensor:
+        return F.pad(wave, (0, max(0, self.min_samples - wave.shape[-1])))
+
     def _magnitude(self, padded: Tensor) -> Tensor:
         """Fourier magnitudes (B, FFT bins, T) of every whole frame of a padded wave (B, samples)."""
         if self.window.dtype != torch.float32:
             raise AudiotagError(f"a front end computes in float32 only; it was converted to {self.window.dtype}")
-        frames = padded.unfold(-1, N_FFT, self.hop_samples) * self.window
+        frames = padded.unfold(-1, self.n_fft, self.hop_samples) * self.window
         return torch.fft.rfft(frames).abs()[..., : self.filterbank.shape[1]].transpose(-1, -2)
 
     def _spectrogram(self, magnitude: Tensor, reference: Tensor) -> Tensor:
@@ -138,75 +174,76 @@ class FrontEnd(nn.Module, ABC):
         for block in blocks:
             held = torch.cat((held, torch.as_tensor(block, dtype=torch.float32, device=held.device)))
             n_samples += len(block)
-            if len(held) <= MIN_SAMPLES:
+            if len(held) <= self.min_samples:
                 continue
             if not begun:
                 yield self._before(held)
                 begun = True
-            yield held[:-MIN_SAMPLES]
-            held = held[-MIN_SAMPLES:]
+            yield held[: -self.min_samples]
+            held = held[-self.min_samples :]
         if not n_samples:
             raise AudiotagError("a wave without samples has no spectrogram: leave the recording out")
-        held = _at_least_minimum(held)
+        held = self._filled(held)
         if not begun:
             yield self._before(held)
         yield held
-        yield self._after(held, max(n_samples, MIN_SAMPLES))
+        yield self._after(held, max(n_samples, self.min_samples))
 
     def _segments(self, blocks: Iterable[Tensor | NDArray[np.float32]]) -> Iterator[Tensor]:
         """Yield the padded wave in pieces (1, samples) of whole frames, overlapping as frames do."""
         held = torch.zeros(0, device=self.window.device)
         for piece in self._padded(blocks):
             held = torch.cat((held, piece))
-            frames = (len(held) - N_FFT) // self.hop_samples + 1
+            frames = (len(held) - self.n_fft) // self.hop_samples + 1
             if frames > 0:
-                yield held[None, : (frames - 1) * self.hop_samples + N_FFT]
+                yield held[None, : (frames - 1) * self.hop_samples + self.n_fft]
                 held = held[frames * self.hop_samples :]
 
 
-class V1(FrontEnd):
-    """Version 1: a mel filter bank applied to A-weighted decibels (negative, most of them).
+class MelFrontEnd(FourierFrontEnd):
+    """A mel filter bank applied to A-weighted decibels (negative, most of them); frame t is centred on sample t * hop.
 
     Source: the writeup's code for Version 1, as librosa 0.11 computes it.
     """
 
-    name = "v1"
-    hop_samples = 192
-    top_db = 99.0
     min_power = 1e-10
     offset_db: Tensor  # (FFT bins, 1)
 
-    def __init__(self) -> None:
-        mel = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=N_FFT, n_mels=BANDS, fmax=None)
-        super().__init__(torch.hann_window(N_FFT, periodic=True, dtype=torch.float64), mel)
-        self.center_hz = librosa.mel_frequencies(n_mels=BANDS + 2, fmax=SAMPLE_RATE_HZ / 2)[1:-1]
-        weighting = librosa.A_weighting(librosa.fft_frequencies(sr=SAMPLE_RATE_HZ, n_fft=N_FFT)[1:])
+    def __init__(
+        self,
+        sample_rate_hz: RateHz = SAMPLE_RATE_HZ,
+        hop_samples: Samples = 192,
+        n_fft: Samples = N_FFT,
+        bands: Annotated[int, Field(ge=1, le=1024)] = 128,
+        fmin_hz: Hz = 0.0,
+        fmax_hz: Hz | None = None,
+        top_db: Annotated[float, Field(gt=0)] = 99.0,
+    ) -> None:
+        fmax_hz = sample_rate_hz / 2 if fmax_hz is None else fmax_hz
+        _check_range(fmin_hz, fmax_hz, sample_rate_hz)
+        mel = librosa.filters.mel(sr=sample_rate_hz, n_fft=n_fft, n_mels=bands, fmin=fmin_hz, fmax=fmax_hz)
+        if not mel.any(axis=1).all():
+            raise ValueError(
+                f"bands={bands} are so many that some hold no bin of n_fft={n_fft}: give fewer, or more bins"
+            )
+        center_hz = librosa.mel_frequencies(n_mels=bands + 2, fmin=fmin_hz, fmax=fmax_hz)[1:-1]
+        hann = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
+        super().__init__(sample_rate_hz, hop_samples, hann, mel, center_hz)
+        self.top_db = top_db
+        weighting = librosa.A_weighting(librosa.fft_frequencies(sr=sample_rate_hz, n_fft=n_fft)[1:])
         # At 0 Hz the weighting is minus infinity, which librosa cuts off at -80 dB, with a warning.
         offset_db = torch.from_numpy(np.concatenate(([-80.0], weighting))).float()[:, None]
         self.register_buffer("offset_db", offset_db, persistent=False)
 
     def n_frames(self, n_samples: int) -> int:
-        """Return T for a wave of `n_samples` at 32 kHz: frames are centred on every 192nd sample."""
-        return 1 + max(n_samples, MIN_SAMPLES) // self.hop_samples
-
-    def settings(self) -> dict[str, Any]:
-        """Every number that determines the values: part of the key under which spectrograms are kept."""
-        return super().settings() | {
-            "window": "hann, periodic",
-            "padding": "reflect",
-            "filters": "mel, slaney",
-            "fmin_hz": 0.0,
-            "fmax_hz": SAMPLE_RATE_HZ / 2,
-            "weighting": "A",
-            "min_power": self.min_power,
-            "top_db": self.top_db,
-        }
+        """Return T for a wave of `n_samples`."""
+        return 1 + max(n_samples, self.min_samples) // self.hop_samples
 
     def _before(self, wave: Tensor) -> Tensor:
-        return wave[..., 1 : N_FFT // 2 + 1].flip(-1)
+        return wave[..., 1 : self.n_fft // 2 + 1].flip(-1)
 
     def _after(self, wave: Tensor, n_samples: int) -> Tensor:
-        return wave[..., -N_FFT // 2 - 1 : -1].flip(-1)
+        return wave[..., -self.n_fft // 2 - 1 : -1].flip(-1)
 
     def _reference(self, padded: Tensor, magnitude: Tensor) -> Tensor:
         return magnitude.amax(dim=(-2, -1), keepdim=True)
@@ -218,43 +255,35 @@ class V1(FrontEnd):
         return 20 * magnitude.clamp(min=self.min_power**0.5).log10()
 
 
-class V2(FrontEnd):
-    """Version 2: logarithmic magnitudes, 26 bands an octave, of the signal scaled to a peak of 1.
+class LogFrontEnd(FourierFrontEnd):
+    """Logarithmic magnitudes in bands evenly spaced by octaves, of the signal scaled to a peak of 1.
 
-    Source: the writeup's code for Version 2, as madmom computes it. Frame t begins at sample 128 t.
+    Frame t begins at sample t * hop. Source: the writeup's code for Version 2, as madmom computes it.
     """
 
-    name = "v2"
-    hop_samples = 128
-    bands_per_octave = 26
-    fmin_hz = 20.0
-    fmax_hz = 14_000.0
-
-    def __init__(self) -> None:
-        bank, center_bins = log_filterbank(self.bands_per_octave, self.fmin_hz, self.fmax_hz)
-        super().__init__(torch.hann_window(N_FFT, periodic=False, dtype=torch.float64), bank)
-        self.center_hz = center_bins * SAMPLE_RATE_HZ / N_FFT
+    def __init__(
+        self,
+        sample_rate_hz: RateHz = SAMPLE_RATE_HZ,
+        hop_samples: Samples = 128,
+        n_fft: Samples = N_FFT,
+        bands_per_octave: Annotated[int, Field(ge=1, le=1024)] = 26,
+        fmin_hz: Hz = 20.0,
+        fmax_hz: Hz = 14_000.0,
+    ) -> None:
+        _check_range(fmin_hz, fmax_hz, sample_rate_hz)
+        bank, center_bins = log_filterbank(bands_per_octave, fmin_hz, fmax_hz, n_fft, sample_rate_hz)
+        hann = torch.hann_window(n_fft, periodic=False, dtype=torch.float64)
+        super().__init__(sample_rate_hz, hop_samples, hann, bank, center_bins * sample_rate_hz / n_fft)
 
     def n_frames(self, n_samples: int) -> int:
-        """Return T for a wave of `n_samples` at 32 kHz: every 128th sample begins a frame."""
-        return -(-max(n_samples, MIN_SAMPLES) // self.hop_samples)
-
-    def settings(self) -> dict[str, Any]:
-        """Every number that determines the values: part of the key under which spectrograms are kept."""
-        return super().settings() | {
-            "window": "hann, symmetric",
-            "padding": "zeros at the end",
-            "filters": f"logarithmic, {self.bands_per_octave} bands an octave",
-            "fmin_hz": self.fmin_hz,
-            "fmax_hz": self.fmax_hz,
-            "scaling": "log10(1 + x), x for a peak of 1",
-        }
+        """Return T for a wave of `n_samples`."""
+        return -(-max(n_samples, self.min_samples) // self.hop_samples)
 
     def _before(self, wave: Tensor) -> Tensor:
         return wave[..., :0]
 
     def _after(self, wave: Tensor, n_samples: int) -> Tensor:
-        missing = (self.n_frames(n_samples) - 1) * self.hop_samples + N_FFT - n_samples
+        missing = (self.n_frames(n_samples) - 1) * self.hop_samples + self.n_fft - n_samples
         return wave.new_zeros((*wave.shape[:-1], missing))
 
     def _reference(self, padded: Tensor, magnitude: Tensor) -> Tensor:
@@ -267,50 +296,79 @@ class V2(FrontEnd):
         return (1 + banded).log10()
 
 
-FRONT_ENDS: dict[str, type[V1] | type[V2]] = {V1.name: V1, V2.name: V2}
-
-
-@functools.cache
-def shared_front_end(name: str) -> FrontEnd:
-    """Return this process's front end called `name`, on the CPU; raises as `build_front_end` does."""
-    return build_front_end(name)
-
-
-def build_front_end(name: str) -> FrontEnd:
-    """Build the front end called `name`; raises AudiotagError for a name that is none of FRONT_ENDS."""
-    if name not in FRONT_ENDS:
-        raise AudiotagError(f"there is no front end {name!r}: choose one of {', '.join(FRONT_ENDS)}")
-    return FRONT_ENDS[name]()
-
-
-@torch.inference_mode()
-def frames(audio: AudioStream, front_end: FrontEnd) -> Iterator[NDArray[np.float16]]:
-    """Yield a recording's spectrogram in pieces (t, F), half precision as the store holds it; of a short one, whole."""
-    if audio.n_samples <= WHOLE_SAMPLES:
-        pieces = iter([front_end(torch.from_numpy(np.concatenate(list(audio)))[None])[0]])
-    else:
-        pieces = front_end.stream(audio)
-    for piece in pieces:
-        yield piece.T.contiguous().half().numpy()
-
-
-def _at_least_minimum(wave: Tensor) -> Tensor:
-    return F.pad(wave, (0, max(0, MIN_SAMPLES - wave.shape[-1])))
+def _check_range(fmin_hz: float, fmax_hz: float, sample_rate_hz: int) -> None:
+    if not 0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2:
+        raise ValueError(f"fmin_hz={fmin_hz} and fmax_hz={fmax_hz} must lie in order in 0 to {sample_rate_hz / 2:g} Hz")
 
 
 def log_filterbank(
-    bands_per_octave: int, fmin_hz: float, fmax_hz: float
+    bands_per_octave: int, fmin_hz: float, fmax_hz: float, n_fft: int, sample_rate_hz: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Make overlapping triangular filters (F, FFT bins without the highest) spaced evenly by octaves from A4 = 440 Hz.
 
     Corners are rounded to the nearest FFT bin, each bin used once, so that the lowest filters are one bin wide; every
     filter's weights sum to 1. Returns also the bin (F,) each filter peaks at. Source: madmom's LogFilterbank.
     """
-    lowest, highest = (np.log2(f / 440.0) * bands_per_octave for f in (fmin_hz, fmax_hz))
+    lowest, highest = (np.log2(max(f, 1e-3) / 440.0) * bands_per_octave for f in (fmin_hz, fmax_hz))
     corners_hz = 440.0 * 2 ** (np.arange(np.ceil(lowest), np.floor(highest) + 1) / bands_per_octave)
-    corners = np.unique(np.rint(corners_hz * N_FFT / SAMPLE_RATE_HZ).astype(int))
-    bins = np.arange(N_FFT // 2)
+    corners = np.unique(np.rint(corners_hz * n_fft / sample_rate_hz).astype(int))
+    if len(corners) < 3:
+        raise ValueError(f"there is no band between fmin_hz={fmin_hz} and fmax_hz={fmax_hz}")
+    bins = np.arange(n_fft // 2)
     triangles = np.stack(
         [np.interp(bins, corners[k : k + 3], (0.0, 1.0, 0.0)) for k in range(len(corners) - 2)]
     )  # (F, FFT bins)
     return triangles / triangles.sum(axis=1, keepdims=True), corners[1:-1].astype(np.float64)
+
+
+FRONT_ENDS = {
+    "v1": {"_target_": "audiotag.features.spectrogram.MelFrontEnd"},
+    "v2": {"_target_": "audiotag.features.spectrogram.LogFrontEnd"},
+}
+
+
+def front_end_of(features: Features) -> FrontEnd:
+    """Return this process's front end of these settings, on the CPU.
+
+    Raises ConfigError if the class cannot be imported, its arguments are wrong, or it breaks its contract.
+    """
+    return _built(json.dumps(FRONT_ENDS[features.front_end]))
+
+
+@functools.cache
+def _built(leaf: str) -> FrontEnd:
+    front_end: FrontEnd = build(json.loads(leaf), SETTING)
+    missing = [name for name in FrontEnd.__annotations__ if not hasattr(front_end, name)]
+    missing += [name for name in ("frames_per_second", "n_frames", "stream") if not hasattr(front_end, name)]
+    problems = [f"{SETTING}: {json.loads(leaf)['_target_']} has no {', '.join(missing)}"] if missing else []
+    if not missing:
+        n_samples = front_end.sample_rate_hz
+        expected = (2, front_end.bands, front_end.n_frames(n_samples))
+        with torch.inference_mode():
+            made = front_end(torch.linspace(-1, 1, 2 * n_samples).reshape(2, n_samples))
+        if tuple(made.shape) != expected or made.dtype != torch.float32:
+            problems.append(
+                f"{SETTING}: a second of two clips became {made.dtype} of shape {tuple(made.shape)}; it must be float32 "
+                f"(clips, bands, n_frames({n_samples})) = {expected}"
+            )
+        elif not made.half().isfinite().all():
+            problems.append(f"{SETTING}: its values are not finite in half precision")
+    if problems:
+        raise ConfigError("The front end cannot be used:", problems)
+    return front_end
+
+
+def front_end_settings(features: Features) -> dict[str, Any]:
+    """Return what determines a front end's values: the key under which spectrograms are stored."""
+    return {**leaf_identity(FRONT_ENDS[features.front_end], SETTING), "revision": front_end_of(features).revision}
+
+
+@torch.inference_mode()
+def frames(audio: AudioStream, front_end: FrontEnd) -> Iterator[NDArray[np.float16]]:
+    """Yield a recording's spectrogram in pieces (t, F), half precision as the store holds it; of a short one, whole."""
+    if audio.n_samples <= WHOLE_S * front_end.sample_rate_hz:
+        pieces = iter([front_end(torch.from_numpy(np.concatenate(list(audio)))[None])[0]])
+    else:
+        pieces = front_end.stream(audio)
+    for piece in pieces:
+        yield piece.T.contiguous().half().numpy()

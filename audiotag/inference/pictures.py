@@ -11,8 +11,8 @@ import pandas as pd
 from audiotag.config import Features, Hardware
 from audiotag.console import progress
 from audiotag.distributed.hardware import set_numerics
-from audiotag.features.audio import AudioError, stream
-from audiotag.features.spectrogram import frames, shared_front_end
+from audiotag.features.audio import AudioError, AudioStream
+from audiotag.features.spectrogram import frames, front_end_of
 from audiotag.files import write_csv
 from audiotag.inference.members import choose_folds, choose_round
 from audiotag.inference.networks import Networks, load_networks
@@ -95,11 +95,11 @@ def look_at(
     advance: Callable[[float], None] = lambda share: None,
 ) -> tuple[Picture, Heard | None]:
     """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""
-    audio = stream(recording.path, features.trim)
+    front_end = front_end_of(features)
+    audio = AudioStream(recording.path, features.trim, rate_hz=front_end.sample_rate_hz)
     wave = Columns(audio.n_source)
     for block in audio.source():
         wave.add(np.stack((block, -block), axis=1))
-    front_end = shared_front_end(features.front_end)
     n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
     spectrogram = Columns(n_frames)
 

@@ -16,8 +16,8 @@ import torch
 
 from audiotag.config import Features
 from audiotag.data.parallel import in_order
-from audiotag.features.audio import SAMPLE_RATE_HZ, AudioError, AudioStream, stream
-from audiotag.features.spectrogram import WHOLE_SAMPLES, frames, shared_front_end
+from audiotag.features.audio import AudioError, AudioStream
+from audiotag.features.spectrogram import WHOLE_S, frames, front_end_of
 from audiotag.inference.windows import Frames
 
 
@@ -38,7 +38,7 @@ def spectrograms(paths: Sequence[Path], features: Features, workers: int | None)
     computed = in_order(functools.partial(_compute, features=features), paths, workers, None)
     for path, result in zip(paths, computed, strict=True):
         try:
-            yield _heard(stream(path, features.trim), features) if result is None else result
+            yield _heard(_open(path, features), features) if result is None else result
         except AudioError as error:
             yield error
 
@@ -50,10 +50,10 @@ def _compute(path: Path, features: Features) -> Heard | AudioError | None:
     if is_long(path):
         return None
     try:
-        audio = stream(path, features.trim)
+        audio = _open(path, features)
     except AudioError as error:
         return error
-    if audio.n_samples > WHOLE_SAMPLES:  # whatever the header says
+    if audio.n_samples > WHOLE_S * audio.rate_hz:  # whatever the header says
         return None
     heard = _heard(audio, features)
     return Heard(heard.n_frames, list(heard.pieces), heard.silent)
@@ -65,9 +65,13 @@ def is_long(path: Path) -> bool:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a headerless .raw file
         return False  # reading it will say what is wrong with it
-    return not 0 < info.frames * SAMPLE_RATE_HZ <= WHOLE_SAMPLES * info.samplerate
+    return not 0 < info.frames <= WHOLE_S * info.samplerate
+
+
+def _open(path: Path, features: Features) -> AudioStream:
+    return AudioStream(path, features.trim, rate_hz=front_end_of(features).sample_rate_hz)
 
 
 def _heard(audio: AudioStream, features: Features) -> Heard:
-    front_end = shared_front_end(features.front_end)
+    front_end = front_end_of(features)
     return Heard(front_end.n_frames(audio.n_samples), frames(audio, front_end), audio.silent)

@@ -19,7 +19,7 @@ from audiotag.config import Features
 from audiotag.data.scan import hash_of
 from audiotag.data.store import spectrogram
 from audiotag.features import audio
-from audiotag.features.spectrogram import build_front_end
+from audiotag.features.spectrogram import front_end_of
 
 LONGEST_S = 30.0  # of a recording, what is shown and played
 MOST_COLUMNS = 800  # of a picture; the page is not wider
@@ -60,21 +60,20 @@ def hear(request: Request) -> Sound | str:
     try:
         if hash_of(path) != request.content_hash:
             return "the file has changed since the run heard it"
-        recording = audio.stream(path, features.trim)
+        front_end = front_end_of(features)
+        recording = audio.AudioStream(path, features.trim, rate_hz=front_end.sample_rate_hz)
         played = recording.beginning(LONGEST_S)
         frames, _ = spectrogram(path, features)
     except OSError as error:
         return f"the file cannot be read: {error.strerror}"
     except audio.AudioError as error:
         return str(error)
-    front_end = build_front_end(features.front_end)
-    rate_hz = audio.SAMPLE_RATE_HZ
     shown = np.asarray(frames[: int(LONGEST_S * front_end.frames_per_second)], dtype=np.float32)
     return Sound(
         _webp(shown),
-        _mp3(played),
-        len(played) / rate_hz,
-        recording.n_samples / rate_hz,
+        _mp3(played, recording.rate_hz),
+        len(played) / recording.rate_hz,
+        recording.n_samples / recording.rate_hz,
         _marks_s(len(shown) / front_end.frames_per_second),
         _marks_khz(front_end.center_hz),
     )
@@ -92,10 +91,10 @@ def _webp(frames: NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
-def _mp3(wave: NDArray[np.float32]) -> bytes:
-    """Return a wave at 32 kHz in the one compact format that every browser plays, old ones of Apple's too."""
+def _mp3(wave: NDArray[np.float32], rate_hz: int) -> bytes:
+    """Return a wave in the one compact format that every browser plays, old ones of Apple's too."""
     file = io.BytesIO()
-    soundfile.write(file, np.clip(wave, -1, 1), audio.SAMPLE_RATE_HZ, format="MP3", subtype="MPEG_LAYER_III")
+    soundfile.write(file, np.clip(wave, -1, 1), rate_hz, format="MP3", subtype="MPEG_LAYER_III")
     return file.getvalue()
 
 

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import torch
 
+from audiotag.config.leaf import build
 from audiotag.features import audio
-from audiotag.features.spectrogram import FRONT_ENDS, V2, build_front_end
+from audiotag.features.spectrogram import FRONT_ENDS, LogFrontEnd
 
 HERE = Path(__file__).parent
 SHARED = Path(os.environ.get("AUDIOTAG_SHARED") or Path(__file__).resolve().parents[3] / "shared")
@@ -65,7 +66,7 @@ def test_trimming_keeps_what_sox_keeps_to_the_sample():
 def test_streams_trim_as_sox_does_too():
     expected = pd.read_csv(HERE / "sox_trim.csv").set_index("fname").n_kept
     for file_name in expected.index[::20]:
-        streamed = audio.stream(clip_path(file_name), block_s=0.7)
+        streamed = audio.AudioStream(clip_path(file_name), block_s=0.7)
         n_samples = sum(map(len, streamed))
         assert abs(n_samples - expected[file_name] * 32_000 / 44_100) <= 1, file_name
 
@@ -76,7 +77,7 @@ def test_streams_trim_as_sox_does_too():
 def test_spectrograms_of_the_golden_waves(version, name):
     with np.load(WAVES) as waves:
         wave = torch.from_numpy(waves[f"{name}_wave"])
-    found = build_front_end(version)(wave[None])[0].numpy()
+    found = build(FRONT_ENDS[version], "front_end")(wave[None])[0].numpy()
     np.testing.assert_allclose(found, SPECTROGRAMS[f"{name}_{version}"], rtol=0, atol=1e-3)
 
 
@@ -86,7 +87,7 @@ def test_spectrograms_of_the_golden_waves(version, name):
 def test_spectrograms_of_the_golden_waves_in_pieces(version, name):
     with np.load(WAVES) as waves:
         wave = waves[f"{name}_wave"]
-    found = torch.cat(list(build_front_end(version).stream(np.array_split(wave, 7))), dim=1).numpy()
+    found = torch.cat(list(build(FRONT_ENDS[version], "front_end").stream(np.array_split(wave, 7))), dim=1).numpy()
     np.testing.assert_allclose(found, SPECTROGRAMS[f"{name}_{version}"], rtol=0, atol=1e-3)
 
 
@@ -96,7 +97,7 @@ def test_spectrograms_of_the_golden_waves_in_pieces(version, name):
 def test_spectrograms_straight_from_the_files(version, name):
     """Decoding, trimming and resampling included: the golden waves are the first 1.5 s of what `load` gives."""
     wave = torch.from_numpy(audio.load(clip_path(f"{name}.flac")).wave[:48_000])
-    found = build_front_end(version)(wave[None])[0].numpy()
+    found = build(FRONT_ENDS[version], "front_end")(wave[None])[0].numpy()
     np.testing.assert_allclose(found, SPECTROGRAMS[f"{name}_{version}"], rtol=0, atol=1e-3)
 
 
@@ -111,13 +112,13 @@ def test_waves_straight_from_the_files(name):
 
 
 def test_filter_bank_of_version_2():
-    v2 = V2()
+    v2 = LogFrontEnd()
     np.testing.assert_allclose(v2.filterbank.numpy().T, FILTERS["v2_filterbank"], rtol=0, atol=1e-7)
 
 
 def test_centres_of_version_2():
     """madmom leaves a filter's last bin out when it looks for the peak, so five of its centres are one bin low."""
-    v2 = V2()
+    v2 = LogFrontEnd()
     peak_is_last = np.array([row.argmax() == np.flatnonzero(row)[-1] > np.flatnonzero(row)[0] for row in v2.filterbank])
     assert peak_is_last.sum() == 5
     np.testing.assert_array_equal(v2.center_hz - 31.25 * peak_is_last, FILTERS["v2_center_hz"])

@@ -235,8 +235,8 @@ def test_a_recording_in_pieces_gives_what_it_gives_whole(
     path, hearing = sound(tmp_path / name, 14), WindowSpec(folder.config.features, **settings)
     assert not spectrograms.is_long(path)
     whole = ask(networks, path, hearing)
-    monkeypatch.setattr(spectrograms, "WHOLE_SAMPLES", 32_000)
-    monkeypatch.setattr(spectrogram, "WHOLE_SAMPLES", 32_000)
+    monkeypatch.setattr(spectrograms, "WHOLE_S", 1)
+    monkeypatch.setattr(spectrogram, "WHOLE_S", 1)
     monkeypatch.setattr(audio, "HELD_SAMPLES", 0)  # nothing is decoded once, or computed, whole
     np.testing.assert_allclose(ask(networks, path, hearing), whole, atol=1e-5)
 
@@ -254,7 +254,7 @@ from audiotag.inference.recordings import Recording
 from audiotag.inference.windows import WindowSpec
 folder = RunFolder(Path(sys.argv[1]))
 networks = load_networks(folder, 0, [0], Hardware())
-spectrograms.WHOLE_SAMPLES = spectrogram.WHOLE_SAMPLES = audio.HELD_SAMPLES = 0
+spectrograms.WHOLE_S = spectrogram.WHOLE_S = audio.HELD_SAMPLES = 0
 torch.set_num_threads(1)
 for path in sys.argv[2:]:
     labelled = label([Recording("", Path(path), (0,))], networks, WindowSpec(folder.config.features), 0)

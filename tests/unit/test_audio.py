@@ -111,7 +111,7 @@ def damaged_flac(path: Path) -> None:
         ("one_sample.wav", lambda path: write(path, noise(1), 192_000), "less than one sample"),
     ],
 )
-@pytest.mark.parametrize("use", [audio.load, lambda path: list(audio.stream(path))], ids=["load", "stream"])
+@pytest.mark.parametrize("use", [audio.load, lambda path: list(audio.AudioStream(path))], ids=["load", "stream"])
 def test_unusable_files_are_named_and_explained(tmp_path, name, make, says, use):
     path = tmp_path / name
     make(path)
@@ -290,7 +290,7 @@ def test_a_silent_file_is_loaded_and_marked(tmp_path, trim_silence):
     path = write(tmp_path / "a.wav", np.zeros(44_100), 44_100)
     recording = audio.load(path, trim_silence)
     assert recording.silent
-    assert audio.stream(path, trim_silence).silent
+    assert audio.AudioStream(path, trim_silence).silent
     assert recording.wave.shape == (32_000,)
     assert not recording.wave.any()
 
@@ -325,7 +325,7 @@ def in_one_pass(path: Path, trim_silence: bool) -> tuple[np.ndarray, bool]:
 
 def assert_streams_like_load(path: Path, trim_silence: bool, block_s: float) -> audio.AudioStream:
     whole, silent = in_one_pass(path, trim_silence)
-    streamed = audio.stream(path, trim_silence, block_s)
+    streamed = audio.AudioStream(path, trim_silence, block_s)
     assert (streamed.n_samples, streamed.silent) == (len(whole), silent)
     for _ in range(2):
         blocks = list(streamed)
@@ -375,7 +375,7 @@ def test_the_bits_are_equal_of_very_short_files(tmp_path, unheld, n_samples, rat
 
 def test_stream_refuses_empty_blocks(tmp_path):
     with pytest.raises(AudioError, match="hold no sample"):
-        audio.stream(write(tmp_path / "a.wav", noise(1000), 8_000), block_s=0)
+        audio.AudioStream(write(tmp_path / "a.wav", noise(1000), 8_000), block_s=0)
 
 
 def write_long(path: Path, seconds: int, rate_hz: int) -> Path:
@@ -389,7 +389,7 @@ def write_long(path: Path, seconds: int, rate_hz: int) -> Path:
 
 def peak_memory_mb(path: Path) -> tuple[float, int]:
     tracemalloc.start()
-    n_samples = sum(map(len, audio.stream(path, block_s=5)))
+    n_samples = sum(map(len, audio.AudioStream(path, block_s=5)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak / 2**20, n_samples

@@ -53,7 +53,8 @@ def draw(path):
 
 short, long, folder = map(Path, sys.argv[1:4])
 if sys.argv[4:]:  # what counts as long, in seconds
-    audio.HELD_SAMPLES = front_ends.WHOLE_SAMPLES = int(sys.argv[4]) * audio.SAMPLE_RATE_HZ
+    front_ends.WHOLE_S = int(sys.argv[4])
+    audio.HELD_SAMPLES = front_ends.WHOLE_S * audio.SAMPLE_RATE_HZ
 things = {
     "scan": lambda path: scan_files([path], folder, 0),
     "store": lambda path: spectrogram(path, Features()),
@@ -110,7 +111,7 @@ def test_a_clip_is_held_as_far_as_excerpts_reach(tmp_path, monkeypatch, front_en
     monkeypatch.setattr(store, "MOST_FRAMES", 500)
     features = Features(front_end=front_end, excerpt_frames=100, clip_frames=700)
     np.testing.assert_array_equal(store.spectrogram(path, features)[0], whole[:700])
-    monkeypatch.setattr(spectrogram, "WHOLE_SAMPLES", 32_000)
+    monkeypatch.setattr(spectrogram, "WHOLE_S", 1)
     monkeypatch.setattr(audio, "HELD_SAMPLES", 0)
     in_pieces, _ = store.spectrogram(path, features)
     assert in_pieces.shape == (700, 128)

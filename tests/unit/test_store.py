@@ -38,9 +38,9 @@ from pathlib import Path
 from audiotag.config import Features
 from audiotag.data.manifest import build_manifest
 from audiotag.data.store import build_store
-from audiotag.features.spectrogram import build_front_end
+from audiotag.features.spectrogram import front_end_of
 from tests.clips import settings
-build_front_end("v1")  # what it imports is slow to import
+front_end_of(Features(front_end="v1"))  # what it imports is slow to import
 root, cache, processes, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 manifest = build_manifest(settings(root, cache))
 for number in range(processes):
