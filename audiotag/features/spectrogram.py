@@ -348,8 +348,8 @@ def _built(leaf: str) -> FrontEnd:
             made = front_end(torch.linspace(-1, 1, 2 * n_samples).reshape(2, n_samples))
         if tuple(made.shape) != expected or made.dtype != torch.float32:
             problems.append(
-                f"{SETTING}: a second of two clips became {made.dtype} of shape {tuple(made.shape)}; it must be float32 "
-                f"(clips, bands, n_frames({n_samples})) = {expected}"
+                f"{SETTING}: a second of two clips became {made.dtype} of shape {tuple(made.shape)}; it must be "
+                f"float32 (clips, bands, n_frames({n_samples})) = {expected}"
             )
         elif not made.half().isfinite().all():
             problems.append(f"{SETTING}: its values are not finite in half precision")
