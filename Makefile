@@ -18,7 +18,7 @@ demo: setup ## the whole loop on the embedded data set
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-unit: setup ## the fast ones: hardly any starts a program
+unit: setup ## the fast ones: none starts a process or trains
 	$(BIN)/python -m pytest -n 2 tests/unit tests/configs tests/golden
 
 test-slow: setup ## the tests that take minutes each

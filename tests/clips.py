@@ -20,6 +20,7 @@ from audiotag.config import Columns, Data, Hardware, TrainConfig
 TOP = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("AUDIOTAG_SHARED", TOP.parent / "shared"))
 RATE_HZ = 32_000
+TUNE_RATE_HZ = 44_100
 EXAMPLES = hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
 HEADER = ("fname", "label", "manually_verified")
 
@@ -35,6 +36,19 @@ def shared_data(name: str) -> Path:
 def sound(seed: int, seconds: float = 0.1) -> np.ndarray:
     """Make noise (samples,) that no other seed makes."""
     return np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * RATE_HZ)).astype(np.float32)
+
+
+def tune(seed: int, seconds: float = 1.0) -> np.ndarray:
+    """Make a row of noisy, decaying tones (samples,) with a pause at either end, that no other seed makes."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(0.2 * TUNE_RATE_HZ)) / TUNE_RATE_HZ
+    notes = [
+        np.exp(-8 * t) * (np.sin(2 * np.pi * rng.uniform(200, 3000) * t) + 0.3 * rng.standard_normal(len(t)))
+        for _ in range(round(seconds / 0.2))
+    ]
+    pause = np.zeros(TUNE_RATE_HZ // 20)
+    wave = np.round(32768 * 0.3 * np.concatenate([pause, *notes, pause]) / 1.9) / 32768  # so that 16 bit hold it all
+    return wave.astype(np.float32)
 
 
 def write_sound(path: Path, seed: int, seconds: float = 0.1) -> Path:

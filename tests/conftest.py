@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
+import multiprocessing.process
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import NoReturn
 
 import filelock
 import pytest
@@ -23,6 +28,26 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOP = Path(__file__).resolve().parent.parent
 SMALL = ("experiment=smoke", "folds=2", "finetune_rounds=1")
+
+FAST = ("unit", "configs", "golden")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let no test of the fast folders, nor a fixture of theirs, start a process or fit a network."""
+    if item.path.relative_to(TOP / "tests").parts[0] not in FAST:
+        return (yield)
+
+    def refuse(what: str) -> Callable[..., NoReturn]:
+        return lambda *_, **__: pytest.fail(f"{what}: such a test belongs to tests/processes or tests/integration")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", refuse("it starts a program"))
+        patch.setattr(os, "fork", refuse("it forks"))
+        patch.setattr(multiprocessing.process.BaseProcess, "start", refuse("it starts a process"))
+        if "pytorch_lightning" in sys.modules:
+            patch.setattr(sys.modules["pytorch_lightning"].Trainer, "fit", refuse("it fits a network"))
+        return (yield)
 
 
 def copy_to_change(run: Path, copy: Path) -> Path:

@@ -1,12 +1,8 @@
-"""The programs as a person calls them: what is misspelt is refused by name, before anything is written."""
+"""Command lines: what is misspelt is refused by name, what is right passes, and help names every setting."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -18,121 +14,15 @@ from audiotag.config.schema import schema_keys
 from audiotag.errors import ConfigError
 from audiotag.plan import configure as configure_plan
 from audiotag.plan import main as plan
-from tests.clips import TOP, no_rights
+from tests.clips import no_rights
 
 SCHEMAS: dict[str, type] = {"train.py": TrainConfig, "verify.py": VerifyConfig, "predict.py": PredictConfig}
-
-
-def call(program: str | Path, *arguments: str, cwd: Path, expected: int = 2) -> str:
-    """Start a program in an empty folder; it must end as expected, without a traceback and without leaving anything."""
-    before = sorted(cwd.rglob("*"))
-    environment = {**os.environ, "PYTHONPATH": str(TOP)}
-    command = [sys.executable, str(TOP / program), *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=120)
-    output = done.stdout + done.stderr
-    assert done.returncode == expected, output
-    assert "Traceback" not in output
-    assert sorted(cwd.rglob("*")) == before, "something was written"
-    return output
 
 
 def refused(*arguments: str, schema: type = TrainConfig) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         check_command_line(schema, list(arguments))
     return caught.value.problems
-
-
-# Real calls
-
-
-def test_train_refuses_everything_misspelt_at_once(tmp_path):
-    output = call(
-        "train.py", "sed=1", "+run_name=x", "++model.widht=4", "~verification.treshold", "experiment=smok",
-        "modle=tiny", "training.pretrain.epoch=3", "finetune_rounds=ten", "seed", cwd=tmp_path,
-    )  # fmt: skip
-    for message in (
-        "sed is not a setting; did you mean seed?",
-        "model.widht is not a setting; did you mean model.width?",
-        "verification.treshold is not a setting; did you mean verification.threshold?",
-        "experiment is one of cpu_small, dcase2018, dcase2018_paper, smoke; did you mean smoke?",
-        "modle is not a setting; did you mean model?",
-        "training.pretrain.epoch is not a setting; did you mean training.pretrain.epochs?",
-        "finetune_rounds='ten': Value 'ten' of type 'str' could not be converted to Integer",
-        "seed: settings are given as SETTING=VALUE",
-        "run_name is not a setting",
-    ):
-        assert message in output
-
-
-@pytest.mark.parametrize(
-    ("program", "arguments", "messages"),
-    [
-        (
-            "verify.py",
-            ["run=x", "verification.treshold=0.9", "verification=as_code", "+trut=t.csv"],
-            [
-                "did you mean verification.threshold?",
-                "did you mean as_coded?",
-                "trut is not a setting; did you mean truth?",
-            ],
-        ),
-        (
-            "predict.py",
-            ["run=x", "sorce=a.wav", "~usag", "hardware.thread=1"],
-            ["did you mean source?", "did you mean usage?", "did you mean hardware.threads?"],
-        ),
-    ],
-)
-def test_the_other_programs_refuse_it_too(tmp_path, program, arguments, messages):
-    output = call(program, *arguments, cwd=tmp_path)
-    assert all(message in output for message in messages), output
-
-
-def test_a_misspelt_key_in_a_file_is_refused(tmp_path):
-    """The program beside a copy of conf/ with a slip in it."""
-    shutil.copytree(TOP / "conf", tmp_path / "copy" / "conf")
-    shutil.copy(TOP / "train.py", tmp_path / "copy")
-    with open(tmp_path / "copy" / "conf" / "experiment" / "smoke.yaml", "a") as file:
-        file.write("trainng: {batch_size: 3}\n")
-    (tmp_path / "work").mkdir()
-    output = call(tmp_path / "copy" / "train.py", "experiment=smoke", cwd=tmp_path / "work")
-    assert "trainng.batch_size is not a setting; did you mean training.batch_size?" in output
-
-
-def test_a_folder_of_ones_own_options(tmp_path):
-    """Hydra's --config-dir: options that do not ship are found there, and checked like those that do."""
-    (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    (tmp_path / "mine" / "experiment" / "big.yaml").write_text("# @package _global_\nmodel: {width: 0, widht: 3}\n")
-    output = call("train.py", "--config-dir", str(tmp_path / "mine"), "experiment=big", cwd=tmp_path)
-    assert "model.widht is not a setting; did you mean model.width?" in output
-    assert "model.width=0 must be 1 or more" in output
-
-
-def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path):
-    output = call("train.py", "data=kaggle", "round=9", "features.excerpt_frames=100", cwd=tmp_path)
-    for message in ("data=kaggle needs data.root=DIR", "round=9 must lie in 0 to finetune_rounds=2", "191 or more"):
-        assert message in output
-
-
-@pytest.mark.parametrize("arguments", [["seed=1,2", "-m"], ["--multirun", "seed=1,2"]])
-def test_the_flag_of_sweeps_stands_anywhere(tmp_path, arguments):
-    """Hydra has begun the sweep when its first job refuses; without the flag it would ask what `1,2` is to mean."""
-    runs = tmp_path / "runs"
-    command = [sys.executable, str(TOP / "train.py"), *arguments, "finetune_rounds=-1", f"runs_dir={runs}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "finetune_rounds=-1 must be 0 or more" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list(runs.glob("[!.]*")), "no run was begun"
-
-
-@pytest.mark.parametrize("program", SCHEMAS)
-def test_help_ends_well_and_writes_nothing(tmp_path, program):
-    output = call(program, "--help", cwd=tmp_path, expected=0)
-    assert f"usage: python {program}" in output
-
-
-# In this process
 
 
 @pytest.mark.parametrize(

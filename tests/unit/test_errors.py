@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from audiotag.errors import COMPARISONS, DataError, Nearest
+from audiotag import errors
+from audiotag.errors import DataError, Nearest
 
 
 def test_a_list_of_problems_without_end_is_shortened_in_the_middle():
@@ -19,10 +20,11 @@ def test_a_list_that_a_person_reads_is_whole():
     assert len(str(DataError("Bad rows:", [f"row {i}" for i in range(50)])).splitlines()) == 51
 
 
-def test_nearest_names_are_looked_up_for_few_of_many(looked_up):
-    near = Nearest(f"clip{i:06d}.wav" for i in range(30_000))
-    said = [near(f"clop{i:06d}.wav") for i in range(30_000)]
-    assert 30_000 * len(looked_up) <= COMPARISONS
+def test_nearest_names_are_looked_up_for_few_of_many(looked_up, monkeypatch):
+    monkeypatch.setattr(errors, "COMPARISONS", 10_000)
+    near = Nearest(f"clip{i:06d}.wav" for i in range(3_000))
+    said = [near(f"clop{i:06d}.wav") for i in range(3_000)]
+    assert len(looked_up) == 3
     assert (said[0], said[-1]) == (" (did you mean clip000000.wav?)", "")
 
 

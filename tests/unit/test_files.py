@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from audiotag.errors import AudiotagError
-from audiotag.files import PNG_MARK, FileLock, check_folder, check_output, check_room
+from audiotag.files import PNG_MARK, FileLock, check_folder, check_output
 from audiotag.plots.figures import save_png
 
 
@@ -84,20 +83,3 @@ def test_folders_that_cannot_be_written_to_are_named_with_their_setting(tmp_path
         with pytest.raises(AudiotagError, match="a name has more than 200 bytes"):
             check_folder("run", tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_missing_room_is_said_in_units_that_tell_it_from_what_is_there(tmp_path):
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", tmp_path], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs to mount a tiny tmpfs, which is not permitted here: {mounted.stderr.strip()}")
-    try:
-        check_room(tmp_path, 16_384, "the store", "set cache_dir=")
-        with pytest.raises(AudiotagError) as caught:
-            check_room(tmp_path, 40_000.5, "the store", "set cache_dir=")
-    finally:
-        subprocess.run(["umount", "--lazy", tmp_path], check=True)
-    assert str(caught.value) == (
-        f"the store needs 40.0 kB, and {tmp_path} has 16.4 kB free, 23.6 kB too little: make room, or set cache_dir="
-    )

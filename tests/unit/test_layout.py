@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def modules() -> dict[str, Path]:
     return {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in files}
 
 
+@functools.cache
 def imports() -> dict[str, set[str]]:
     """Return the modules that each module imports."""
     known = modules()

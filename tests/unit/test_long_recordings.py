@@ -1,68 +1,19 @@
-"""Recordings of hours, of an instant, and at odd rates: bounded memory, and a result or a sentence."""
+"""Recordings of hours, block by block: what is held of one, and what is said of it, is what it is whole."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from audiotag import show
 from audiotag.config import Features
 from audiotag.data import store
-from audiotag.data.manifest import build_manifest
-from audiotag.data.scan import scan_files
-from audiotag.doctor import __main__ as doctor
 from audiotag.doctor import examine
-from audiotag.errors import DataError
 from audiotag.features import audio, spectrogram
 from audiotag.inference.windows import along
-from audiotag.plan import configure
 from audiotag.plots.recording_plot import Columns
-from tests.clips import TOP, make_folder
-
-# Peak memory (MiB) of each thing that is done with a training clip, above what a short one takes.
-MEASURE = """
-import json, sys
-from pathlib import Path
-import torch
-from audiotag.config import Features
-from audiotag.doctor.examine import examine
-from audiotag.data.scan import scan_files
-from audiotag.data.store import spectrogram
-from audiotag.features import audio
-from audiotag.features import spectrogram as front_ends
-from audiotag.inference import pictures
-from audiotag.inference.recordings import Recording
-torch.set_num_threads(1)
-
-def peak_mib(work):
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    work()
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
-
-def draw(path):
-    picture, _ = pictures.look_at(Recording(path.name, path, ()), Features(), None)
-    pictures.draw_recording(picture).savefig("/dev/null", format="png")
-
-short, long, folder = map(Path, sys.argv[1:4])
-if sys.argv[4:]:  # what counts as long, in seconds
-    front_ends.WHOLE_S = int(sys.argv[4])
-    audio.HELD_SAMPLES = front_ends.WHOLE_S * audio.SAMPLE_RATE_HZ
-things = {
-    "scan": lambda path: scan_files([path], folder, 0),
-    "store": lambda path: spectrogram(path, Features()),
-    "doctor": examine,
-    "show": draw,
-}
-print(json.dumps({name: [peak_mib(lambda: do(short)), peak_mib(lambda: do(long))] for name, do in things.items()}))
-"""
 
 
 def write_noise(path: Path, seconds: int, rate_hz: int, channels: int = 1) -> Path:
@@ -72,31 +23,6 @@ def write_noise(path: Path, seconds: int, rate_hz: int, channels: int = 1) -> Pa
         for k in range(seconds):
             file.write(second * (0 < k < seconds - 1))
     return path
-
-
-def peaks_mib(short: Path, long: Path, *more: str) -> dict[str, list[int]]:
-    command = [sys.executable, "-c", MEASURE, str(short), str(long), str(short.parent / "cache"), *more]
-    environment = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_memory_does_not_grow_with_a_recording(tmp_path):
-    short, long = write_noise(tmp_path / "short.wav", 6, 96_000, 2), write_noise(tmp_path / "long.wav", 60, 96_000, 2)
-    for name, (of_short, of_long) in peaks_mib(short, long, "2").items():
-        assert of_long - of_short < 60, name  # decoded and computed whole: 69 to 165
-
-
-@pytest.mark.slow
-def test_hours_in_bounded_memory(tmp_path):
-    """One hour of stereo, 606 MiB on the disk; and six hours of silence, 3 MiB."""
-    short, hour = write_noise(tmp_path / "short.wav", 60, 44_100), write_noise(tmp_path / "hour.wav", 3_600, 44_100, 2)
-    with soundfile.SoundFile(tmp_path / "six.flac", "w", 44_100, 1, "PCM_16") as file:
-        for _ in range(360):
-            file.write(np.zeros(60 * 44_100, np.int16))
-    for long in (hour, tmp_path / "six.flac"):
-        assert all(of_long < 1024 for _, of_long in peaks_mib(short, long).values())
 
 
 # What is held of a clip, and what is said of it, block by block
@@ -174,68 +100,3 @@ def test_windows_along_a_recording_leave_nothing_out(n_frames):
     assert (np.diff(windows.starts) <= 384).all(), "between two windows something is unheard"
     assert windows.starts[-1] + 384 == max(n_frames, 384)
     assert len(windows.starts) <= max(200, n_frames / 384 + 2)
-
-
-# An instant, and odd rates
-
-ODD = {  # name: samples, channels, rate in Hz, what is said of it (None: it is used)
-    "one.wav": (1, 1, 32_000, None),
-    "one_384k.wav": (1, 1, 384_000, "less than one sample"),
-    "instant_384k.wav": (20, 1, 384_000, None),
-    "second_384k.wav": (384_000, 1, 384_000, None),
-    "none.wav": (0, 1, 44_100, "zero samples"),
-    "none_of_64.wav": (0, 64, 44_100, "zero samples"),
-    "8_hz.wav": (100, 1, 8, "said to be 8 Hz"),
-    "64_channels.wav": (30_000, 64, 44_100, None),
-    "1000_channels.wav": (500, 1_000, 44_100, None),
-}
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of ordinary clips, and the odd ones in its folder and table."""
-    root = tmp_path_factory.mktemp("odd") / "set"
-    make_folder(root)
-    for name, (samples, channels, rate_hz, _) in ODD.items():
-        wave = np.random.default_rng(len(name)).uniform(-0.5, 0.5, (samples, channels))
-        soundfile.write(root / "audio_train" / name, wave, rate_hz)
-    with open(root / "train.csv", "a", encoding="utf-8") as table:
-        table.writelines(f"{name},Bark,0\n" for name in ODD)
-    return root
-
-
-def test_the_doctor_and_the_scan_on_odd_files(odd, tmp_path):
-    settings = ["data=kaggle", f"data.root={odd}", f"cache_dir={tmp_path}", "hardware.workers=0"]
-    found = doctor.diagnose(configure(settings)).findings
-    errors = found[found["severity"] == "error"].set_index("clip_id")["what"]
-    assert set(errors.index) == {name for name, (*_, said) in ODD.items() if said}
-    assert all(said in errors[name] for name, (*_, said) in ODD.items() if said)
-    paths = [odd / "audio_train" / name for name in ODD]
-    for path, scan in scan_files(paths, tmp_path / "other", 0).items():
-        samples, _, rate_hz, said = ODD[path.name]
-        # That less than a sample is left at 32 kHz is found when the spectrogram is computed.
-        assert scan.problem == "" or said in scan.problem
-        assert scan.duration_s == (0 if scan.problem else samples / rate_hz)
-
-
-def test_a_pipe_in_place_of_a_clip_is_not_waited_for(tmp_path):
-    make_folder(tmp_path / "set", verified=5)
-    pipe = tmp_path / "set" / "audio_train" / "bark00.wav"
-    pipe.unlink()
-    os.mkfifo(pipe)
-    settings = ["data=kaggle", f"data.root={tmp_path / 'set'}", f"cache_dir={tmp_path}", "hardware.workers=0"]
-    found = doctor.diagnose(configure(settings)).findings
-    assert found["what"].tolist() == [f"{tmp_path}/set/train.csv:2: this is not a file"]
-    with pytest.raises(DataError, match=r"train\.csv:2: audio_train/bark00\.wav: this is not a file"):
-        build_manifest(configure(settings))
-
-
-def test_pictures_of_odd_files(odd, tmp_path):
-    with pytest.raises(DataError) as caught:
-        show.main([*(str(odd / "audio_train" / name) for name in ODD), "--out", str(tmp_path)])
-    refused = {name for name, (*_, said) in ODD.items() if said}
-    assert len(caught.value.problems) == len(refused)
-    for problem, name in zip(caught.value.problems, [name for name in ODD if name in refused], strict=True):
-        assert ODD[name][3] in problem
-        assert name in problem
-    assert {path.name.removesuffix(".png") for path in tmp_path.iterdir()} == set(ODD) - refused

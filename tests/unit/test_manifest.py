@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiotag.config import Columns, Hardware, Noise, TrainConfig
+from audiotag.config import Columns, Noise, TrainConfig
 from audiotag.data.manifest import build_manifest, match_files, save_manifest, save_truth
 from audiotag.data.paths import Folders
 from audiotag.data.scan import state_of
@@ -496,12 +496,6 @@ def test_a_bad_file_that_was_put_right_is_read_again(config, root):
     assert len(problems(config)) == 2  # the file, and its class with 3 of 4 verified clips
     path.write_bytes(good)
     assert len(build_manifest(config).train) == 16
-
-
-def test_workers_scan_the_same(root, tmp_path):
-    alone = settings(root, tmp_path / "alone")
-    several = dataclasses.replace(settings(root, tmp_path / "several"), hardware=Hardware(workers=2))
-    pd.testing.assert_frame_equal(build_manifest(alone).frame, build_manifest(several).frame)
 
 
 def test_home_folder_and_relative_roots(root, tmp_path, monkeypatch):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -82,8 +80,3 @@ def test_curves_draw_each_figure_over_the_rounds_where_it_is_known():
 
 def test_one_round_can_be_drawn():
     assert len(png(curves_over_rounds(rounds(known=False)[:1])).getcolors(1 << 20) or ()) > 10
-
-
-def test_no_screen_and_no_global_state_is_needed():
-    code = "import sys, audiotag.plots.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

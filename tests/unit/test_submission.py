@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import cProfile
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,7 @@ from audiotag.evaluation.bootstrap import bootstrap_intervals
 from audiotag.evaluation.metrics import mean_average_precision, score_ranked
 from audiotag.inference.submission import check_submittable, score_submission, submission_table
 from audiotag.plots.class_plots import NO_CLASS, confusion_table, f1_bars
-from tests.clips import EXAMPLES, TOP, shared_data, write_table
+from tests.clips import EXAMPLES, shared_data, write_table
 
 TEST_HEADER = ("fname", "label", "usage")
 TEST = [
@@ -252,26 +250,6 @@ def test_the_challenges_own_table():
     assert len(ignored) == 7800
     assert not ignored["scored"].any()
     assert (ignored["label"] == "").all()
-
-
-def test_a_submission_is_scored_in_a_process_without_pytorch(root):
-    """The program itself, from the tables alone."""
-    path = write_table(root.parent / "mine.csv", SHUFFLED.items(), ("fname", "label"))
-    code = (
-        "import runpy, sys\n"
-        f"sys.path.insert(0, {str(TOP)!r})\n"
-        "sys.argv = ['predict.py', *sys.argv[1:]]\n"
-        f"runpy.run_path({str(TOP / 'predict.py')!r}, run_name='__main__')\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    arguments = [f"submission={path}", "usage=private", "data=kaggle", f"data.root={root}", "out=s.json", "bootstrap=0"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=root.parent, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    scores = json.loads((root.parent / "s.json").read_text())
-    assert scores["map@3"] == 0.375  # (1 + 0 + 1/2 + 0) / 4
-    assert "accuracy_ci" not in scores
 
 
 # Intervals and pictures

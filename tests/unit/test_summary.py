@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -37,15 +34,6 @@ def test_a_rule_that_accepts_next_to_nothing_is_told_with_what_to_try(accepted, 
 
 def test_nothing_is_said_of_a_run_with_nothing_to_accept():
     assert few_accepted([{"round": 0, "considered": 0, "accepted": 0}], Verification()) == ""
-
-
-def test_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
-    shutil.copytree(TOP / "audiotag", tmp_path / "audiotag", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "audiotag.plan", "data=kaggle", "data.root=x"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "audiotag works from a checkout, not from an installed copy" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_only_warnings_that_concern_the_run_are_counted(tmp_path, capsys):

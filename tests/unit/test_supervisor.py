@@ -1,83 +1,17 @@
-"""Which of several failed processes is the cause, what a job's tree inherits, and what is removed of killed ones."""
+"""How a process ended in words, what a job's tree inherits, and what is removed of killed ones."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import filelock
-import pytest
 
 from audiotag.distributed.launch import _is_rank, child_environment
 from audiotag.distributed.processes import describe
-from audiotag.distributed.supervisor import Rank, _first_failed
 from audiotag.experiment.scheduler import cells_to_fit
 from audiotag.run.folder import Cell, RunFolder
 from tests.conftest import TOP
-
-SAYS = "import json, os, sys, time; say = lambda text: os.write(int(sys.argv[1]), text.encode());"
-FAILS = SAYS + "time.sleep(float(sys.argv[2])); say(json.dumps({'at_s': time.monotonic()}) + '\\n'); os._exit(1)"
-KILLED = SAYS + "time.sleep(float(sys.argv[2])); os.kill(os.getpid(), 9)"
-
-
-def started(number: int, code: str, *arguments: str) -> Rank:
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    process = subprocess.Popen([sys.executable, "-c", code, str(writing), *arguments], pass_fds=[writing])
-    os.close(writing)
-    return Rank(number, process, reading)
-
-
-def test_the_first_error_is_the_cause_even_where_all_have_failed_before_the_first_look():
-    ranks = [started(0, FAILS, "0.2"), started(1, FAILS, "0")]
-    for rank in ranks:
-        os.waitid(os.P_PID, rank.process.pid, os.WEXITED | os.WNOWAIT)
-    failed = _first_failed(ranks)
-    assert failed is ranks[1]
-
-
-def test_a_killed_process_is_the_cause_of_later_errors_of_others():
-    ranks = [started(0, FAILS, "0.6"), started(1, KILLED, "0.3")]
-    failed = _first_failed(ranks)
-    assert failed is ranks[1]
-    assert failed.told() == {}
-    assert ranks[0].told()["at_s"] > failed.alive_s
-
-
-def test_an_error_is_the_cause_of_a_later_abort_of_another():
-    ranks = [started(0, KILLED, "0.6"), started(1, FAILS, "0.3")]
-    assert _first_failed(ranks) is ranks[1]
-
-
-def test_a_report_may_be_longer_than_a_pipe_holds_and_one_cut_short_is_none():
-    code = SAYS + "say('\"'); [say('x' * 1000) for _ in range(300)]; os._exit(1)"
-    cut = started(0, code)
-    assert _first_failed([cut]) is cut
-    assert len(cut.heard) == 300_001
-    assert cut.told() == {}
-
-
-class EndsBetweenTwoLooks(Rank):
-    """Alive when looked at; by the next look it has failed."""
-
-    def ended(self) -> bool:
-        if super().ended():
-            return True
-        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-        return False
-
-
-def test_one_that_fails_between_two_looks_has_failed():
-    rank = started(0, FAILS, "0.5")
-    between = EndsBetweenTwoLooks(0, rank.process, rank.pipe)
-    assert _first_failed([between]) is between
-
-
-def test_all_well():
-    assert _first_failed([started(number, SAYS + "say('{}\\n')") for number in range(2)]) is None
 
 
 def test_ends_in_words():
@@ -112,20 +46,3 @@ def test_leftovers_are_removed_by_who_holds_the_cell_alone(tmp_path):
         assert cell == Cell(0, 1)
         assert [leftover.exists() for leftover in leftovers] == [True, False]
         assert all(leftover.with_name("last.ckpt").exists() for leftover in leftovers)
-
-
-@pytest.mark.parametrize("handled", ["", "signal.signal(signal.SIGTERM, lambda *_: time.sleep(60));"])
-def test_a_process_ends_at_once_by_a_signal_whatever_handlers_are_set(handled):
-    code = "import os, signal, time; from audiotag.distributed.processes import end_at_once_by;"
-    code += " end_at_once_by(signal.SIGTERM);"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code + handled + "print('ready', flush=True); time.sleep(60)"],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(TOP)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    began_s = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 143
-    assert time.monotonic() - began_s < 5

@@ -1,0 +1,184 @@
+"""Batches that reach a network: an epoch's draws, whole clips to validate on, excerpts to vote on."""
+
+from __future__ import annotations
+
+import shutil
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from audiotag.config import Features
+from audiotag.data.datamodule import (
+    FoldDataModule,
+    cell_clips,
+    cut,
+)
+from audiotag.data.manifest import Manifest, build_manifest
+from audiotag.data.store import Store, build_store
+from tests.clips import make_folder, settings
+
+FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
+
+
+KEYS = (0, 0, 1)  # seed, round, fold
+
+
+TWIN = "twin.wav"
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """32 clips of 2 classes, 0.02 to 0.3 s, and one more that is a verified clip's audio under another name."""
+    root = tmp_path_factory.mktemp("data") / "set"
+    make_folder(root, verified=8, unverified=8, lengths_s=(0.02, 0.05, 0.1, 0.3, 0.15))
+    shutil.copy(root / "audio_train" / "bark00.wav", root / "audio_train" / TWIN)
+    with open(root / "train.csv", "a") as table:
+        table.write(f"{TWIN},Meow,0\n")
+    return build_manifest(settings(root, root.parent / "cache"))
+
+
+@pytest.fixture(scope="module")
+def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return build_store(manifest, FEATURES, tmp_path_factory.mktemp("cache"), 0)
+
+
+def make_data(manifest: Manifest, store: Store, **changes: Any) -> FoldDataModule:
+    arguments: dict[str, Any] = {
+        "clips": cell_clips(manifest, 0, KEYS[2], set(), train_on_all=False),
+        "classes": manifest.classes,
+        "store": store,
+        "features": FEATURES,
+        "batch_size": 5,
+        "valid_batch_size": 3,
+        "mixup_alpha": 0.3,
+        "keys": KEYS,
+    }
+    return FoldDataModule(**{**arguments, **changes})
+
+
+def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all((np.asarray(one[k]) == np.asarray(other[k])).all() for k in one)
+
+
+def test_cells_of_one_process_share_one_copy_of_the_store_on_a_device(manifest, store):
+    """The device that holds nothing stands for a GPU. Earlier cells' data may be alive until garbage is collected."""
+    modules = []
+    for _ in range(3):
+        data = make_data(manifest, store, store_on_device=True)
+        data.trainer = types.SimpleNamespace(strategy=types.SimpleNamespace(root_device=torch.device("meta")))
+        data.setup("fit")
+        modules.append(data)
+    assert modules[0]._cutter.frames.device.type == "meta"
+    assert len({id(data._cutter.frames) for data in modules}) == 1
+
+
+def test_a_store_too_large_for_a_share_of_the_gpu_stays_with_the_host(store, monkeypatch):
+    gpu, store = torch.device("meta"), Store(store.folder)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (store.size_bytes * 4, 0))
+    assert store.excerpts_on(gpu, None, shared_by=3) is None
+    assert store.excerpts_on(gpu, None, shared_by=2) is not None
+
+
+class Recorder(pl.LightningModule):
+    """Keeps the batches that reach the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[list[dict[str, torch.Tensor]]] = []
+        self.validated: list[dict[str, torch.Tensor]] = []
+        self.second: list[dict[str, torch.Tensor]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.trained.append([])
+
+    def training_step(self, batch: dict[str, torch.Tensor], batch_index: int) -> torch.Tensor:
+        self.trained[-1].append(batch)
+        return self.weight * 0.0
+
+    def on_validation_epoch_start(self) -> None:
+        self.validated, self.second = [], []
+
+    def validation_step(self, batch: dict[str, torch.Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
+        (self.second if dataloader_idx else self.validated).append(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(data: FoldDataModule, epochs: int, folder: Path) -> Recorder:
+    recorder = Recorder()
+    trainer = pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, default_root_dir=folder,
+    )  # fmt: skip
+    trainer.fit(recorder, datamodule=data)
+    return recorder
+
+
+def on_host(data: FoldDataModule, epoch: int) -> list[dict[str, torch.Tensor]]:
+    """Return an epoch's batches as cut in the host's memory, for a device on which the store does not fit."""
+    data._cutter = None
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_the_network_gets_an_epochs_draws_wherever_they_are_cut(manifest, store, tmp_path):
+    recorder = fit(make_data(manifest, store), 3, tmp_path)
+    for epoch, batches in enumerate(recorder.trained):
+        host = on_host(make_data(manifest, store), epoch)
+        assert len(batches) == len(host)
+        assert all(map(equal, batches, host))
+        assert batches[0]["x"].shape == (5, 1, 128, FEATURES.excerpt_frames)
+    assert not equal(recorder.trained[0][0], recorder.trained[1][0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_cuts_the_same_batches(manifest, store):
+    host = on_host(make_data(manifest, store), 2)
+    data = make_data(manifest, store)
+    data._cutter = store.excerpts.to(torch.device("cuda"))
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(2)
+    for batch, expected in zip(loader, host, strict=True):
+        there = {name: value.cuda() for name, value in batch.items()}
+        made = cut(there, data._cutter, FEATURES.excerpt_frames)
+        assert equal({name: value.cpu() for name, value in made.items()}, expected)
+
+
+def test_validation_hears_whole_verified_clips(manifest, store, tmp_path):
+    data = make_data(manifest, store, validate_unverified=True)
+    recorder = fit(data, 1, tmp_path)
+    for batches, clips in ((recorder.validated, data.clips.valid), (recorder.second, data.clips.unverified)):
+        x = torch.cat([batch["x"] for batch in batches])
+        labels = torch.cat([batch["label"] for batch in batches])
+        assert [manifest.classes[label] for label in labels] == list(clips["label"])
+        assert x.shape == (len(clips), 1, 128, FEATURES.clip_frames)
+        for at, row in enumerate(store.rows(clips)):
+            start, length = int(store.excerpts.starts[row]), int(store.excerpts.lengths[row])
+            clip = store.excerpts.frames[start : start + length].numpy()
+            long = np.tile(clip, (-(-FEATURES.clip_frames // length), 1))[: FEATURES.clip_frames].T
+            np.testing.assert_array_equal(x[at, 0].numpy(), long.astype(np.float32))
+
+
+def test_unverified_clips_are_validated_only_when_asked_for(manifest, store, tmp_path):
+    recorder = fit(make_data(manifest, store), 1, tmp_path)
+    assert recorder.second == []
+    assert sum(len(batch["label"]) for batch in recorder.validated) == len(make_data(manifest, store).clips.valid)
+
+
+def test_excerpts_to_vote_on(manifest, store, tmp_path):
+    data = make_data(manifest, store)
+    fit(data, 1, tmp_path)
+    offsets = np.array([0, 5, 28])
+    row = int(store.rows(data.clips.unverified)[0])
+    expected = store.excerpts.cut(torch.full((3,), row), torch.from_numpy(offsets), FEATURES.excerpt_frames)
+    assert torch.equal(data.excerpts(row, offsets), expected)
+    data._cutter = None  # a store that stays in the host's memory
+    assert torch.equal(data.excerpts(row, offsets), expected)
