@@ -8,10 +8,11 @@ import pandas as pd
 
 from audiotag.config import Hardware
 from audiotag.data.manifest import build_manifest
-from tests.clips import settings
+from tests.clips import make_folder, settings
 
 
-def test_workers_scan_the_same(root, tmp_path):
-    alone = settings(root, tmp_path / "alone")
-    several = dataclasses.replace(settings(root, tmp_path / "several"), hardware=Hardware(workers=2))
+def test_workers_scan_the_same(tmp_path):
+    make_folder(tmp_path / "set")
+    alone = settings(tmp_path / "set", tmp_path / "alone")
+    several = dataclasses.replace(settings(tmp_path / "set", tmp_path / "several"), hardware=Hardware(workers=2))
     pd.testing.assert_frame_equal(build_manifest(alone).frame, build_manifest(several).frame)
