@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from audiotag.cli import arguments
 from audiotag.cli.arguments import groups, quoted
@@ -138,32 +139,25 @@ def test_what_is_right_passes(arguments):
     check_command_line(TrainConfig, arguments)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        *(
-            "/x/Größe",
-            "/x/with blanks",
-            "/x/rec (1)",
-            "Anna's",
-            "a, b",
-            "犬.csv",
-            "[x]",
-            "{x}",
-            "a=b",
-            "x\\",
-            "\\'",
-            "#1 & more",
-        ),
-        *("~/a'b\\", "1e5", "2024", "null.csv", "a;b", '"x"y', "100%", "x!"),
-    ],
-)
+PATHS = ["/x/Größe", "/x/with blanks", "/x/rec (1)", "Anna's", "a, b", "犬.csv", "[x]", "{x}", "a=b", "x\\", "\\'"]
+PATHS += ["#1 & more", "~/a'b\\", "1e5", "2024", "null.csv", "a;b", '"x"y', "100%", "x!"]
+
+
+@pytest.mark.parametrize("value", PATHS)
 def test_any_path_needs_quotes_for_the_shell_alone(tmp_path, monkeypatch, value):
     monkeypatch.chdir(tmp_path)
     if "/" not in value:
         (tmp_path / value).mkdir()
-    arguments = configure_plan(["data=csv", f"data.root={value}", "++data.table='given \\'so\\''"])
-    assert (arguments.data.root, arguments.data.table) == (value, "given 'so'")
+    (argument,) = quoted([f"data.root={value}"], TrainConfig)
+    assert OverridesParser.create().parse_override(argument).value() == value
+
+
+@pytest.mark.parametrize("value", ["/x/rec (1)", "~/a'b\\", "2024"])
+def test_a_path_reaches_the_settings_as_it_was_typed(tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").mkdir()
+    config = configure_plan(["data=csv", f"data.root={value}", "++data.table='given \\'so\\''"])
+    assert (config.data.root, config.data.table) == (value, "given 'so'")
 
 
 def test_what_may_not_be_read_is_a_sentence(tmp_path, capsys):
