@@ -11,16 +11,25 @@ from audiotag.config import Verification
 from audiotag.data.tables import read_labels
 from audiotag.files import FileLock, csv_text, write_csv
 from audiotag.run.folder import RunFolder
-from audiotag.verification.ledger import COLUMNS, corrected_rows, decide_round
+from audiotag.verification.ledger import COLUMNS, Votes, calibrated, corrected_rows, decide_round
+from audiotag.verification.rules import rule_of
+
+
+def round_votes(
+    folder: RunFolder, round_: int, verification: Verification, rescored: int | None = None
+) -> dict[int, Votes]:
+    """Return the votes of a complete round as a rule sees them: calibrated, if `verification.calibrate`."""
+    votes = folder.votes(round_, rescored)
+    return calibrated(votes, folder.train, folder.classes) if verification.calibrate else votes
 
 
 def round_ledger(
     folder: RunFolder, round_: int, verification: Verification, rescored: int | None = None
 ) -> pd.DataFrame:
     """Return the ledger of one complete round under a rule; of posteriors made again with K excerpts, if given."""
-    votes, train, classes = folder.votes(round_, rescored), folder.train, folder.classes
-    ledger = decide_round(round_, votes, train, classes, verification)
-    by_person = corrected_rows(round_, votes, train, classes, verification, folder.corrections)
+    votes = round_votes(folder, round_, verification, rescored)
+    ledger = decide_round(round_, votes, folder.train, folder.classes, rule_of(verification))
+    by_person = corrected_rows(round_, votes, folder.classes, folder.corrections)
     if by_person.empty:
         return ledger
     return pd.concat([ledger, by_person], ignore_index=True).sort_values("clip_id", ignore_index=True)

@@ -6,16 +6,15 @@ no longer the rule's to decide, and count in no figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pandas as pd
 
-from audiotag.config import Verification
 from audiotag.data.corrections import DONE, DROP, decision_parts
 from audiotag.errors import RunError
-from audiotag.verification.confident_learning import label_issues
-from audiotag.verification.rule import decide, fit_temperature, sharpen
+from audiotag.verification.calibration import fit_temperature, sharpen
+from audiotag.verification.rules import Rule, decide
 
 POSTERIORS, VERIFIED_POSTERIORS = "posteriors.parquet", "verified_posteriors.parquet"  # of a cell's folder
 BY_PERSON = "by a person"  # in the reason of every row that the rule has not decided
@@ -27,42 +26,55 @@ class Votes:
     """One fold's consensus posteriors (columns `clip_id` and the classes): unverified clips, verified, corrected ones.
 
     `corrected` clips are verified by a person's correction alone: nothing is measured or calibrated on them.
+    `temperature` is the one that the posteriors have been calibrated with, 1 of those that the networks gave.
     """
 
     unverified: pd.DataFrame
     verified: pd.DataFrame
     corrected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["clip_id"]))
+    temperature: float = 1.0
+
+
+def calibrated(votes: dict[int, Votes], train: pd.DataFrame, classes: list[str]) -> dict[int, Votes]:
+    """Return votes at a temperature per fold, fitted on its verified held-out clips; `train` are clips by id."""
+    found = {}
+    for fold, vote in votes.items():
+        labels = class_codes(train.loc[vote.verified["clip_id"], "label"], classes)
+        temperature = fit_temperature(_values(vote.verified, classes), labels)
+        tables = {one.name: getattr(vote, one.name) for one in fields(vote) if one.name != "temperature"}
+        sharpened = {
+            name: table[["clip_id"]].assign(**dict(zip(classes, sharpen(_values(table, classes), temperature).T, strict=True)))
+            for name, table in tables.items()
+        }
+        found[fold] = Votes(**sharpened, temperature=temperature)
+    return found
 
 
 def decide_round(
-    round_: int, votes: dict[int, Votes], train: pd.DataFrame, classes: list[str], verification: Verification
+    round_: int, votes: dict[int, Votes], train: pd.DataFrame, classes: list[str], rule: Rule
 ) -> pd.DataFrame:
     """Return the ledger of one round: the rule, applied to all folds' votes together.
 
-    `train` are the training clips by id. `posterior` is what the rule compared with its threshold: with
-    `verification.calibrate`, the calibrated one. Raises RunError where votes are missing or of other clips.
+    `train` are the training clips by id; `posterior` is what the rule saw of the given label. Raises RunError where
+    votes are missing or of other clips, or the rule breaks its contract.
     """
     _check_votes(votes, train)
-    rows, scores = [], []
-    for fold, vote in sorted(votes.items()):
-        scores.append(calibrated(vote, train, classes) if verification.calibrate else _values(vote.unverified, classes))
-        rows.append(pd.DataFrame({"fold": fold, "clip_id": vote.unverified["clip_id"]}))
-    ledger = pd.concat(rows, ignore_index=True)
-    order = ledger["clip_id"].argsort(kind="stable")
-    ledger, posteriors = ledger.loc[order].reset_index(drop=True), np.concatenate(scores)[order]
-
-    labels = _codes(train.loc[ledger["clip_id"], "label"], classes)
-    rule = verification
-    flags = label_issues(posteriors, labels, rule.confident_learning) if rule.confident_learning else None
-    accepted, reasons = decide(posteriors, labels, rule.threshold, rule.cap, rule.agreement, flags)
-    return ledger.assign(
-        round=round_,
-        label=np.array(classes, dtype=object)[labels],
-        predicted=np.array(classes, dtype=object)[posteriors.argmax(axis=1)],
-        posterior=posteriors[np.arange(len(labels)), labels],
-        accepted=accepted.astype(int),
-        reason=reasons,
-    )[COLUMNS]
+    scored = pd.concat([vote.unverified.assign(fold=fold) for fold, vote in sorted(votes.items())], ignore_index=True)
+    scored = scored.sort_values("clip_id", kind="stable", ignore_index=True)
+    posteriors, labels = _values(scored, classes), class_codes(train.loc[scored["clip_id"], "label"], classes)
+    accepted, reasons = decide(rule, posteriors, labels)
+    return pd.DataFrame(
+        {
+            "round": round_,
+            "fold": scored["fold"],
+            "clip_id": scored["clip_id"],
+            "label": np.array(classes, dtype=object)[labels],
+            "predicted": np.array(classes, dtype=object)[posteriors.argmax(axis=1)],
+            "posterior": posteriors[np.arange(len(labels)), labels],
+            "accepted": accepted.astype(int),
+            "reason": reasons,
+        }
+    )
 
 
 def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
@@ -87,30 +99,15 @@ def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
         raise RunError("The stored posteriors are not those of this manifest's clips: " + "; ".join(found))
 
 
-def calibrated(vote: Votes, train: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """Return one fold's posteriors at the temperature fitted on its verified held-out clips."""
-    return sharpen(_values(vote.unverified, classes), _temperature(vote, train, classes))
-
-
-def _temperature(vote: Votes, train: pd.DataFrame, classes: list[str]) -> float:
-    labels = _codes(train.loc[vote.verified["clip_id"], "label"], classes)
-    return fit_temperature(_values(vote.verified, classes), labels)
-
-
 def corrected_rows(
-    round_: int,
-    votes: dict[int, Votes],
-    train: pd.DataFrame,
-    classes: list[str],
-    verification: Verification,
-    corrections: pd.DataFrame,
+    round_: int, votes: dict[int, Votes], classes: list[str], corrections: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the ledger's rows of clips that were unverified before a person corrected them (columns `COLUMNS`).
 
     Kept and relabelled clips have what their fold's network, which never heard them, says to them; `label` and
     `posterior` are those of the label that they have now. Dropped ones have nobody's.
     """
-    scored = pd.concat([_scored_corrected(vote, train, classes, verification) for vote in votes.values()])
+    scored = pd.concat([vote.corrected for vote in votes.values()]).set_index("clip_id").reindex(columns=classes)
     rows = []
     for row in corrections[corrections["verified"] == "0"].to_dict("records"):
         clip, fold = row["clip_id"], int(row["fold"])
@@ -121,14 +118,6 @@ def corrected_rows(
             predicted, posterior = str(scored.loc[clip].idxmax()), scored.loc[clip].to_dict()[label]
         rows.append((round_, fold, clip, label, predicted, posterior, int(word != DROP), reason))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _scored_corrected(vote: Votes, train: pd.DataFrame, classes: list[str], verification: Verification) -> pd.DataFrame:
-    """Return the posteriors of a fold's corrected clips by clip id, on the scale of `decide_round`."""
-    posteriors = _values(vote.corrected.reindex(columns=["clip_id", *classes]), classes)
-    if verification.calibrate:
-        posteriors = sharpen(posteriors, _temperature(vote, train, classes))
-    return pd.DataFrame(posteriors, index=pd.Index(vote.corrected["clip_id"]), columns=classes)
 
 
 def by_rule(ledger: pd.DataFrame) -> pd.DataFrame:
@@ -169,8 +158,9 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def _values(votes: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    return votes[classes].to_numpy(np.float64)
+    return votes.reindex(columns=classes).to_numpy(np.float64)
 
 
-def _codes(labels: pd.Series, classes: list[str]) -> np.ndarray:
+def class_codes(labels: pd.Series, classes: list[str]) -> np.ndarray:
+    """Return the positions (N,) of labels in the class list."""
     return pd.Categorical(labels, classes).codes.astype(np.int64)
