@@ -20,8 +20,8 @@ from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.run.ledgers import all_ledgers, run_truth
 from audiotag.run.summary import print_few
-from audiotag.verification.confident_learning import check_installed
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
+from audiotag.verification.rules import rule_of
 
 
 def redecide(config: VerifyConfig) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
     """
     folder = find_run(config.run, config.runs_dir)
     verification = changed(folder.config.verification, config)
-    check_installed(verification)
+    rule_of(verification)
     where = decision_folder(config)
     _check_writable(config, folder, where.parent)
     asked = _rounds(folder, config.round)

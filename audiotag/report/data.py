@@ -5,27 +5,23 @@ Shapes: N clips, C classes.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from audiotag.config import TrainConfig
 from audiotag.errors import RunError
 from audiotag.report.tables import Reliability, reliability
 from audiotag.run.folder import Cell, RunFolder
 from audiotag.run.held_out import HeldOut, held_out
-from audiotag.run.ledgers import all_ledgers, run_truth
+from audiotag.run.ledgers import all_ledgers, round_votes, run_truth
 from audiotag.run.summary import best_round, round_figures
 from audiotag.run.warnings_log import warnings_kept
-from audiotag.verification.ledger import Votes, by_rule, calibrated
-from audiotag.verification.rule import fit_temperature, sharpen
+from audiotag.verification.ledger import Votes, by_rule, class_codes
 
 
 @dataclass(frozen=True)
@@ -73,24 +69,21 @@ class ReportData:
     @functools.cached_property
     def posteriors(self) -> pd.DataFrame:
         """The best round's posteriors of unverified clips as the rule saw them: by clip id, a column per class."""
-        return self._scored(lambda vote: vote.unverified)
+        return self._compared("unverified")
 
     @functools.cached_property
     def checked_posteriors(self) -> pd.DataFrame:
         """The same of the verified clips that each network held out."""
-        return self._scored(lambda vote: vote.verified)
+        return self._compared("verified")
 
-    def _scored(self, part: Callable[[Votes], pd.DataFrame]) -> pd.DataFrame:
+    @functools.cached_property
+    def votes(self) -> list[Votes]:
+        """The best round's votes as the rule saw them, a fold each."""
         assert self.best is not None
-        votes, train, classes = self.folder.votes(self.best).values(), self.folder.train, self.classes
-        values = [
-            calibrated(dataclasses.replace(vote, unverified=part(vote)), train, classes)
-            if self.config.verification.calibrate
-            else part(vote)[classes].to_numpy(np.float64)
-            for vote in votes
-        ]
-        ids = pd.concat([part(vote)["clip_id"] for vote in votes])
-        return pd.DataFrame(np.concatenate(values), index=ids.to_numpy(), columns=classes)
+        return list(round_votes(self.folder, self.best, self.config.verification).values())
+
+    def _compared(self, kind: str) -> pd.DataFrame:
+        return pd.concat([getattr(vote, kind) for vote in self.votes]).set_index("clip_id").astype(np.float64)
 
     @property
     def checked(self) -> int:
@@ -140,27 +133,16 @@ def _metrics(folder: RunFolder) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Reliability of the best round's consensus on verified held-out clips, by name; and each fold's temperature."""
+def measure_calibration(data: ReportData) -> tuple[dict[str, Reliability], list[float]]:
+    """Return the reliability of the best round's consensus on verified held-out clips, and each fold's temperature.
 
-    curves: dict[str, Reliability]
-    temperatures: list[float]
-
-
-def measure_calibration(facts: ReportData) -> Calibration:
-    """Measure the consensus as it is and, where the run calibrates, at the temperatures fitted on these same clips."""
-    assert facts.best is not None
-    labels, raw, sharpened, temperatures = [], [], [], []
-    for _, vote in sorted(facts.folder.votes(facts.best).items()):
-        values: NDArray[np.float64] = vote.verified[facts.classes].to_numpy(np.float64)
-        codes = pd.Categorical(facts.folder.train.loc[vote.verified["clip_id"], "label"], facts.classes).codes
-        labels.append(codes.astype(np.int64))
-        raw.append(values)
-        temperatures.append(fit_temperature(values, labels[-1]))
-        sharpened.append(sharpen(values, temperatures[-1]))
-    curves = {"consensus": reliability(np.concatenate(raw), np.concatenate(labels))}
-    if not facts.config.verification.calibrate:
-        return Calibration(curves, [])
-    curves["calibrated"] = reliability(np.concatenate(sharpened), np.concatenate(labels))
-    return Calibration(curves, temperatures)
+    Where the run calibrates, also that of the posteriors at the temperatures fitted on these same clips.
+    """
+    assert data.best is not None
+    raw = pd.concat([vote.verified for vote in data.folder.votes(data.best).values()])
+    right = class_codes(data.folder.train.loc[raw["clip_id"], "label"], data.classes)
+    curves = {"consensus": reliability(raw[data.classes].to_numpy(np.float64), right)}
+    if not data.config.verification.calibrate:
+        return curves, []
+    curves["calibrated"] = reliability(data.checked_posteriors.to_numpy(), right)
+    return curves, [vote.temperature for vote in data.votes]

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from audiotag.plots.figures import BLUE, GREEN, GREY, ORANGE, mark_rounds
 from audiotag.report.tables import REASONS
-from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
 
 WIDTH_INCHES = 4.7
 PANEL_INCHES = 1.2  # height of one class's panel

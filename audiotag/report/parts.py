@@ -23,7 +23,7 @@ from audiotag.report.tables import (
 )
 from audiotag.run.held_out import per_class_table
 from audiotag.verification.ledger import measure
-from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL
 
 MOST_CONFUSIONS = 15
 UNHELD = "Nothing was held out (data.train_on_all=true), so nothing can be said of it."
@@ -181,24 +181,24 @@ def calibration(facts: ReportData) -> Section:
     title = "Reliability"
     if facts.held_out is None:
         return Section("reliability", title, [NO_ROUND if facts.best is None else UNHELD])
-    measured = measure_calibration(facts)
+    curves, temperatures = measure_calibration(facts)
     digits = decimals(len(facts.held_out.labels))
-    named = "; ".join(f"{name}: {curve.error:.{digits}f}" for name, curve in measured.curves.items())
+    named = "; ".join(f"{name}: {curve.error:.{digits}f}" for name, curve in curves.items())
     text = [
         f"How often the prediction of a verified, held-out clip is right, by how sure the networks of round "
         f"{facts.best} are of it. Above the dotted line they are better than they say, below it they are too sure.",
         f"Expected calibration error: {named}. It is the mean over clips of |accuracy - confidence| of their bin, with "
         f"{RELIABILITY_BINS} bins of equal width of the highest posterior (Guo et al. 2017).",
     ]
-    if measured.temperatures:
-        of_folds = ", ".join(f"{temperature:.2f}" for temperature in measured.temperatures)
+    if temperatures:
+        of_folds = ", ".join(f"{temperature:.2f}" for temperature in temperatures)
         text.append(
             f"“calibrated” is at the temperature fitted for each fold ({of_folds}) on these same clips, which makes it "
             "look a little better than it is on others."
         )
     clips = len(facts.held_out.labels)
     alt = f"Reliability diagram of {clips} verified held-out clips. Expected calibration error: {named}."
-    bins = {name: curve.bins for name, curve in measured.curves.items()}
+    bins = {name: curve.bins for name, curve in curves.items()}
     pictures = [picture("reliability", reliability_diagram(bins), alt)]
     table = pd.concat([rows.assign(posterior=name) for name, rows in bins.items()], ignore_index=True)
     table = table[["posterior", *table.columns[:-1]]]

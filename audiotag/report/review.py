@@ -13,7 +13,7 @@ import pandas as pd
 from audiotag.data.tables import read_table
 from audiotag.errors import DataError
 from audiotag.files import csv_text, write_text
-from audiotag.verification.rule import DIFFERS
+from audiotag.verification.rules import DIFFERS
 
 COLUMNS = ["rank", "clip_id", "path", "label", "predicted", "posterior_label", "posterior_predicted", "round", "fold"]
 COLUMNS += ["reason", "decision"]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
 
 REASONS = (ACCEPTED, FULL, BELOW, ISSUE, DIFFERS)
 CURVES = ("train_loss", "valid_loss", "valid_accuracy")

@@ -6,7 +6,7 @@ no longer the rule's to decide, and count in no figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -41,12 +41,11 @@ def calibrated(votes: dict[int, Votes], train: pd.DataFrame, classes: list[str])
     for fold, vote in votes.items():
         labels = class_codes(train.loc[vote.verified["clip_id"], "label"], classes)
         temperature = fit_temperature(_values(vote.verified, classes), labels)
-        tables = {one.name: getattr(vote, one.name) for one in fields(vote) if one.name != "temperature"}
-        sharpened = {
-            name: table[["clip_id"]].assign(**dict(zip(classes, sharpen(_values(table, classes), temperature).T, strict=True)))
-            for name, table in tables.items()
-        }
-        found[fold] = Votes(**sharpened, temperature=temperature)
+        tables = [
+            pd.DataFrame(sharpen(_values(one, classes), temperature), one.index, classes).assign(clip_id=one["clip_id"])
+            for one in (vote.unverified, vote.verified, vote.corrected)
+        ]
+        found[fold] = Votes(*tables, temperature=temperature)
     return found
 
 
@@ -99,9 +98,7 @@ def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
         raise RunError("The stored posteriors are not those of this manifest's clips: " + "; ".join(found))
 
 
-def corrected_rows(
-    round_: int, votes: dict[int, Votes], classes: list[str], corrections: pd.DataFrame
-) -> pd.DataFrame:
+def corrected_rows(round_: int, votes: dict[int, Votes], classes: list[str], corrections: pd.DataFrame) -> pd.DataFrame:
     """Return the ledger's rows of clips that were unverified before a person corrected them (columns `COLUMNS`).
 
     Kept and relabelled clips have what their fold's network, which never heard them, says to them; `label` and

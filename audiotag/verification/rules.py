@@ -124,8 +124,8 @@ class CleanlabRule(AgreementRule):
 def rule_of(verification: Verification) -> Rule:
     """Return the rule of these settings.
 
-    Raises ConfigError if the class cannot be imported, its arguments are wrong, or it breaks its contract; AudiotagError
-    if it needs a package that is not installed.
+    Raises ConfigError if the class cannot be imported, its arguments are wrong, or it has no `decide`; AudiotagError if
+    it needs a package that is not installed.
     """
     rule: Rule = build(_leaf(verification), SETTING)
     if not callable(getattr(rule, "decide", None)):

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audiotag.config import TrainConfig, Verification
+from audiotag.config import TrainConfig
 from audiotag.data.corrections import read_corrections
 from audiotag.data.datamodule import cell_clips
 from audiotag.data.manifest import build_manifest
 from audiotag.errors import COMPARISONS, DataError, LeakError
 from audiotag.evaluation.metrics import score_ranked
 from audiotag.run.held_out import per_class_table
-from audiotag.verification.ledger import Votes, corrected_rows, corrected_share, decide_round, measure
-from audiotag.verification.rule import fit_temperature, sharpen
+from audiotag.verification.calibration import fit_temperature, sharpen
+from audiotag.verification.ledger import Votes, calibrated, corrected_rows, corrected_share, decide_round, measure
+from audiotag.verification.rules import AgreementRule
 from tests.clips import make_folder, settings, write_sound, write_table
 
 HEADER = ("rank", "clip_id", "label", "decision")
@@ -249,8 +250,8 @@ def votes_and_train() -> tuple[dict[int, Votes], pd.DataFrame]:
 
 
 def test_rows_of_the_ledger_by_hand():
-    votes, train = votes_and_train()
-    rows = corrected_rows(3, votes, train, CLASSES, Verification(threshold=None), CORRECTIONS)
+    votes, _ = votes_and_train()
+    rows = corrected_rows(3, votes, CLASSES, CORRECTIONS)
     assert rows.drop(columns="posterior").values.tolist() == [
         [3, 0, "k", "Bark", "Meow", 1, "kept by a person"],
         [3, 1, "r", "Meow", "Meow", 1, "relabelled by a person, was Bark"],
@@ -262,19 +263,19 @@ def test_rows_of_the_ledger_by_hand():
 def test_calibrated_posteriors_are_on_the_scale_of_the_rule():
     """At the temperature of the clips that were verified before: k does not change it."""
     votes, train = votes_and_train()
-    rows = corrected_rows(0, votes, train, CLASSES, Verification(calibrate=True), CORRECTIONS).set_index("clip_id")
+    votes = calibrated(votes, train, CLASSES)
+    rows = corrected_rows(0, votes, CLASSES, CORRECTIONS).set_index("clip_id")
     temperature = fit_temperature(np.array([[0.8, 0.2]]), np.array([0]))
     expected = sharpen(np.array([[0.4, 0.6]]), temperature)[0, 0]
     assert rows.loc["k", "posterior"] == pytest.approx(expected)
-    of_rule = decide_round(0, votes, train, CLASSES, Verification(calibrate=True)).set_index("clip_id")
+    of_rule = decide_round(0, votes, train, CLASSES, AgreementRule()).set_index("clip_id")
     assert of_rule.loc["u0", "posterior"] == pytest.approx(sharpen(np.array([[0.9, 0.1]]), temperature)[0, 0])
 
 
 def test_what_a_person_decided_counts_in_no_figure():
     votes, train = votes_and_train()
-    rule = Verification(threshold=0.5, cap=1)
-    ledger = decide_round(0, votes, train, CLASSES, rule)
-    both = pd.concat([ledger, corrected_rows(0, votes, train, CLASSES, rule, CORRECTIONS)])
+    ledger = decide_round(0, votes, train, CLASSES, AgreementRule(threshold=0.5, cap=1))
+    both = pd.concat([ledger, corrected_rows(0, votes, CLASSES, CORRECTIONS)])
     truth = pd.Series({"u0": "Bark", "u1": "Bark", "k": "Bark", "r": "Bark", "d": "Bark"})
     assert measure(both, truth) == {"considered": 2, "accepted": 2, "precision": 0.5, "recall": 1.0}
     assert corrected_share(both) == (2, 0.5)  # of k and r, r is recognised

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audiotag.config import Verification
 from audiotag.errors import RunError
-from audiotag.verification.ledger import Votes, decide_round, measure
-from audiotag.verification.rule import fit_temperature, sharpen
+from audiotag.verification.calibration import fit_temperature, sharpen
+from audiotag.verification.ledger import Votes, calibrated, decide_round, measure
+from audiotag.verification.rules import AgreementRule
 
 CLASSES = ["Bark", "Meow", "Moo"]
-CODED = Verification(rule="as_coded", threshold=None, cap=None)
+CODED = AgreementRule(threshold=None, cap=None)
 
 
 def make_train(n: int = 24, folds: int = 4) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def make_votes(train: pd.DataFrame, seed: int = 0, sharpness: float = 1.0) -> di
     return {f: Votes(score(c[c["verified"] == "0"]), score(c[c["verified"] == "1"])) for f, c in held_out.items()}
 
 
-def test_columns_order_and_values():
+def test_ledger_has_its_columns_order_and_values():
     train = make_train()
     votes = make_votes(train)
     ledger = decide_round(7, votes, train, CLASSES, CODED)
@@ -61,20 +61,20 @@ def test_columns_order_and_values():
     assert set(ledger["accepted"]) == {0, 1}
 
 
-def test_neither_the_order_of_folds_nor_of_rows_matters():
+def test_ledger_does_not_depend_on_the_order_of_folds_or_rows():
     train = make_train()
     votes = make_votes(train)
     turned = {
         fold: Votes(vote.unverified[::-1].reset_index(drop=True), vote.verified)
         for fold, vote in reversed(list(votes.items()))
     }
-    expected = decide_round(0, votes, train, CLASSES, Verification(threshold=0.5, cap=2))
+    expected = decide_round(0, votes, train, CLASSES, AgreementRule(threshold=0.5, cap=2))
     pd.testing.assert_frame_equal(
-        decide_round(0, turned, train[::-1], CLASSES, Verification(threshold=0.5, cap=2)), expected
+        decide_round(0, turned, train[::-1], CLASSES, AgreementRule(threshold=0.5, cap=2)), expected
     )
 
 
-def test_the_cap_is_over_all_folds_together():
+def test_ledger_caps_over_all_folds_together():
     train = make_train()
     votes = make_votes(train)
     for vote in votes.values():  # every network agrees with every label, more or less surely
@@ -82,7 +82,7 @@ def test_the_cap_is_over_all_folds_together():
         sure = 0.6 + 0.3 * np.random.default_rng(len(labels)).random(len(labels))
         for name in CLASSES:
             vote.unverified[name] = np.where(labels == name, sure, (1 - sure) / 2).astype(np.float32)
-    ledger = decide_round(0, votes, train, CLASSES, Verification(threshold=0.5, cap=2))
+    ledger = decide_round(0, votes, train, CLASSES, AgreementRule(threshold=0.5, cap=2))
     for _, of_class in ledger.groupby("label"):
         best = of_class.sort_values(["posterior", "clip_id"], ascending=[False, True])
         assert list(best["reason"]) == ["accepted"] * 2 + ["class is full"] * (len(best) - 2)
@@ -92,13 +92,14 @@ def test_calibration_is_by_fold_on_its_verified_clips():
     train = make_train(96)
     votes = make_votes(train, sharpness=0.5)
     plain = decide_round(0, votes, train, CLASSES, CODED).set_index("clip_id")
-    rule = Verification(rule="calibrated", threshold=0.6, cap=None, calibrate=True)
-    ledger = decide_round(0, votes, train, CLASSES, rule).set_index("clip_id")
+    scaled = calibrated(votes, train, CLASSES)
+    ledger = decide_round(0, scaled, train, CLASSES, AgreementRule(threshold=0.6, cap=None)).set_index("clip_id")
     temperatures = set()
-    for vote in votes.values():
+    for fold, vote in votes.items():
         codes = train.loc[vote.verified["clip_id"], "label"].map(CLASSES.index).to_numpy()
         temperature = fit_temperature(vote.verified[CLASSES].to_numpy(np.float64), codes)
         temperatures.add(round(temperature, 6))
+        assert scaled[fold].temperature == temperature
         sharp = sharpen(vote.unverified[CLASSES].to_numpy(np.float64), temperature)
         labels = train.loc[vote.unverified["clip_id"], "label"].map(CLASSES.index).to_numpy()
         stated = pd.Series(sharp[np.arange(len(labels)), labels], vote.unverified["clip_id"])
@@ -135,12 +136,12 @@ def other_votes(change) -> dict[int, Votes]:
         ),
     ],
 )
-def test_votes_of_other_clips_are_refused(change, message):
+def test_ledger_refuses_votes_of_other_clips(change, message):
     with pytest.raises(RunError, match=message):
         decide_round(0, other_votes(change), make_train(), CLASSES, CODED)
 
 
-def test_votes_of_a_fold_that_are_missing_are_refused():
+def test_ledger_refuses_missing_votes_of_a_fold():
     votes = make_votes(make_train())
     del votes[2]
     with pytest.raises(RunError, match="no votes of fold 2"):
@@ -148,13 +149,18 @@ def test_votes_of_a_fold_that_are_missing_are_refused():
 
 
 @pytest.mark.parametrize("calibrate", [False, True])
-def test_a_fold_or_all_folds_without_unverified_clips(calibrate):
+def test_ledger_of_a_fold_or_all_folds_without_unverified_clips(calibrate):
     train = make_train()
-    rule = Verification(calibrate=calibrate)
+    rule = AgreementRule()
+
+    def votes_of(clips: pd.DataFrame) -> dict[int, Votes]:
+        votes = make_votes(clips)
+        return calibrated(votes, clips, CLASSES) if calibrate else votes
+
     some = train[(train["fold"] != 2) | (train["verified"] == "1")]
-    assert len(decide_round(0, make_votes(some), some, CLASSES, rule)) == (some["verified"] == "0").sum()
+    assert len(decide_round(0, votes_of(some), some, CLASSES, rule)) == (some["verified"] == "0").sum()
     none = train[train["verified"] == "1"]
-    ledger = decide_round(0, make_votes(none), none, CLASSES, rule)
+    ledger = decide_round(0, votes_of(none), none, CLASSES, rule)
     assert len(ledger) == 0
     assert measure(ledger, None) == {"considered": 0, "accepted": 0, "precision": None, "recall": None}
 
@@ -168,13 +174,13 @@ LEDGER = decided(
 )
 
 
-def test_precision_and_recall_by_hand():
+def test_measure_precision_and_recall_by_hand():
     # Right labels: a, c, d. Accepted: a, b, d, f, of which a and d are right; c is right and was not accepted.
     truth = pd.Series({"a": "Bark", "b": "Meow", "c": "Meow", "d": "Meow", "e": "Bark", "f": "Bark", "x": "Moo"})
     assert measure(LEDGER, truth) == {"considered": 6, "accepted": 4, "precision": 2 / 4, "recall": 2 / 3}
 
 
-def test_clips_of_unknown_truth_count_for_nothing():
+def test_measure_leaves_out_clips_of_unknown_truth():
     truth = pd.Series({"a": "Bark", "b": "Meow", "c": "Meow"})
     assert measure(LEDGER, truth) == {"considered": 6, "accepted": 4, "precision": 1 / 2, "recall": 1 / 2}
     assert measure(LEDGER, pd.Series({"c": "Bark"}))["precision"] is None

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotag.verification.rule import ACCEPTED, BELOW, DIFFERS, FULL, TEMPERATURES, decide, fit_temperature, sharpen
+from audiotag.errors import RunError
+from audiotag.verification.calibration import TEMPERATURES, fit_temperature, sharpen
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, AgreementRule, decide
 from tests.clips import EXAMPLES
 
 
@@ -48,10 +50,10 @@ THRESHOLDS = st.sampled_from([None, 0.0, 0.5, 0.95, 1.0])
 
 @EXAMPLES
 @given(votes(), THRESHOLDS, st.sampled_from([None, 0, 1, 2, 40]), st.booleans())
-def test_the_rule_is_the_slow_rule(vote, threshold, cap, agreement):
+def test_rule_is_the_slow_rule(vote, threshold, cap, agreement):
     posteriors, labels = vote
     before = posteriors.copy(), labels.copy()
-    accepted, reasons = decide(posteriors, labels, threshold, cap, agreement)
+    accepted, reasons = decide(AgreementRule(threshold, cap, agreement), posteriors, labels)
     assert list(reasons) == slow_rule(posteriors, labels, threshold, cap, agreement)
     assert list(accepted) == [reason == "accepted" for reason in reasons]
     assert (posteriors == before[0]).all(), "a pure function leaves its arguments alone"
@@ -60,13 +62,13 @@ def test_the_rule_is_the_slow_rule(vote, threshold, cap, agreement):
 
 @EXAMPLES
 @given(votes(), THRESHOLDS, st.sampled_from([None, 1, 3]), st.randoms(use_true_random=False))
-def test_who_is_accepted_does_not_depend_on_the_order_but_for_ties(vote, threshold, cap, random):
+def test_rule_does_not_depend_on_the_order_but_for_ties(vote, threshold, cap, random):
     posteriors, labels = vote
     apart = posteriors + np.arange(len(labels))[:, None] * 1e-9  # no ties between clips
     order = list(range(len(labels)))
     random.shuffle(order)
-    accepted, _ = decide(apart, labels, threshold, cap)
-    shuffled, _ = decide(apart[order], labels[order], threshold, cap)
+    accepted, _ = decide(AgreementRule(threshold, cap), apart, labels)
+    shuffled, _ = decide(AgreementRule(threshold, cap), apart[order], labels[order])
     assert list(shuffled) == list(accepted[order])
 
 
@@ -74,48 +76,92 @@ def two_classes(*posteriors: float) -> np.ndarray:
     return np.array([[p, 1 - p] for p in posteriors])
 
 
-def test_the_threshold_itself_is_not_above_the_threshold():
-    accepted, reasons = decide(two_classes(0.95, np.nextafter(0.95, 1)), np.array([0, 0]), 0.95, None)
+def test_rule_takes_the_threshold_itself_for_too_low():
+    accepted, reasons = decide(AgreementRule(0.95, None), two_classes(0.95, np.nextafter(0.95, 1)), np.array([0, 0]))
     assert list(accepted) == [False, True]
     assert list(reasons) == [BELOW, ACCEPTED]
 
 
-def test_the_cap_takes_the_highest_of_a_class_and_of_equals_the_first():
+def test_rule_takes_the_highest_of_a_class_and_of_equals_the_first():
     posteriors = two_classes(0.96, 0.99, 0.97, 0.99, 0.02, 0.97)
     labels = np.array([0, 0, 0, 0, 1, 0])
-    assert list(decide(posteriors, labels, 0.95, 3)[1]) == [FULL, ACCEPTED, ACCEPTED, ACCEPTED, ACCEPTED, FULL]
-    assert list(decide(posteriors, labels, 0.95, 1)[1]) == [FULL, ACCEPTED, FULL, FULL, ACCEPTED, FULL]
-    assert not decide(posteriors, labels, 0.95, 0)[0].any()
+    assert list(decide(AgreementRule(0.95, 3), posteriors, labels)[1]) == [
+        FULL,
+        ACCEPTED,
+        ACCEPTED,
+        ACCEPTED,
+        ACCEPTED,
+        FULL,
+    ]
+    assert list(decide(AgreementRule(0.95, 1), posteriors, labels)[1]) == [FULL, ACCEPTED, FULL, FULL, ACCEPTED, FULL]
+    assert not decide(AgreementRule(0.95, 0), posteriors, labels)[0].any()
 
 
-def test_a_differing_label_is_the_reason_before_a_low_posterior():
+def test_rule_names_a_differing_label_before_a_low_posterior():
     posteriors = two_classes(0.3, 0.6)
-    assert list(decide(posteriors, np.array([0, 0]), 0.95, 40)[1]) == [DIFFERS, BELOW]
-    assert list(decide(posteriors, np.array([0, 0]), 0.95, 40, agreement=False)[1]) == [BELOW, BELOW]
+    assert list(decide(AgreementRule(), posteriors, np.array([0, 0]))[1]) == [DIFFERS, BELOW]
+    assert list(decide(AgreementRule(agreement=False), posteriors, np.array([0, 0]))[1]) == [BELOW, BELOW]
 
 
-def test_clips_that_are_refused_take_no_place_in_a_class():
+def test_rule_gives_no_room_in_a_class_to_refused_clips():
     posteriors = np.array([[0.5, 0.5 + 1e-9], [0.96, 0.04]])
-    assert list(decide(posteriors, np.array([0, 0]), None, 1)[1]) == [DIFFERS, ACCEPTED]
+    assert list(decide(AgreementRule(None, 1), posteriors, np.array([0, 0]))[1]) == [DIFFERS, ACCEPTED]
 
 
-def test_nothing_to_decide():
-    accepted, reasons = decide(np.empty((0, 5)), np.empty(0, np.int64), 0.95, 40)
+def test_rule_without_clips_decides_nothing():
+    accepted, reasons = decide(AgreementRule(), np.empty((0, 5)), np.empty(0, np.int64))
     assert len(accepted) == len(reasons) == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_posteriors_that_are_no_numbers_are_refused(value):
+def test_rule_refuses_posteriors_that_are_not_finite(value):
     posteriors = two_classes(0.9, 0.8)
     posteriors[1, 1] = value
     with pytest.raises(ValueError, match="not finite"):
-        decide(posteriors, np.array([0, 0]), 0.95, 40)
+        decide(AgreementRule(), posteriors, np.array([0, 0]))
 
 
 @pytest.mark.parametrize("labels", [[0], [0, 0, 0], [0, 2], [0, -1]])
-def test_labels_that_do_not_belong_are_refused(labels):
+def test_rule_refuses_labels_that_do_not_belong(labels):
     with pytest.raises(ValueError, match="labels"):
-        decide(two_classes(0.9, 0.8), np.array(labels), 0.95, 40)
+        decide(AgreementRule(), two_classes(0.9, 0.8), np.array(labels))
+
+
+class BrokenRule:
+    """Breaks the contract of rules in one way or another."""
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+    def decide(self, posteriors, labels):
+        if self.way == "writes":
+            posteriors[:] = 0
+        accepted = np.ones(len(labels), int if self.way == "numbers" else bool)
+        reasons = ["" for _ in labels] if self.way != "no text" else [0 for _ in labels]
+        return accepted[: 1 if self.way == "too few" else None], reasons[: 1 if self.way == "too few reasons" else None]
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("numbers", r"accepted is int64 of shape \(2,\), not bool"),
+        ("too few", r"accepted is bool of shape \(1,\), not bool of shape \(2,\)"),
+        ("no text", "are not a text for each of 2 labels"),
+        ("too few reasons", "are not a text for each of 2 labels"),
+        ("writes", "changes the posteriors or the labels"),
+    ],
+)
+def test_rule_that_breaks_its_contract_is_refused(way, message):
+    with pytest.raises(RunError, match=rf"verification\.rule: BrokenRule\.decide breaks its contract: .*{message}"):
+        decide(BrokenRule(way), two_classes(0.9, 0.8), np.array([0, 0]))
+
+
+def test_rule_tells_what_it_asks():
+    assert str(AgreementRule()) == (
+        "the predicted label must be the given one, the consensus of the given label must exceed 0.95, "
+        "of each class the 40 surest are taken"
+    )
+    assert str(AgreementRule(None, None, False)) == "every label is accepted"
 
 
 # Calibration
@@ -133,12 +179,12 @@ def synthetic_posteriors(n: int, classes: int, temperature: float, seed: int) ->
 
 
 @pytest.mark.parametrize("temperature", [0.34, 0.7, 1.0, 1.8, 4.0])
-def test_a_known_temperature_is_recovered(temperature):
+def test_temperature_that_is_known_is_recovered(temperature):
     stated, labels = synthetic_posteriors(4000, 10, temperature, seed=1)
     assert fit_temperature(stated, labels) == pytest.approx(temperature, rel=0.06)
 
 
-def test_the_fit_is_the_minimum_of_the_loss_it_states():
+def test_temperature_is_at_the_minimum_of_the_loss_it_states():
     """Against a fine search over temperatures of the cross-entropy, written out clip by clip."""
     stated, labels = synthetic_posteriors(60, 5, 0.5, seed=2)
     n, classes = stated.shape
@@ -158,7 +204,7 @@ def test_the_fit_is_the_minimum_of_the_loss_it_states():
 
 @EXAMPLES
 @given(st.integers(1, 200), st.integers(2, 41), st.floats(0.3, 0.999))
-def test_where_all_are_right_the_temperature_keeps_to_its_bounds(n, classes, top):
+def test_temperature_keeps_to_its_bounds_where_all_are_right(n, classes, top):
     posteriors = np.full((n, classes), (1 - top) / (classes - 1))
     posteriors[:, 0] = top
     fitted = fit_temperature(posteriors, np.zeros(n, np.int64))
@@ -168,7 +214,7 @@ def test_where_all_are_right_the_temperature_keeps_to_its_bounds(n, classes, top
         assert stated <= (n + 1) / (n + 2) + 1e-3 or fitted == pytest.approx(TEMPERATURES[1], rel=1e-3)
 
 
-def test_nothing_to_fit_leaves_posteriors_as_they_are():
+def test_temperature_of_no_clips_is_1():
     assert fit_temperature(np.empty((0, 5)), np.empty(0, np.int64)) == 1.0
 
 
@@ -184,7 +230,7 @@ def test_sharpening_keeps_ranks_and_sums(seed, temperature):
         assert (sharp.max(axis=1) >= posteriors.max(axis=1) - 1e-12).all()
 
 
-def test_temperature_1_leaves_posteriors_as_they_are_and_zeros_are_allowed():
+def test_sharpening_by_1_leaves_posteriors_as_they_are_and_zeros_are_allowed():
     posteriors = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
     np.testing.assert_allclose(sharpen(posteriors, 1.0), posteriors, atol=1e-11)
     assert np.isfinite(sharpen(posteriors, 0.05)).all()
