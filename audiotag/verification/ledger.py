@@ -41,11 +41,11 @@ def calibrated(votes: dict[int, Votes], train: pd.DataFrame, classes: list[str])
     for fold, vote in votes.items():
         labels = class_codes(train.loc[vote.verified["clip_id"], "label"], classes)
         temperature = fit_temperature(_values(vote.verified, classes), labels)
-        tables = [
+        unverified, verified, corrected = (
             pd.DataFrame(sharpen(_values(one, classes), temperature), one.index, classes).assign(clip_id=one["clip_id"])
             for one in (vote.unverified, vote.verified, vote.corrected)
-        ]
-        found[fold] = Votes(*tables, temperature=temperature)
+        )
+        found[fold] = Votes(unverified, verified, corrected, temperature)
     return found
 
 
