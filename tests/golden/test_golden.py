@@ -49,7 +49,7 @@ def clip_path(file_name: str) -> Path:
 
 
 @needs_clips
-def test_trimming_keeps_what_sox_keeps_to_the_sample():
+def test_trim_keeps_what_sox_keeps_to_the_sample():
     expected = pd.read_csv(HERE / "sox_trim.csv").set_index("fname")[["sample_rate", "n_samples", "start", "n_kept"]]
     found = []
     for file_name in expected.index:
@@ -63,7 +63,7 @@ def test_trimming_keeps_what_sox_keeps_to_the_sample():
 
 
 @needs_clips
-def test_streams_trim_as_sox_does_too():
+def test_stream_trims_as_sox_does():
     expected = pd.read_csv(HERE / "sox_trim.csv").set_index("fname").n_kept
     for file_name in expected.index[::20]:
         streamed = audio.AudioStream(clip_path(file_name), block_s=0.7)
@@ -74,7 +74,7 @@ def test_streams_trim_as_sox_does_too():
 @needs_waves
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("version", sorted(FRONT_ENDS))
-def test_spectrograms_of_the_golden_waves(version, name):
+def test_spectrograms_of_the_golden_waves_are_golden(version, name):
     with np.load(WAVES) as waves:
         wave = torch.from_numpy(waves[f"{name}_wave"])
     found = build(FRONT_ENDS[version], "front_end")(wave[None])[0].numpy()
@@ -84,7 +84,7 @@ def test_spectrograms_of_the_golden_waves(version, name):
 @needs_waves
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("version", sorted(FRONT_ENDS))
-def test_spectrograms_of_the_golden_waves_in_pieces(version, name):
+def test_spectrograms_in_pieces_are_golden(version, name):
     with np.load(WAVES) as waves:
         wave = waves[f"{name}_wave"]
     found = torch.cat(list(build(FRONT_ENDS[version], "front_end").stream(np.array_split(wave, 7))), dim=1).numpy()
@@ -94,7 +94,7 @@ def test_spectrograms_of_the_golden_waves_in_pieces(version, name):
 @needs_clips
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("version", sorted(FRONT_ENDS))
-def test_spectrograms_straight_from_the_files(version, name):
+def test_spectrograms_straight_from_the_files_are_golden(version, name):
     """Decoding, trimming and resampling included: the golden waves are the first 1.5 s of what `load` gives."""
     wave = torch.from_numpy(audio.load(clip_path(f"{name}.flac")).wave[:48_000])
     found = build(FRONT_ENDS[version], "front_end")(wave[None])[0].numpy()
@@ -104,19 +104,19 @@ def test_spectrograms_straight_from_the_files(version, name):
 @needs_waves
 @needs_clips
 @pytest.mark.parametrize("name", NAMES)
-def test_waves_straight_from_the_files(name):
+def test_waves_straight_from_the_files_are_golden(name):
     with np.load(WAVES) as waves:
         expected = waves[f"{name}_wave"]
     found = audio.load(clip_path(f"{name}.flac")).wave[: len(expected)]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-def test_filter_bank_of_version_2():
+def test_filter_bank_of_version_2_is_golden():
     v2 = LogFrontEnd()
     np.testing.assert_allclose(v2.filterbank.numpy().T, FILTERS["v2_filterbank"], rtol=0, atol=1e-7)
 
 
-def test_centres_of_version_2():
+def test_filter_bank_centres_of_version_2_are_golden():
     """madmom leaves a filter's last bin out when it looks for the peak, so five of its centres are one bin low."""
     v2 = LogFrontEnd()
     peak_is_last = np.array([row.argmax() == np.flatnonzero(row)[-1] > np.flatnonzero(row)[0] for row in v2.filterbank])

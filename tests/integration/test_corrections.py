@@ -16,7 +16,7 @@ from audiotag.inference.recordings import split_clips
 from audiotag.run.folder import RunFolder
 
 
-def test_review_goes_back_in(small_run, work_folder, monkeypatch):
+def test_corrections_of_a_review_go_into_the_next_run(small_run, work_folder, monkeypatch):
     monkeypatch.chdir(work_folder)
     before = pd.read_csv(small_run / "ledger.csv", keep_default_na=False)
     kept, changed, dropped = before[before["round"] == 0].to_dict("records")[:3]

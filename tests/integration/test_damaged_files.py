@@ -129,7 +129,7 @@ def _in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("command", "file", "damage"), CASES)
-def test_damage_is_named_or_made_good(
+def test_damaged_file_is_named_or_made_again(
     small_run, work_folder, results, tmp_path, monkeypatch, capfd, command, file, damage
 ):
     monkeypatch.chdir(work_folder)
@@ -161,13 +161,13 @@ ALIASES = "\n".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i i
     ],
     ids=["aliases", "nested", "environment", "code"],
 )
-def test_a_strangers_configuration_does_no_harm(tmp_path, text):
+def test_config_of_a_stranger_does_no_harm(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(AudiotagError, match=r"config\.yaml is damaged"):
         _ = RunFolder(tmp_path).config
 
 
-def test_predicting_with_a_strangers_run_makes_no_data_set(small_run, tmp_path):
+def test_predict_with_a_strangers_run_makes_no_data_set(small_run, tmp_path):
     run = copy_to_change(small_run, tmp_path / "run")
     text = (run / "config.yaml").read_text().partition("\n")[2]
     (run / "config.yaml").write_text(re.sub(r"  root: .*", f"  root: {tmp_path}/elsewhere", text))
@@ -176,7 +176,7 @@ def test_predicting_with_a_strangers_run_makes_no_data_set(small_run, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_one_bad_run_does_not_end_a_comparison(small_run, tmp_path, capfd):
+def test_compare_is_not_ended_by_one_bad_run(small_run, tmp_path, capfd):
     for name in ("good", "bad"):
         shutil.copytree(small_run, tmp_path / name)
     (tmp_path / "bad" / "summary.json").write_text("{")
@@ -186,9 +186,7 @@ def test_one_bad_run_does_not_end_a_comparison(small_run, tmp_path, capfd):
     assert isinstance(table, pd.DataFrame)
 
 
-def test_a_run_that_cannot_be_written_to_is_decided_on_and_asked_with_out(
-    small_run, work_folder, tmp_path, monkeypatch
-):
+def test_run_that_cannot_be_written_to_is_verified_and_asked_with_out(small_run, work_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(work_folder)
     hardware = Hardware(accelerator="cpu", threads=1, workers=0)
     decide = VerifyConfig(run=str(small_run), verification=Verification(threshold=0.5), hardware=hardware)
@@ -215,7 +213,7 @@ def test_a_run_that_cannot_be_written_to_is_decided_on_and_asked_with_out(
     assert ledger.read_bytes() == next((tmp_path / "before").glob("*/ledger.csv")).read_bytes()
 
 
-def test_a_folder_of_decisions_that_verify_did_not_make_is_left(small_run, tmp_path):
+def test_verify_leaves_a_folder_of_decisions_that_it_did_not_make(small_run, tmp_path):
     (tmp_path / "decisions.csv").write_text("mine\n")
     decide = VerifyConfig(run=str(small_run), out=str(tmp_path))
     with pytest.raises(AudiotagError, match="was not written by this command"):
@@ -225,7 +223,7 @@ def test_a_folder_of_decisions_that_verify_did_not_make_is_left(small_run, tmp_p
 
 @pytest.mark.parametrize("name", ["posteriors.parquet", "verified_posteriors.parquet"])
 @pytest.mark.parametrize("value", [1.5, -0.5, float("nan"), float("inf")])
-def test_what_is_no_probability_is_found_without_checksums(small_run, tmp_path, name, value):
+def test_posteriors_that_are_no_probabilities_are_found_without_checksums(small_run, tmp_path, name, value):
     run = copy_to_change(small_run, tmp_path / "run")
     table = pd.read_parquet(run / CELL / name)
     table.iloc[0, 1] = value

@@ -206,7 +206,7 @@ def completes(mode: str, disk: Path, unbroken: Path) -> None:
         *(pytest.param(mode, OTHERS, marks=pytest.mark.slow, id=f"others-{mode}") for mode in MODES),
     ],
 )
-def test_faults_one_after_another(unbroken, disk, mode, faults, record_property):
+def test_faults_one_after_another_end_like_an_unbroken_run(unbroken, disk, mode, faults, record_property):
     reference, _ = unbroken(mode)
     prepared(disk, reference, with_store=False)
     for fault in faults:
@@ -218,7 +218,7 @@ def test_faults_one_after_another(unbroken, disk, mode, faults, record_property)
 @pytest.mark.parametrize("repetition", range(5))
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", ALL, ids=str)
-def test_fault(unbroken, disk, fault, mode, repetition, record_property):
+def test_fault_ends_the_job_soon_wholly_and_says_why(unbroken, disk, fault, mode, repetition, record_property):
     reference, _ = unbroken(mode)
     prepared(disk, reference, with_store=fault not in IN_STORE)
     suffer(fault, mode, disk, record_property)
@@ -228,7 +228,7 @@ def test_fault(unbroken, disk, fault, mode, repetition, record_property):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("mode", MODES | ONE_DEVICE)
-def test_any_process_killed_at_any_time(unbroken, tmp_path, mode, seed):
+def test_kill_of_any_process_at_any_time_ends_like_an_unbroken_run(unbroken, tmp_path, mode, seed):
     """Spectrogram workers and Python's resource trackers too; without the latter, a job may well succeed.
 
     9 kills for each of 3 modes and 3 seeds; `test_kill.py` does the same to predict.py.
@@ -258,7 +258,7 @@ def test_any_process_killed_at_any_time(unbroken, tmp_path, mode, seed):
     completes(mode, place, reference)
 
 
-def test_an_error_of_the_user_is_told_once(tmp_path):
+def test_error_of_the_user_is_told_once(tmp_path):
     arguments = [*SMALL, "devices=2", "run=wrong", "data=kaggle", "data.root=nowhere"]
     with Job(arguments, tmp_path) as job:
         code, output, _ = job.end(300)
@@ -276,7 +276,7 @@ def test_ranks_of_different_configurations_do_not_begin(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_terminated_while_waiting_for_a_gpu(tmp_path):
+def test_job_terminated_while_waiting_for_a_gpu_ends(tmp_path):
     lock = tmp_path / f"audiotag-devices-{os.getuid()}" / "gpu-held.lock"
     lock.parent.mkdir()
     with (
@@ -293,7 +293,7 @@ def test_terminated_while_waiting_for_a_gpu(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_terminated_while_waiting_for_cells_of_another_job(unbroken, tmp_path, mode):
+def test_job_terminated_while_waiting_for_cells_of_another_ends(unbroken, tmp_path, mode):
     reference, _ = unbroken(mode)
     place = tmp_path / "place"
     prepared(place, reference, with_store=True)
@@ -312,7 +312,7 @@ def test_terminated_while_waiting_for_cells_of_another_job(unbroken, tmp_path, m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_good_runs_end_without_a_word_of_complaint(unbroken, faults_folder, mode):
+def test_job_that_is_good_ends_without_a_word_of_complaint(unbroken, faults_folder, mode):
     reference, _ = unbroken(mode)
     for _ in range(10):  # what aborts at the end of a run does so now and then
         with Job([*SMALL, *MODES[mode], f"run={reference.name}"], faults_folder) as job:

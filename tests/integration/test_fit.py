@@ -55,7 +55,7 @@ def epoch_of(file: Path) -> int:
     return int(torch.load(file, weights_only=True)["epoch"])
 
 
-def test_the_screen_is_told_epoch_and_loss_while_a_cell_is_fitted(tmp_path):
+def test_progress_shows_epoch_and_loss_while_a_cell_is_fitted(tmp_path):
     told: list[tuple[float, str]] = []
     fit(tmp_path, 2, beside=[AdvanceDisplay(10, lambda clips, doing: told.append((clips, doing)))])
     assert sum(clips for clips, _ in told) == pytest.approx(20), "of each epoch all"
@@ -65,7 +65,7 @@ def test_the_screen_is_told_epoch_and_loss_while_a_cell_is_fitted(tmp_path):
     ]
 
 
-def test_a_cell_whose_folder_was_moved_keeps_its_best_weights(tmp_path):
+def test_cell_whose_folder_was_moved_keeps_its_best_weights(tmp_path):
     fit(tmp_path / "before", 2)
     (tmp_path / "before").rename(tmp_path / "after")
     epochs = fit(tmp_path / "after", 4, resume=True)
@@ -74,14 +74,14 @@ def test_a_cell_whose_folder_was_moved_keeps_its_best_weights(tmp_path):
     assert not (tmp_path / "before").exists()
 
 
-def test_a_cell_reached_by_another_path_keeps_its_best_weights(tmp_path):
+def test_cell_reached_by_another_path_keeps_its_best_weights(tmp_path):
     fit(tmp_path / "cell", 2)
     (tmp_path / "link").symlink_to(tmp_path / "cell")
     epochs = fit(tmp_path / "link", 4, resume=True)
     assert epoch_of(tmp_path / "cell" / "best.ckpt") == epochs.best_epoch() == 0
 
 
-def test_weights_of_another_epoch_are_refused(tmp_path):
+def test_checkpoint_of_another_epoch_is_refused(tmp_path):
     fit(tmp_path, 1)
     load_weights(nn.Linear(1, 1), tmp_path / "best.ckpt", 0)
     with pytest.raises(RunError, match="weights of epoch 0, and epoch 3 was the best one"):
@@ -102,14 +102,14 @@ class Code:
         ({"epoch": 0, "state_dict": Code()}, "cannot be read"),
     ],
 )
-def test_checkpoints_of_another_kind_are_refused_by_name(tmp_path, content, says):
+def test_checkpoint_of_another_kind_is_refused_by_name(tmp_path, content, says):
     file = tmp_path / "best.ckpt"
     torch.save(content, file)
     with pytest.raises(RunError, match=f"{file}.*{says}"):
         load_weights(nn.Linear(1, 1), file, 0)
 
 
-def test_a_damaged_checkpoint_to_go_on_from_is_named(tmp_path):
+def test_checkpoint_to_go_on_from_is_named_if_damaged(tmp_path):
     fit(tmp_path, 1)
     last = tmp_path / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
@@ -117,14 +117,14 @@ def test_a_damaged_checkpoint_to_go_on_from_is_named(tmp_path):
         fit(tmp_path, 2, resume=True)
 
 
-def test_a_fit_that_diverges_says_what_to_set(tmp_path, monkeypatch):
+def test_fit_that_diverges_says_what_to_set(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.LOSSES", (float("nan"),))
     with pytest.raises(RunError, match="the loss is not finite in epoch 0: set a lower learning rate"):
         fit(tmp_path, 1)
     assert not (tmp_path / "best.ckpt").exists()
 
 
-def test_a_checkpoint_without_the_rows_of_metrics_is_not_gone_on_from(tmp_path):
+def test_checkpoint_without_the_rows_of_metrics_is_not_gone_on_from(tmp_path):
     """The next epoch would count as the best one."""
     fit(tmp_path, 1)
     last = tmp_path / "last.ckpt"

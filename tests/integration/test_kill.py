@@ -41,13 +41,13 @@ def kill_until_done(work_folder: Path, run: str, kills: int, longest_s: float, s
 
 
 @pytest.mark.slow
-def test_twenty_kills_end_like_an_unbroken_run(smoke_run, work_folder):
+def test_run_killed_twenty_times_ends_like_an_unbroken_one(smoke_run, work_folder):
     hits = kill_until_done(work_folder, "killed20", kills=20, longest_s=9, seed=2)
     assert hits >= 12, "too many starts found the run finished: the kills did not try it"
     assert_same_result(smoke_run, work_folder / "runs" / "killed20")
 
 
-def test_killed_inside_a_cell_goes_on_from_its_last_epoch(small_run, work_folder, program):
+def test_run_killed_inside_a_cell_goes_on_from_its_last_epoch(small_run, work_folder, program):
     """The checkpoint is marked after the kill: only a run that goes on from it can carry the mark to its metrics."""
     command = [sys.executable, str(TOP / "train.py"), *SMALL, "run=inside"]
     process = subprocess.Popen(command, cwd=work_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -107,7 +107,7 @@ def test_predict_killed_at_any_time_leaves_a_whole_table_or_none(small_run, work
 
 
 @pytest.mark.slow
-def test_interrupt_leaves_a_resumable_run(smoke_run, work_folder):
+def test_run_that_is_interrupted_can_be_resumed(smoke_run, work_folder):
     command = [sys.executable, str(TOP / "train.py"), "experiment=smoke", "run=interrupted"]
     process = subprocess.Popen(command, cwd=work_folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     first = work_folder / "runs" / "interrupted" / "round00" / "fold0" / "last.ckpt"

@@ -47,11 +47,11 @@ def test_run_folder_holds_the_files_of_the_contract(smoke_run):
     assert not list(smoke_run.rglob("*.tmp"))
 
 
-def test_a_good_run_warns_of_nothing(smoke_run):
+def test_run_that_is_good_warns_of_nothing(smoke_run):
     assert warnings_kept(smoke_run / "warnings.log") == 0
 
 
-def test_manifest_columns_and_folds(smoke_run):
+def test_manifest_has_its_columns_and_folds(smoke_run):
     manifest = pd.read_csv(smoke_run / "manifest.csv", dtype=str, keep_default_na=False)
     expected = "clip_id,path,label,verified,fold,split,usage,group,duration_s,content_hash"
     assert ",".join(manifest.columns) == expected
@@ -132,7 +132,7 @@ def test_best_checkpoint_has_the_weights_of_the_best_epoch(smoke_run):
         assert "optimizer_states" in torch.load(cell / "last.ckpt", weights_only=True)
 
 
-def test_same_command_again_does_nothing(smoke_run, program):
+def test_run_that_is_complete_does_nothing_again(smoke_run, program):
     before = {path: path.stat().st_mtime_ns for path in smoke_run.rglob("round*/**/*") if path.name != ".lock"}
     ledger = (smoke_run / "ledger.csv").read_bytes()
     program("train.py", "experiment=smoke", "run=smoke")
@@ -147,7 +147,7 @@ def test_sweep_over_rounds_and_folds_equals_one_process(small_run, program):
 
 
 @pytest.mark.slow
-def test_another_cache_and_workers_change_nothing(smoke_run, program):
+def test_run_is_not_changed_by_another_cache_and_workers(smoke_run, program):
     program(
         "train.py",
         "experiment=smoke",
@@ -166,13 +166,13 @@ def test_another_cache_and_workers_change_nothing(smoke_run, program):
 
 
 @pytest.mark.slow
-def test_more_rounds_continue_a_finished_run(smoke_run, program):
+def test_run_is_continued_by_more_rounds(smoke_run, program):
     program("train.py", "experiment=smoke", "run=longer", "finetune_rounds=1")
     program("train.py", "experiment=smoke", "run=longer", "finetune_rounds=2")
     assert_same_result(smoke_run, smoke_run.parent / "longer")
 
 
-def test_another_seed_gives_another_result(smoke_run, program):
+def test_run_of_another_seed_has_another_result(smoke_run, program):
     program("train.py", "experiment=smoke", "run=seed1", "seed=1", "finetune_rounds=0", "fold=0")
     weights = [
         torch.load(run / "round00" / "fold0" / "best.ckpt", weights_only=True)["state_dict"]
@@ -181,7 +181,7 @@ def test_another_seed_gives_another_result(smoke_run, program):
     assert not all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-def test_other_settings_under_the_same_name_are_refused(smoke_run, program):
+def test_run_refuses_other_settings_under_its_name(smoke_run, program):
     output = program("train.py", "experiment=smoke", "run=smoke", "model.width=5", expected=2)
     assert "model.width was 4, now 5" in output
     assert "Traceback" not in output
@@ -193,7 +193,7 @@ def test_cell_without_the_round_before_is_refused_naming_what_is_missing(smoke_r
     assert "missing: round 0, folds 0, 1, 2, 3" in " ".join(output.split())
 
 
-def test_changed_audio_under_the_same_name_is_refused(program, work_folder, smoke_run):
+def test_run_refuses_changed_data_under_its_name(program, work_folder, smoke_run):
     (made,) = work_folder.glob("cache/synthetic-*")
     changed = work_folder / "changed"
     changed.mkdir()
@@ -211,7 +211,7 @@ def test_changed_audio_under_the_same_name_is_refused(program, work_folder, smok
 
 
 @pytest.mark.slow
-def test_train_on_all_and_validate_unverified(smoke_run, program):
+def test_run_may_train_on_all_and_validate_unverified_clips(smoke_run, program):
     output = program("train.py", "experiment=smoke", "data.train_on_all=true", expected=2)
     assert "finetune_rounds=0" in output
     program("train.py", "experiment=smoke", "run=all", "data.train_on_all=true", "finetune_rounds=0")
@@ -231,13 +231,13 @@ def test_train_on_all_and_validate_unverified(smoke_run, program):
 
 
 @pytest.mark.slow
-def test_second_front_end_and_documented_rule(smoke_run, program):
+def test_run_of_the_second_front_end_follows_the_documented_rule(smoke_run, program):
     program("train.py", "experiment=smoke", "features=v2", "verification=as_documented", "run=v2", "finetune_rounds=1")
     ledger = pd.read_csv(smoke_run.parent / "v2" / "ledger.csv")
     assert (ledger[ledger["accepted"] == 1]["posterior"] > 0.95).all()
 
 
-def test_run_is_named_by_what_was_chosen_and_its_name_needs_no_quotes(smoke_run, program):
+def test_run_is_named_by_what_was_chosen_and_needs_no_quotes(smoke_run, program):
     output = program(
         "train.py", "experiment=smoke", "finetune_rounds=0", "fold=0", "augment=masking", "data.classes=null", "seed=7"
     )

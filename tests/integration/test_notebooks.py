@@ -61,7 +61,7 @@ def players(outputs: list) -> int:
     return sum("<audio" in output.get("data", {}).get("text/html", "") for output in outputs)
 
 
-def test_exploring_a_data_set(executed):
+def test_notebook_explores_a_data_set(executed):
     outputs = executed("01_explore_data.ipynb")
     assert not warnings(outputs)
     assert len(pictures(outputs)) == 5  # labels, lengths, three clips
@@ -72,7 +72,7 @@ def test_exploring_a_data_set(executed):
     assert "of 64 unverified labels are wrong" in printed(outputs)
 
 
-def test_self_verification_step_by_step(executed, small_run):
+def test_notebook_verifies_step_by_step(executed, small_run):
     outputs = executed("02_self_verification.ipynb")
     ledger = (small_run / "ledger.csv").read_text(encoding="utf-8").splitlines()
     accepted = sum(line.startswith("0,") and line.endswith(",1,accepted") for line in ledger)
@@ -83,7 +83,7 @@ def test_self_verification_step_by_step(executed, small_run):
     assert players(outputs) >= 4
 
 
-def test_comparing_runs_and_thresholds(executed):
+def test_notebook_compares_runs_and_thresholds(executed):
     outputs = executed("03_compare_runs.ipynb")
     assert not warnings(outputs)
     assert len(pictures(outputs)) == 3

@@ -30,7 +30,7 @@ def clips(tmp_path: Path) -> Path:
     return tmp_path / "clips"
 
 
-def test_patterns_name_files_by_their_path_below_the_fixed_part(clips):
+def test_predict_names_files_of_patterns_by_their_path_below_the_fixed_part(clips):
     assert names(f"{clips}/*.wav") == ["a.wav", "b.wav"]
     assert names(f"{clips}/**/*.wav") == ["a.wav", "b.wav", "deep/c.wav"]
     assert names([f"{clips}/[ab].wav", f"{clips}/deep/c.wav"]) == ["a.wav", "b.wav", "c.wav"]
@@ -40,7 +40,7 @@ def test_patterns_name_files_by_their_path_below_the_fixed_part(clips):
     assert names(f"{clips}/what?.wav") == ["what?.wav"]
 
 
-def test_pipes_are_not_waited_for(clips):
+def test_predict_does_not_wait_for_pipes(clips):
     os.mkfifo(clips / "pipe.wav")
     assert names(str(clips)) == ["a.wav", "b.wav", "deep/c.wav"]
     with pytest.raises(DataError, match=r"pipe\.wav is neither a file nor a folder"):
@@ -49,13 +49,13 @@ def test_pipes_are_not_waited_for(clips):
         names("/dev/zero")
 
 
-def test_more_windows_than_are_of_use_are_refused():
+def test_predict_refuses_more_windows_than_are_of_use():
     given = OmegaConf.create({"run": "x", "source": "a.wav", "windows": 100_000_000})
     with pytest.raises(ConfigError, match="windows=100000000 is out of all proportion: 10,000 is the largest"):
         validate(given, PredictConfig)
 
 
-def test_a_recording_is_not_written_over(smoke_run, tmp_path):
+def test_predict_does_not_write_over_a_recording(smoke_run, tmp_path):
     disguised = sound(tmp_path / "a.wav", 0.3).rename(tmp_path / "a.csv")
     before = disguised.read_bytes()
     with pytest.raises(AudiotagError, match=r"a\.csv is what this command reads"):
@@ -65,7 +65,7 @@ def test_a_recording_is_not_written_over(smoke_run, tmp_path):
     assert disguised.read_bytes() == before
 
 
-def test_a_table_of_the_user_is_not_written_over(smoke_run, tmp_path):
+def test_predict_does_not_write_over_a_table_of_the_user(smoke_run, tmp_path):
     recording, table = sound(tmp_path / "a.wav", 0.3), tmp_path / "labels.csv"
     table.write_text("file,label\na.wav,Bark\n")
     with pytest.raises(AudiotagError, match=r"labels\.csv was not written by this command"):
@@ -73,7 +73,7 @@ def test_a_table_of_the_user_is_not_written_over(smoke_run, tmp_path):
     assert table.read_text() == "file,label\na.wav,Bark\n"
 
 
-def test_labels_of_other_recordings_are_not_lost(smoke_run, tmp_path):
+def test_predict_does_not_lose_labels_of_other_recordings(smoke_run, tmp_path):
     one, other, out = sound(tmp_path / "one.wav", 0.3), sound(tmp_path / "other.wav", 0.3), str(tmp_path / "p.csv")
     first = run_predict(smoke_run, source=str(one), out=out)
     with pytest.raises(AudiotagError, match=r"p\.csv holds the labels of other recordings \(one\.wav\)"):
@@ -82,7 +82,7 @@ def test_labels_of_other_recordings_are_not_lost(smoke_run, tmp_path):
     assert len(run_predict(smoke_run, source=[str(one), str(other)], out=out)) == 2, "nothing would have been lost"
 
 
-def test_scores_of_the_user_are_not_written_over(smoke_run, tmp_path):
+def test_predict_does_not_write_over_scores_of_the_user(smoke_run, tmp_path):
     (tmp_path / "scores.json").write_text("mine")
     with pytest.raises(AudiotagError, match=r"scores\.json is there already, and was not written with"):
         run_predict(smoke_run, split="test", out=str(tmp_path / "p.csv"))

@@ -60,7 +60,7 @@ def test_page_asks_for_nothing_and_says_what_its_pictures_show(page):
     assert {link["href"].lstrip("#") for link in page.all("a")} <= targets
 
 
-def test_every_figure_has_its_numbers(page, smoke_run):
+def test_page_has_the_numbers_of_every_picture(page, smoke_run):
     for name in HELD_IN_PAGE:
         table = pd.read_csv(smoke_run / "report" / f"{name}.csv")
         shown = table[table["clips"] > 0] if name == "reliability" else table
@@ -88,7 +88,7 @@ def test_review_ranks_every_contradicted_label_of_the_best_round(page, smoke_run
     assert [sound["aria-label"].split()[1] for sound in page.all("audio")] == list(both["clip_id"])
 
 
-def test_checked_labels_that_held_out_networks_contradict_are_reviewed_too(page, smoke_run):
+def test_review_has_checked_labels_that_held_out_networks_contradict(page, smoke_run):
     review = pd.read_csv(smoke_run / "review.csv", keep_default_na=False).set_index("clip_id")
     best = json.loads((smoke_run / "summary.json").read_text())["best_round"]
     labels = pd.read_csv(smoke_run / "manifest.csv", dtype=str).set_index("clip_id")["label"]
@@ -105,7 +105,7 @@ def test_checked_labels_that_held_out_networks_contradict_are_reviewed_too(page,
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no program chromium here (Debian: apt-get install chromium)")
-def test_browser_shows_it_without_overflow_plays_it_and_asks_nobody(smoke_run):
+def test_page_fits_a_browser_plays_and_asks_nobody(smoke_run):
     playwright = pytest.importorskip("playwright.sync_api")
     uri = (smoke_run / "report.html").as_uri()
     flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
@@ -151,7 +151,7 @@ def finished_config(copied: Path):
     return dataclasses.replace(RunFolder(copied).config, run=str(copied))
 
 
-def test_same_results_keep_the_report_and_others_renew_it(copied):
+def test_report_is_kept_for_the_same_results_and_renewed_for_others(copied):
     report_finished(finished_config(copied))
     page, summary_file = copied / "report.html", copied / "summary.json"
     before = page.stat().st_mtime_ns
@@ -165,7 +165,7 @@ def test_same_results_keep_the_report_and_others_renew_it(copied):
     assert "<i>x.wav" in Page(page).text
 
 
-def test_unfinished_run_is_not_reported_by_training(copied):
+def test_report_is_not_made_of_an_unfinished_run_by_training(copied):
     (copied / "round02" / "fold1" / "status.json").unlink()
     report_finished(finished_config(copied))
     assert not (copied / "report.html").exists()
@@ -180,7 +180,7 @@ def test_report_that_fails_leaves_the_run_and_says_so(copied):
     assert (copied / "summary.json").is_file()
 
 
-def test_command_makes_the_same_settings(smoke_run):
+def test_report_command_makes_the_same_settings(smoke_run):
     config = RunFolder(smoke_run).config
     groups = "experiment=smoke data=synthetic features=v1 model=tiny verification=as_coded"
     with initialize_config_dir(str(CONF), version_base="1.3"):  # as at the end of a training
@@ -200,13 +200,13 @@ def test_command_makes_the_same_settings(smoke_run):
     }
 
 
-def test_wrong_settings_are_refused_together():
+def test_report_refuses_wrong_settings_together():
     with pytest.raises(ConfigError) as error:
         main(["root=/nowhere/at/all"])
     assert error.value.problems == ["run=NAME is missing: the run folder to read", "root=/nowhere/at/all is no folder"]
 
 
-def test_nothing_to_report_yet(copied):
+def test_report_says_that_there_is_nothing_to_report_yet(copied):
     for name in ("metrics.csv", "status.json"):
         for file in copied.glob(f"round*/fold*/{name}"):
             file.unlink()
@@ -225,7 +225,7 @@ def odd_run(tmp_path) -> Path:
     return made_run(tmp_path / "odd <run>", tmp_path / "moved", CLASSES)
 
 
-def test_odd_names_many_classes_and_missing_audio_are_shown(odd_run):
+def test_page_shows_odd_names_many_classes_and_missing_audio(odd_run):
     page = Page(write_report(RunFolder(odd_run)))
     assert "unfinished: 1 of 2 rounds are complete" in page.text
     assert page.text.count("No sound here: the file cannot be read: No such file or directory") == 2 * 2 * 40
@@ -240,7 +240,7 @@ def test_odd_names_many_classes_and_missing_audio_are_shown(odd_run):
     assert "precision" not in " ".join(pd.read_csv(odd_run / "report" / "classes.csv").columns[6:])
 
 
-def test_no_sound_is_taken_from_outside_the_data_set(tmp_path):
+def test_page_takes_no_sound_from_outside_the_data_set(tmp_path):
     odd_run = made_run(tmp_path / "odd", tmp_path / "moved", sorted(ODD))
     outside = tmp_path / "moved" / ".." / "private.wav"
     (tmp_path / "moved").mkdir()
@@ -259,7 +259,7 @@ def test_no_sound_is_taken_from_outside_the_data_set(tmp_path):
     assert len(Page(write_report(RunFolder(odd_run))).all("audio")) == 3
 
 
-def test_run_that_held_nothing_out_is_reported_without_what_it_lacks(odd_run):
+def test_report_of_a_run_that_held_nothing_out_leaves_out_what_it_lacks(odd_run):
     change_config(odd_run, finetune_rounds=0, data__train_on_all=True)
     main([f"run='{odd_run}'"])
     page = Page(odd_run / "report.html")
@@ -269,7 +269,7 @@ def test_run_that_held_nothing_out_is_reported_without_what_it_lacks(odd_run):
     assert {file.stem for file in (odd_run / "report").iterdir()} == {"epochs", "rounds"}
 
 
-def test_run_without_unverified_clips_says_that_there_was_nothing_to_decide(odd_run):
+def test_report_of_a_run_without_unverified_clips_says_that_there_was_nothing_to_decide(odd_run):
     manifest = pd.read_csv(odd_run / "manifest.csv", dtype=str)
     manifest[manifest["verified"] == "1"].to_csv(odd_run / "manifest.csv", index=False)
     for file in odd_run.rglob("fold*/posteriors.parquet"):

@@ -25,7 +25,7 @@ from audiotag.report.tables import (
 )
 
 
-def test_small_panels_of_41_odd_classes_do_not_touch():
+def test_consensus_histograms_of_41_odd_classes_do_not_touch():
     classes = [f"Acoustic_guitar_or_fiddle_{i:02d}" for i in range(38)] + ["<b>", "a$b^{2", "Käuzchen"]
     ledger = pd.DataFrame({"round": 0, "label": classes, "posterior": 0.5, "reason": "accepted"})
     figure = consensus_histograms(consensus_counts(ledger, classes), classes, None)

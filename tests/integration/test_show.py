@@ -16,7 +16,7 @@ from audiotag.inference.recordings import Recording
 from audiotag.run.folder import RunFolder
 
 
-def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch):
+def test_show_draws_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(work_folder)
     run = RunFolder(small_run)
     clip = next(work_folder.glob("cache/synthetic-*/audio_test/*.*"))
@@ -35,7 +35,7 @@ def test_classes_along_a_recording(small_run, work_folder, tmp_path, monkeypatch
     assert imread(tmp_path / f"{clip.name}.png").shape[0] > 900, "three panels, not two"
 
 
-def test_nothing_of_a_long_recording_is_unheard(small_run, work_folder, monkeypatch):
+def test_show_leaves_nothing_of_a_long_recording_out(small_run, work_folder, monkeypatch):
     monkeypatch.chdir(work_folder)
     monkeypatch.setattr(pictures, "MOST_WINDOWS", 5)
     listener = pictures.SlidingWindowTagger(RunFolder(small_run))
@@ -48,7 +48,7 @@ def test_nothing_of_a_long_recording_is_unheard(small_run, work_folder, monkeypa
     assert sum(shares) == pytest.approx(1)
 
 
-def test_weights_that_verify_refuses_are_refused_here_too(small_run, work_folder, tmp_path, monkeypatch):
+def test_show_refuses_weights_that_verify_refuses(small_run, work_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(work_folder)
     run = tmp_path / "damaged"
     shutil.copytree(small_run, run)

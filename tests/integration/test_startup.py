@@ -77,7 +77,7 @@ def told(small_run, work_folder):
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[" ".join(command) for command, _, _ in CASES])
-def test_nothing_slow_is_imported_first(told, number):
+def test_program_imports_nothing_slow_before_it_says_what_is_wrong(told, number):
     (_, says, code), (ended, screen, modules) = CASES[number], told[number]
     assert says in screen
     assert ended == code
@@ -85,7 +85,7 @@ def test_nothing_slow_is_imported_first(told, number):
     assert number >= len(BEFORE_TABLES) or not {*modules} & TABLES
 
 
-def test_the_first_line_says_what_is_being_done(told, work_folder):
+def test_program_says_what_is_being_done_in_its_first_line(told, work_folder):
     first = {" ".join(command): told[n][1].splitlines()[0] for n, (command, _, _) in enumerate(CASES)}
     runs = work_folder / "runs"
     assert first["verify.py run=small round=1"] == f"verify.py: run {runs}/small"

@@ -7,7 +7,7 @@ from audiotag.data.answers import read_answers
 from tests.clips import shared_data
 
 
-def test_the_challenges_own_table():
+def test_submission_answers_of_the_challenges_own_table():
     """Its 9,400 rows: 301 Public and 1,299 Private ones are scored, 7,800 Ignored ones are not."""
     root = shared_data("fsdkaggle2018-metadata")
     data = ScoredData("kaggle", str(root), columns=Columns(usage="usage"))

@@ -55,7 +55,7 @@ def seeds(runs: Path) -> list[int]:
     return sorted(int(re.search(r"^seed: (\d+)$", (f / "config.yaml").read_text(), re.M)[1]) for f in folders)
 
 
-def test_all_folds_of_a_round_come_before_the_next_round(sweep, work_folder):
+def test_sweep_does_all_folds_of_a_round_before_the_next(sweep, work_folder):
     """Whatever the order on the command line; the jobs themselves are refused, which is quick."""
     cells = ["fold=0,1", "seed=0", "round=range(0,2)"]
     output = sweep(TRAIN, "-m", *cells, "finetune_rounds=-1", "runs_dir=runs_order", expected=2)
@@ -64,7 +64,7 @@ def test_all_folds_of_a_round_come_before_the_next_round(sweep, work_folder):
 
 
 @pytest.mark.slow
-def test_folds_and_rounds_as_jobs(sweep, work_folder):
+def test_sweep_over_folds_and_rounds_makes_one_run(sweep, work_folder):
     sweep(TRAIN, "-m", *SMALL, "finetune_rounds=1", "fold=0,1", "round=range(0,2)", "run=cells", "runs_dir=runs_cells")
     summary = json.loads((work_folder / "runs_cells" / "cells" / "summary.json").read_text())
     assert [r["round"] for r in summary["rounds"]] == [0, 1]
@@ -73,7 +73,7 @@ def test_folds_and_rounds_as_jobs(sweep, work_folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "settings"), [("joblib", ["hydra.launcher.n_jobs=2"]), ("submitit_local", [])])
-def test_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
+def test_sweep_may_do_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
     runs = work_folder / f"runs_{launcher}"
     output = sweep(
         TRAIN,
@@ -94,7 +94,7 @@ def test_two_jobs_side_by_side(sweep, work_folder, launcher, settings):
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_errors_of_jobs_reach_the_screen(sweep, work_folder, launcher):
+def test_sweep_shows_errors_of_its_jobs(sweep, work_folder, launcher):
     runs = work_folder / f"runs_wrong_{launcher}"
     arguments = ["-m", f"hydra/launcher={launcher}", "finetune_rounds=-1,-2", f"runs_dir={runs}"]
     output = sweep(TRAIN, *arguments, expected=2)
@@ -114,7 +114,7 @@ def failing(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_failed_job_leaves_the_others(sweep, work_folder):
+def test_sweep_goes_on_after_one_failed_job(sweep, work_folder):
     """Its job fails, the other is run and shown, and the exit code tells."""
     failing(work_folder / "runs_failed" / "of-0")
     settings = ["finetune_rounds=0", "seed=0,1", "run='of-${seed}'", "runs_dir=runs_failed"]
@@ -130,7 +130,7 @@ OPTUNA += ["training.pretrain.decay_from_epoch=1"]
 
 
 @pytest.mark.slow
-def test_a_search(sweep, work_folder):
+def test_search_finds_the_best_trial(sweep, work_folder):
     """Without -m: hparams_search= says it."""
     runs = work_folder / "runs_optuna"
     output = sweep(TRAIN, *OPTUNA, "hydra.sweeper.n_trials=2", f"runs_dir={runs}")
@@ -140,7 +140,7 @@ def test_a_search(sweep, work_folder):
 
 
 @pytest.mark.slow
-def test_a_search_goes_on_where_it_was(sweep, tmp_path):
+def test_search_goes_on_where_it_was(sweep, tmp_path):
     """The first trial is found complete the second time."""
     sweep(TRAIN, *OPTUNA, "hydra.sweeper.n_trials=1", f"runs_dir={tmp_path}")
     (first,) = run_folders(tmp_path)
@@ -151,14 +151,14 @@ def test_a_search_goes_on_where_it_was(sweep, tmp_path):
     assert weights.stat().st_mtime_ns == before
 
 
-def test_a_wrong_setting_ends_a_search(sweep, work_folder):
+def test_search_is_ended_by_a_wrong_setting(sweep, work_folder):
     output = sweep(TRAIN, *OPTUNA, "data=kaggle", "runs_dir=runs_wrong_search", expected=1)
     assert "data=kaggle needs data.root=DIR" in output
     assert output.count("Launching 1 jobs") == 1
 
 
 @pytest.mark.slow
-def test_a_trial_whose_run_fails_is_a_failed_one(sweep, work_folder):
+def test_search_trial_whose_run_fails_is_a_failed_one(sweep, work_folder):
     """The sampler of this seed asks for the rate whose run fails first."""
     runs = work_folder / "runs_optuna_failed"
     failing(runs / "of-0.01")
@@ -182,14 +182,14 @@ def test_a_trial_whose_run_fails_is_a_failed_one(sweep, work_folder):
         ["hparams_search=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra/launcher=joblib"],
     ],
 )
-def test_four_jobs_of_two_ranks(sweep, tmp_path, choices):
+def test_sweep_may_have_jobs_of_two_ranks(sweep, tmp_path, choices):
     sweep(TRAIN, *choices, *OPTUNA[1:], "devices=2", f"runs_dir={tmp_path}")
     assert len(run_folders(tmp_path)) == 4
     assert all((folder / "summary.json").is_file() for folder in run_folders(tmp_path))
 
 
 @pytest.mark.slow
-def test_a_preempted_job_is_queued_again_and_resumes(work_folder, tmp_path):
+def test_submitit_job_that_is_preempted_is_queued_again_and_resumes(work_folder, tmp_path):
     """As on a cluster: submitit's own signal, in the middle of a cell."""
     mark = uuid.uuid4().hex
     command = [
@@ -223,7 +223,7 @@ def test_a_preempted_job_is_queued_again_and_resumes(work_folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_a_killed_sweep(work_folder, tmp_path, number):
+def test_sweep_that_is_killed_leaves_no_process(work_folder, tmp_path, number):
     mark = uuid.uuid4().hex
     command = [sys.executable, TRAIN, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "experiment=smoke"]
     command += ["folds=2", "finetune_rounds=0", "training.pretrain.epochs=1000", "seed=0,1", f"runs_dir={tmp_path}"]
@@ -265,7 +265,7 @@ def compared(tmp_path_factory, smoke_run) -> Path:
     return runs
 
 
-def test_runs_are_gathered_into_one_table(program, compared):
+def test_compare_gathers_runs_into_one_table(program, compared):
     output = program("-m audiotag.compare", f"runs_dir={compared}", f"out={compared / 'table.csv'}")
     table = pd.read_csv(compared / "table.csv").set_index("run")
     assert list(table.index) == ["begun", "broken_off", "whole"]
@@ -290,7 +290,7 @@ def test_runs_are_gathered_into_one_table(program, compared):
     assert f"{best['valid_accuracy']:.4f} ± {best['valid_accuracy_std']:.4f}" in output
 
 
-def test_what_cannot_be_gathered_is_said(program, compared, tmp_path):
+def test_compare_says_what_cannot_be_gathered(program, compared, tmp_path):
     assert "holds no run folder" in program("-m audiotag.compare", f"runs_dir={tmp_path}", expected=2)
     output = program("-m audiotag.compare", f"runs_dir={compared}", "run=[whole,whale]", expected=2)
     assert "is not a run folder" in output
@@ -299,7 +299,7 @@ def test_what_cannot_be_gathered_is_said(program, compared, tmp_path):
     assert "usage: python -m audiotag.compare" in program("-m audiotag.compare", "--help")
 
 
-def test_a_run_that_cannot_be_read_does_not_hide_the_others(program, compared, tmp_path):
+def test_compare_shows_the_others_beside_a_run_that_cannot_be_read(program, compared, tmp_path):
     shutil.copytree(compared / "begun", tmp_path / "good")
     shutil.copytree(compared / "begun", tmp_path / "odd")
     with open(tmp_path / "odd" / "config.yaml", "a") as file:

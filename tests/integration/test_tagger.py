@@ -38,7 +38,7 @@ def test_training_loss_is_the_cross_entropy_of_the_soft_targets(tmp_path):
 # Schedule
 
 
-def test_the_optimiser_is_adam_at_the_rate_of_the_epoch(tmp_path):
+def test_optimiser_is_adam_at_the_rate_of_the_epoch(tmp_path):
     rates: list[float] = []
 
     class Watch(pl.Callback):
@@ -119,7 +119,7 @@ def test_dropout_is_keyed_too(tmp_path):
 
 
 @pytest.mark.parametrize("broken_off_after", [1, 2, 3])
-def test_a_resumed_fit_draws_what_an_unbroken_one_does(tmp_path, broken_off_after):
+def test_fit_that_is_resumed_draws_what_an_unbroken_one_does(tmp_path, broken_off_after):
     """Lightning draws a random number for each data loader that it opens, and the first one it opens earlier."""
     unbroken = fit(tmp_path / "unbroken", MASKS, dropout=0.5, epochs=4)
     fit(tmp_path / "broken", MASKS, dropout=0.5, epochs=broken_off_after)
@@ -129,13 +129,13 @@ def test_a_resumed_fit_draws_what_an_unbroken_one_does(tmp_path, broken_off_afte
     assert torch.equal(unbroken.scale, resumed.scale)
 
 
-def test_without_masks_training_hears_the_spectrograms_as_they_are(tmp_path):
+def test_masks_that_are_off_leave_the_spectrograms_as_they_are(tmp_path):
     assert build_masks(Augment()) == []
     network = fit(tmp_path)
     assert all(torch.equal(given, X) for given in network.inputs[True])
 
 
-def test_masks_of_time_alone_and_of_bands_alone(tmp_path):
+def test_masks_may_be_of_time_alone_and_of_bands_alone(tmp_path):
     for augment in (Augment(time_masks=1, time_mask_frames=9), Augment(band_masks=1, band_mask_bands=5)):
         network = fit(tmp_path, augment)
         changed = [given != X for given in network.inputs[True]]

@@ -19,7 +19,7 @@ def snapshot(run):
     }
 
 
-def test_threshold_is_applied_to_stored_posteriors(smoke_run, program):
+def test_verify_applies_a_threshold_to_stored_posteriors(smoke_run, program):
     before = snapshot(smoke_run)
     output = program("verify.py", "run=smoke", "verification.threshold=0.2")
     assert snapshot(smoke_run) == before, "verify.py changed the run"
@@ -33,12 +33,12 @@ def test_threshold_is_applied_to_stored_posteriors(smoke_run, program):
     assert "0.2" in output
 
 
-def test_run_own_rule_gives_the_run_own_ledger(smoke_run, program):
+def test_verify_by_the_runs_own_rule_gives_its_own_ledger(smoke_run, program):
     program("verify.py", "run=smoke")
     assert (smoke_run / "verify" / "as_coded" / "ledger.csv").read_bytes() == (smoke_run / "ledger.csv").read_bytes()
 
 
-def test_sweep_writes_one_decision_each_and_one_table(smoke_run, program):
+def test_verify_sweep_writes_one_decision_each_and_one_table(smoke_run, program):
     output = program("verify.py", "-m", "run=smoke", "verification.threshold=0.1,0.3", "verification.cap=2")
     shown = output[output.index("Decision") :]
     assert len(re.findall(r"│ +[012] │ +\d+ of \d+ │", shown)) == 6, "a row per decision and round"
@@ -54,14 +54,14 @@ def test_sweep_writes_one_decision_each_and_one_table(smoke_run, program):
         assert ledger[ledger["accepted"] == 1].groupby(["round", "label"]).size().max() <= 2
 
 
-def test_one_wrong_job_of_a_sweep(smoke_run, program):
+def test_verify_sweep_shows_the_others_beside_a_wrong_job(smoke_run, program):
     output = program("verify.py", "-m", "run=smoke", "verification.threshold=0.15,7", expected=2)
     assert "verification.threshold=7.0 must lie in 0 to 1" in output
     assert "1 of 2 jobs failed" in output
     assert "as_coded,threshold=0.15" in output[output.index("Decision") :], "the other is shown"
 
 
-def test_whole_rules_and_rounds(smoke_run, program):
+def test_verify_takes_whole_rules_and_rounds(smoke_run, program):
     program("verify.py", "run=smoke", "verification=accept_all", "round=1")
     (folder,) = (smoke_run / "verify").glob("accept_all*")
     ledger = pd.read_csv(folder / "ledger.csv")
@@ -76,7 +76,7 @@ def test_whole_rules_and_rounds(smoke_run, program):
     assert not np.allclose(calibrated["posterior"], raw["posterior"])
 
 
-def test_a_rule_that_accepts_next_to_nothing_is_told_with_the_command_for_others(smoke_run, program):
+def test_verify_by_a_rule_that_accepts_next_to_nothing_gives_the_command_for_others(smoke_run, program):
     output = program("verify.py", "run=smoke", "verification.threshold=0.99")
     said = r"The rule accepted next to nothing: 0 of \d+ labels in round 2\. What other thresholds\s+accept"
     assert re.search(said, output)
@@ -85,7 +85,7 @@ def test_a_rule_that_accepts_next_to_nothing_is_told_with_the_command_for_others
     assert "next to nothing" not in program("verify.py", "run=smoke", "verification=accept_all")
 
 
-def test_truth_given_later_is_measured_against(smoke_run, program, work_folder):
+def test_verify_measures_against_a_truth_given_later(smoke_run, program, work_folder):
     ledger = pd.read_csv(smoke_run / "ledger.csv")
     table = ledger[ledger["round"] == 0][["clip_id", "label"]].rename(columns={"clip_id": "fname"})
     table.to_csv(work_folder / "all_right.csv", index=False)
@@ -96,7 +96,7 @@ def test_truth_given_later_is_measured_against(smoke_run, program, work_folder):
     assert row["recall"] == pytest.approx(row["accepted"] / row["considered"], abs=1e-6)
 
 
-def test_unknown_run_and_round_are_refused(smoke_run, program):
+def test_verify_refuses_an_unknown_run_and_round(smoke_run, program):
     output = program("verify.py", "run=smok", expected=2)
     assert "is not a run folder" in output
     assert "smoke" in output

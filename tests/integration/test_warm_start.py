@@ -19,7 +19,7 @@ from tests.conftest import SMALL
 from tests.integration.test_loop import assert_same_result
 
 
-def test_round_0_taken_over_is_round_0_trained_anew(small_run, program):
+def test_warm_start_is_round_0_trained_anew(small_run, program):
     output = program("train.py", *SMALL, "warm_start=small", "run=taken")
     taken = small_run.parent / "taken"
     assert_same_result(small_run, taken)
@@ -38,7 +38,7 @@ def new_run(tmp_path, small_run):
     return RunFolder(tmp_path / "new"), config
 
 
-def test_what_comes_after_round_0_may_differ(new_run, small_run):
+def test_warm_start_may_differ_after_round_0(new_run, small_run):
     folder, config = new_run
     rule = Verification(rule="x", excerpts=config.verification.excerpts, threshold=0.3, confident_learning="both")
     finetune = dataclasses.replace(config.training.finetune, learning_rate=1e-5)
@@ -52,7 +52,7 @@ def test_what_comes_after_round_0_may_differ(new_run, small_run):
     assert {file.name for file in (folder.path / "round00" / "fold0").iterdir()} == names
 
 
-def test_a_disk_without_links_gets_copies(new_run, small_run, monkeypatch):
+def test_warm_start_copies_on_a_disk_without_links(new_run, small_run, monkeypatch):
     def refuse(*_):
         raise PermissionError("no links here")
 
@@ -64,7 +64,7 @@ def test_a_disk_without_links_gets_copies(new_run, small_run, monkeypatch):
     assert copy.read_bytes() == original.read_bytes()
 
 
-def test_all_that_differs_is_listed(new_run):
+def test_warm_start_lists_all_that_differs(new_run):
     folder, config = new_run
     rule = dataclasses.replace(config.verification, excerpts=9, cap=1)
     wider = dataclasses.replace(config.model, width=5)
@@ -78,7 +78,7 @@ def test_all_that_differs_is_listed(new_run):
     assert not folder.path.exists(), "nothing was begun"
 
 
-def test_other_data_are_refused(new_run, small_run):
+def test_warm_start_refuses_other_data(new_run, small_run):
     folder, config = new_run
     frame = pd.read_csv(small_run / "manifest.csv", dtype=str, keep_default_na=False)
     frame.loc[0, "label"] = "other"
@@ -86,7 +86,7 @@ def test_other_data_are_refused(new_run, small_run):
         WarmStart(config, folder).check_data(Manifest(frame, RunFolder(small_run).classes, small_run))
 
 
-def test_an_unfinished_round_0_and_the_run_itself_are_refused(new_run, small_run, tmp_path):
+def test_warm_start_refuses_an_unfinished_round_0_and_the_run_itself(new_run, small_run, tmp_path):
     folder, config = new_run
     shutil.copytree(small_run, tmp_path / "part")
     (tmp_path / "part" / "round00" / "fold1" / "status.json").unlink()

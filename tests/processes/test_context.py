@@ -31,7 +31,7 @@ def told_by_ranks(how: str, size: int = 3, program: str = RANK) -> list[dict]:
     return [json.loads(output.splitlines()[-1]) for output in run_ranks(f"-c {program}", [how], TOP, size)]
 
 
-def test_ranks_that_work_together():
+def test_ranks_together_share_what_they_know():
     told = told_by_ranks("together")
     assert [one["place"] for one in told] == [0, 1, 2]
     assert [one["leads"] for one in told] == [one["first"] for one in told] == [True, False, False]
@@ -41,7 +41,7 @@ def test_ranks_that_work_together():
     assert all(one["alone again"] for one in told)
 
 
-def test_processes_that_work_apart_share_the_machine_and_nothing_else():
+def test_ranks_apart_share_the_machine_and_nothing_else():
     told = told_by_ranks("apart", size=2)
     assert all(one["gathered"] == [{"of": 0}] and one["first"] and one["neighbours"] == 2 for one in told)
     assert [one["leads"] for one in told] == [True, False]
@@ -73,7 +73,7 @@ print(json.dumps(told))
 """
 
 
-def test_tasks_of_srun_that_see_one_gpu_each():
+def test_ranks_of_srun_may_see_one_gpu_each():
     """As under `srun --gpus-per-task=1`: each one's GPU is number 0."""
     told = told_by_ranks("together", size=2, program=ONE_GPU_A_TASK)
     assert [one["chosen"] for one in told] == [[0], [0]]

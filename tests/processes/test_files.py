@@ -14,7 +14,7 @@ from audiotag.files import check_room, write_text
 from tests.clips import TOP
 
 
-def test_missing_room_is_said_in_units_that_tell_it_from_what_is_there(tmp_path):
+def test_output_without_room_is_refused_in_units_that_tell_need_from_room(tmp_path):
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=16k", "none", tmp_path], capture_output=True, text=True
     )
@@ -31,7 +31,7 @@ def test_missing_room_is_said_in_units_that_tell_it_from_what_is_there(tmp_path)
     )
 
 
-def test_a_kill_while_writing_leaves_the_file_before(tmp_path):
+def test_file_stays_as_before_where_its_writer_is_killed(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "before")
     code = (

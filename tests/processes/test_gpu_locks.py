@@ -34,7 +34,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_jobs_side_by_side_never_hold_the_same(tmp_path):
+def test_gpus_are_never_held_by_two_jobs(tmp_path):
     jobs = [hold(tmp_path, 2, "0,1,2,3", 5) for _ in range(2)]
     held = [line(job).split(",") for job in jobs]
     assert sorted(held[0] + held[1]) == ["0", "1", "2", "3"]
@@ -42,7 +42,7 @@ def test_jobs_side_by_side_never_hold_the_same(tmp_path):
         job.communicate()
 
 
-def test_a_job_waits_until_another_ends_however_it_ends(tmp_path):
+def test_gpus_are_waited_for_until_another_job_ends_however_it_ends(tmp_path):
     first = hold(tmp_path, 1, "5", 60)
     assert line(first) == "5"
     second = hold(tmp_path, 1, "5", 0)
@@ -54,13 +54,13 @@ def test_a_job_waits_until_another_ends_however_it_ends(tmp_path):
     assert second.returncode == 0
 
 
-def test_two_jobs_that_want_all_do_not_wait_for_each_other_for_ever(tmp_path):
+def test_gpus_wanted_by_all_jobs_make_no_deadlock(tmp_path):
     jobs = [hold(tmp_path, 3, order, 0.2) for order in ("0,1,2", "2,1,0", "1,2,0")]
     deadline_s = time.monotonic() + 60
     assert [job.wait(deadline_s - time.monotonic()) for job in jobs] == [0, 0, 0]
 
 
-def test_more_than_there_are_is_an_error_at_once(tmp_path):
+def test_gpus_beyond_those_there_are_an_error_at_once(tmp_path):
     with (
         pytest.raises(AudiotagError, match="devices=4, but this machine lets the job see 2 GPUs"),
         claimed(4, ["0", "1"], tmp_path, print),
@@ -68,7 +68,7 @@ def test_more_than_there_are_is_an_error_at_once(tmp_path):
         pass
 
 
-def test_work_on_the_cpu_claims_nothing():
+def test_gpus_are_not_claimed_for_work_on_the_cpu():
     assert gpus("cpu") == []
 
 
@@ -111,7 +111,7 @@ def test_gpus_are_named_by_uuid_however_they_are_asked_for(monkeypatch, visible,
 
 
 @pytest.mark.usefixtures("driver")
-def test_a_number_and_a_uuid_of_one_gpu_exclude_each_other(tmp_path, monkeypatch):
+def test_gpus_named_by_number_and_by_uuid_exclude_each_other(tmp_path, monkeypatch):
     waiting: list[list[str]] = []
 
     def give_up(names: list[str]) -> None:
@@ -126,14 +126,14 @@ def test_a_number_and_a_uuid_of_one_gpu_exclude_each_other(tmp_path, monkeypatch
     assert waiting == [["GPU-aabb-2"]]
 
 
-def test_two_jobs_that_see_their_gpu_as_0_do_not_wait_for_each_other(tmp_path, driver):
+def test_gpus_that_two_jobs_see_as_0_do_not_exclude_each_other(tmp_path, driver):
     with claimed(1, gpus("auto")[:1], tmp_path, print):
         driver.write_text("#!/bin/sh\necho GPU-other-4\n")  # what SLURM lets the second job see
         with claimed(1, gpus("auto")[:1], tmp_path, pytest.fail) as names:
             assert names == ["GPU-other-4"]
 
 
-def test_folds_share_gpus_if_there_are_too_few_and_one_network_does_not():
+def test_gpus_that_are_too_few_are_shared_by_folds_and_not_by_one_network():
     assert for_processes(4, ["a"], apart=True) == ["a"] * 4
     assert for_processes(3, ["a", "b"], apart=True) == ["a", "b", "a"]
     assert for_processes(2, ["a", "b", "c"], apart=False) == ["a", "b"]
@@ -143,7 +143,7 @@ def test_folds_share_gpus_if_there_are_too_few_and_one_network_does_not():
 
 
 @pytest.mark.usefixtures("driver")
-def test_four_folds_on_one_gpu_each_see_it(monkeypatch):
+def test_gpus_of_several_folds_are_seen_by_each(monkeypatch):
     from audiotag.distributed.supervisor import _devices
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")

@@ -14,7 +14,7 @@ from audiotag.config import TrainConfig
 
 
 @pytest.mark.parametrize(("outside", "inside"), [(None, "unset"), ("2,3", "2,3"), ("", "")])
-def test_a_local_job_sees_the_gpus_that_its_user_lets_it_see(monkeypatch, outside, inside):
+def test_launcher_of_local_jobs_shows_the_gpus_that_their_user_does(monkeypatch, outside, inside):
     """The launcher's setup, by the shell that submitit hands it to, after submitit has hidden all GPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if outside is not None:

@@ -77,7 +77,7 @@ def test_memory_does_not_grow_with_a_recording(tmp_path):
 
 
 @pytest.mark.slow
-def test_hours_in_bounded_memory(tmp_path):
+def test_memory_for_hours_is_bounded(tmp_path):
     """One hour of stereo, 606 MiB on the disk; and six hours of silence, 3 MiB."""
     short, hour = write_noise(tmp_path / "short.wav", 60, 44_100), write_noise(tmp_path / "hour.wav", 3_600, 44_100, 2)
     with soundfile.SoundFile(tmp_path / "six.flac", "w", 44_100, 1, "PCM_16") as file:

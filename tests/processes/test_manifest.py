@@ -11,7 +11,7 @@ from audiotag.data.manifest import build_manifest
 from tests.clips import make_folder, settings
 
 
-def test_workers_scan_the_same(tmp_path):
+def test_scan_by_workers_is_the_same(tmp_path):
     make_folder(tmp_path / "set")
     alone = settings(tmp_path / "set", tmp_path / "alone")
     several = dataclasses.replace(settings(tmp_path / "set", tmp_path / "several"), hardware=Hardware(workers=2))

@@ -13,7 +13,7 @@ import pytest
 from tests.clips import TOP
 
 
-def test_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
+def test_program_of_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
     shutil.copytree(TOP / "audiotag", tmp_path / "audiotag", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "audiotag.plan", "data=kaggle", "data.root=x"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -35,7 +35,7 @@ def call(program: str | Path, *arguments: str, cwd: Path, expected: int = 2) -> 
     return output
 
 
-def test_train_refuses_everything_misspelt_at_once(tmp_path):
+def test_program_train_refuses_everything_misspelt_at_once(tmp_path):
     output = call(
         "train.py", "sed=1", "+run_name=x", "++model.widht=4", "~verification.treshold", "experiment=smok",
         "modle=tiny", "training.pretrain.epoch=3", "finetune_rounds=ten", "seed", cwd=tmp_path,
@@ -73,12 +73,12 @@ def test_train_refuses_everything_misspelt_at_once(tmp_path):
         ),
     ],
 )
-def test_the_other_programs_refuse_it_too(tmp_path, program, arguments, messages):
+def test_programs_verify_and_predict_refuse_it_too(tmp_path, program, arguments, messages):
     output = call(program, *arguments, cwd=tmp_path)
     assert all(message in output for message in messages), output
 
 
-def test_a_misspelt_key_in_a_file_is_refused(tmp_path):
+def test_program_refuses_a_misspelt_key_in_a_file(tmp_path):
     """The program beside a copy of conf/ with a slip in it."""
     shutil.copytree(TOP / "conf", tmp_path / "copy" / "conf")
     shutil.copy(TOP / "train.py", tmp_path / "copy")
@@ -89,7 +89,7 @@ def test_a_misspelt_key_in_a_file_is_refused(tmp_path):
     assert "trainng.batch_size is not a setting; did you mean training.batch_size?" in output
 
 
-def test_a_folder_of_ones_own_options(tmp_path):
+def test_program_takes_a_folder_of_ones_own_options(tmp_path):
     """Hydra's --config-dir: options that do not ship are found there, and checked like those that do."""
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "big.yaml").write_text("# @package _global_\nmodel: {width: 0, widht: 3}\n")
@@ -98,14 +98,14 @@ def test_a_folder_of_ones_own_options(tmp_path):
     assert "model.width=0 must be 1 or more" in output
 
 
-def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path):
+def test_program_refuses_what_does_not_go_together_before_anything_is_written(tmp_path):
     output = call("train.py", "data=kaggle", "round=9", "features.excerpt_frames=100", cwd=tmp_path)
     for message in ("data=kaggle needs data.root=DIR", "round=9 must lie in 0 to finetune_rounds=2", "191 or more"):
         assert message in output
 
 
 @pytest.mark.parametrize("arguments", [["seed=1,2", "-m"], ["--multirun", "seed=1,2"]])
-def test_the_flag_of_sweeps_stands_anywhere(tmp_path, arguments):
+def test_program_takes_the_flag_of_sweeps_anywhere(tmp_path, arguments):
     """Hydra has begun the sweep when its first job refuses; without the flag it would ask what `1,2` is to mean."""
     runs = tmp_path / "runs"
     command = [sys.executable, str(TOP / "train.py"), *arguments, "finetune_rounds=-1", f"runs_dir={runs}"]
@@ -117,12 +117,12 @@ def test_the_flag_of_sweeps_stands_anywhere(tmp_path, arguments):
 
 
 @pytest.mark.parametrize("program", ["train.py", "verify.py", "predict.py"])
-def test_help_ends_well_and_writes_nothing(tmp_path, program):
+def test_program_help_ends_well_and_writes_nothing(tmp_path, program):
     output = call(program, "--help", cwd=tmp_path, expected=0)
     assert f"usage: python {program}" in output
 
 
-def test_a_forgotten_data_makes_nothing(program, work_folder):
+def test_program_makes_nothing_where_data_was_forgotten(program, work_folder):
     output = program("train.py", "data.root=not_there", expected=2)
     assert "Did you mean data=kaggle data.root=not_there?" in " ".join(output.split())
     assert not (work_folder / "not_there").exists()

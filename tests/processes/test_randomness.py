@@ -10,7 +10,7 @@ from audiotag.randomness import generator, key
 from tests.clips import TOP
 
 
-def test_keys_are_the_same_in_every_process():
+def test_seed_keys_are_the_same_in_every_process():
     code = "from audiotag.randomness import generator, key; print(key(0, 1, 'clip'), generator(7).integers(10**9))"
     found = set()
     for hash_seed in ("0", "1"):

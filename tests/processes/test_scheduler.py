@@ -73,13 +73,13 @@ def held() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-def test_one_process_takes_all_in_order(tmp_path):
+def test_scheduler_gives_one_process_all_cells_in_order(tmp_path):
     folder = make_folder(tmp_path)
     assert fit(folder.path, 1, 0) == all_cells(folder)
     assert fit(folder.path, 1, 0) == []
 
 
-def test_two_workers_share_the_cells_and_nobody_fits_one_twice(tmp_path):
+def test_scheduler_shares_cells_among_workers_each_once(tmp_path):
     folder = make_folder(tmp_path, folds=3, finetune_rounds=2)
     both_have_one = threading.Barrier(2, timeout=60)
     with ThreadPoolExecutor(2) as pool:  # a lock held by one thread's file is not free for the other's
@@ -87,19 +87,19 @@ def test_two_workers_share_the_cells_and_nobody_fits_one_twice(tmp_path):
     assert sorted(shares[0] + shares[1]) == all_cells(folder)
 
 
-def test_a_cell_in_work_elsewhere_is_waited_for_however_long(tmp_path, held):
+def test_scheduler_waits_for_a_cell_in_work_elsewhere_however_long(tmp_path, held):
     folder = make_folder(tmp_path)
     held(folder, Cell(0, 1), seconds=3)
     assert fit(folder.path, 1, 0) == [Cell(0, 0), Cell(1, 0), Cell(1, 1)]
 
 
-def test_a_cell_whose_process_was_killed_is_taken_over(tmp_path, held):
+def test_scheduler_takes_over_a_cell_whose_process_was_killed(tmp_path, held):
     folder = make_folder(tmp_path)
     held(folder, Cell(0, 1), seconds=60).kill()
     assert fit(folder.path, 1, 0) == all_cells(folder)
 
 
-def test_what_nobody_works_on_is_waited_for_in_vain(tmp_path):
+def test_scheduler_gives_up_on_what_nobody_works_on(tmp_path):
     folder = make_folder(tmp_path, folds=3)
     folder.finish(Cell(0, 1), {})
     started_s = time.monotonic()
@@ -108,7 +108,7 @@ def test_what_nobody_works_on_is_waited_for_in_vain(tmp_path):
     assert time.monotonic() - started_s > 1.5
 
 
-def test_a_job_two_rounds_ahead_waits_while_anything_before_it_is_in_work(tmp_path, held):
+def test_scheduler_waits_two_rounds_ahead_while_anything_before_is_in_work(tmp_path, held):
     folder = make_folder(tmp_path, finetune_rounds=2)
     other = held(folder, Cell(0, 0), seconds=4, complete=False)
     with pytest.raises(RunError, match="missing: round 1, folds 0, 1"):
@@ -116,7 +116,7 @@ def test_a_job_two_rounds_ahead_waits_while_anything_before_it_is_in_work(tmp_pa
     assert other.poll() == 0, "it gave up while the other still worked"
 
 
-def test_a_failure_elsewhere_ends_the_wait_at_once(tmp_path):
+def test_scheduler_ends_the_wait_at_a_failure_elsewhere(tmp_path):
     folder = make_folder(tmp_path)
     folder.finish(Cell(0, 0), {})
     cells = cells_to_fit(folder, [Cell(1, 0)], 60, lambda: folder.failure(Cell(0, 1)).write_text("RunError: no luck\n"))
@@ -127,7 +127,7 @@ def test_a_failure_elsewhere_ends_the_wait_at_once(tmp_path):
     assert time.monotonic() - started_s < 30
 
 
-def test_a_failure_in_the_same_sweep_ends_the_wait_of_later_jobs(tmp_path, monkeypatch):
+def test_scheduler_ends_the_wait_of_later_jobs_at_a_failure_in_the_same_sweep(tmp_path, monkeypatch):
     folder = make_folder(tmp_path)
     monkeypatch.setenv(SWEEP_STARTED, str(time.time()))
     folder.cell(Cell(0, 1)).mkdir(parents=True)
@@ -138,7 +138,7 @@ def test_a_failure_in_the_same_sweep_ends_the_wait_of_later_jobs(tmp_path, monke
     assert time.monotonic() - started_s < 30
 
 
-def test_an_old_failure_does_not(tmp_path, held):
+def test_scheduler_does_not_end_the_wait_at_an_old_failure(tmp_path, held):
     folder = make_folder(tmp_path)
     folder.finish(Cell(0, 0), {})
     folder.cell(Cell(0, 1)).mkdir(parents=True)

@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_submission_is_scored_in_a_process_without_pytorch(root):
+def test_submission_is_scored_without_pytorch(root):
     """The program itself, from the tables alone."""
     path = write_table(root.parent / "mine.csv", SHUFFLED.items(), ("fname", "label"))
     code = (

@@ -26,7 +26,7 @@ def started(number: int, code: str, *arguments: str) -> Rank:
     return Rank(number, process, reading)
 
 
-def test_the_first_error_is_the_cause_even_where_all_have_failed_before_the_first_look():
+def test_supervisor_finds_the_first_error_though_all_failed_before_it_looked():
     ranks = [started(0, FAILS, "0.2"), started(1, FAILS, "0")]
     for rank in ranks:
         os.waitid(os.P_PID, rank.process.pid, os.WEXITED | os.WNOWAIT)
@@ -34,7 +34,7 @@ def test_the_first_error_is_the_cause_even_where_all_have_failed_before_the_firs
     assert failed is ranks[1]
 
 
-def test_a_killed_process_is_the_cause_of_later_errors_of_others():
+def test_supervisor_finds_a_killed_process_the_cause_of_later_errors():
     ranks = [started(0, FAILS, "0.6"), started(1, KILLED, "0.3")]
     failed = _first_failed(ranks)
     assert failed is ranks[1]
@@ -42,12 +42,12 @@ def test_a_killed_process_is_the_cause_of_later_errors_of_others():
     assert ranks[0].told()["at_s"] > failed.alive_s
 
 
-def test_an_error_is_the_cause_of_a_later_abort_of_another():
+def test_supervisor_finds_an_error_the_cause_of_a_later_abort():
     ranks = [started(0, KILLED, "0.6"), started(1, FAILS, "0.3")]
     assert _first_failed(ranks) is ranks[1]
 
 
-def test_a_report_may_be_longer_than_a_pipe_holds_and_one_cut_short_is_none():
+def test_supervisor_reads_reports_longer_than_a_pipe_and_none_cut_short():
     code = SAYS + "say('\"'); [say('x' * 1000) for _ in range(300)]; os._exit(1)"
     cut = started(0, code)
     assert _first_failed([cut]) is cut
@@ -65,18 +65,18 @@ class EndsBetweenTwoLooks(Rank):
         return False
 
 
-def test_one_that_fails_between_two_looks_has_failed():
+def test_supervisor_sees_one_that_fails_between_two_looks():
     rank = started(0, FAILS, "0.5")
     between = EndsBetweenTwoLooks(0, rank.process, rank.pipe)
     assert _first_failed([between]) is between
 
 
-def test_all_well():
+def test_supervisor_sees_that_all_is_well():
     assert _first_failed([started(number, SAYS + "say('{}\\n')") for number in range(2)]) is None
 
 
 @pytest.mark.parametrize("handled", ["", "signal.signal(signal.SIGTERM, lambda *_: time.sleep(60));"])
-def test_a_process_ends_at_once_by_a_signal_whatever_handlers_are_set(handled):
+def test_process_ends_at_once_by_a_signal_whatever_handlers_are_set(handled):
     code = "import os, signal, time; from audiotag.distributed.processes import end_at_once_by;"
     code += " end_at_once_by(signal.SIGTERM);"
     process = subprocess.Popen(

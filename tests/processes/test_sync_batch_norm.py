@@ -30,7 +30,7 @@ dist.destroy_process_group()
 """
 
 
-def test_two_ranks_with_unequal_shares_equal_one_device(tmp_path):
+def test_sync_batch_norm_of_unequal_shares_equals_one_device(tmp_path):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(7, 3, 5, 4, generator=generator, dtype=torch.float64) * 3 + 100
     factor = torch.randn(7, 3, 5, 4, generator=generator, dtype=torch.float64)

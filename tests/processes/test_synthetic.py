@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("synthetic") / "set", SMALL)
 
 
-def test_killed_half_way_then_made_again_is_the_same(made: Path, tmp_path: Path) -> None:
+def test_synthetic_set_killed_half_way_is_made_again_the_same(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "set"
     process = start_making(root)
     assert process.stdout is not None
@@ -58,7 +58,7 @@ def test_killed_half_way_then_made_again_is_the_same(made: Path, tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} <= {"set", ".set.lock"}
 
 
-def test_two_processes_at_once_make_one_whole_set(made: Path, tmp_path: Path) -> None:
+def test_synthetic_set_is_made_once_by_two_processes(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "set"
     processes = [start_making(root) for _ in range(2)]
     written = [process.communicate(timeout=50)[0].count("clip") for process in processes]

@@ -73,7 +73,7 @@ def test_decode_reads_what_libsndfile_reads(tmp_path, suffix, kwargs, tolerance)
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3"])
-def test_reading_in_blocks_loses_nothing_between_them(tmp_path, suffix):
+def test_decode_in_blocks_loses_nothing_between_them(tmp_path, suffix):
     path = write(tmp_path / f"a.{suffix}", (0.5 * np.sin(np.arange(400_000) * 0.05)).astype(np.float32), 44_100)
     whole, _ = soundfile.read(path, dtype="float32")
     np.testing.assert_array_equal(audio.decode(path)[0], whole)
@@ -110,7 +110,7 @@ def damaged_flac(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("use", [audio.load, lambda path: list(audio.AudioStream(path))], ids=["load", "stream"])
-def test_unusable_files_are_named_and_explained(tmp_path, name, make, says, use):
+def test_decode_names_and_explains_unusable_files(tmp_path, name, make, says, use):
     path = tmp_path / name
     make(path)
     with pytest.raises(AudioError, match=says) as caught:
@@ -166,7 +166,7 @@ def test_trim_is_the_rule_applied_sample_by_sample(rate_hz, seed, monkeypatch):
     assert len(trimmed.wave) == trimmed.n_kept
 
 
-def test_the_bursts_above_cover_all_outcomes():
+def test_trim_cases_cover_all_outcomes():
     outcomes = [kept_by_definition(bursts(8_000, seed), 8_000) for seed in range(6)]
     assert None in outcomes
     assert any(outcome and outcome[0] > 0 for outcome in outcomes)
@@ -177,7 +177,7 @@ def test_the_bursts_above_cover_all_outcomes():
     ("rate_hz", "window", "hold"),
     [(8_000, 160, 200), (11_025, 220, 276), (44_100, 882, 1_103), (192_000, 3_840, 4_800)],
 )
-def test_the_hold_time_is_rounded_half_up(rate_hz, window, hold):
+def test_trim_rounds_the_hold_time_half_up(rate_hz, window, hold):
     """A stretch of n loud samples makes n + window - 1 loud windows."""
     for n_loud, counts in [(hold - window, False), (hold - window + 1, True)]:
         wave = np.zeros(rate_hz, np.float32)
@@ -199,7 +199,7 @@ def test_trim_cuts_both_ends(rate_hz):
     np.testing.assert_allclose(trimmed.wave, part * (np.abs(trimmed.wave).max() / np.abs(part).max()), atol=1e-6)
 
 
-def test_the_second_scaling_is_to_what_the_first_trimming_left():
+def test_trim_scales_the_second_time_to_what_the_first_left():
     wave = np.zeros(44_100, np.float32)
     wave[1_000] = 1.0  # loud, but for the 20 ms of the window only: cut off
     wave[20_000:30_000] = np.where(np.arange(10_000) % 50 < 25, 0.1, -0.1)
@@ -210,7 +210,7 @@ def test_the_second_scaling_is_to_what_the_first_trimming_left():
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("level", [1e-30, 1.0, 3000.0])
-def test_a_wave_loud_throughout_is_kept_whole(rate_hz, level):
+def test_trim_keeps_a_wave_that_is_loud_throughout(rate_hz, level):
     for wave in (noise(rate_hz // 5, level=level), np.full(rate_hz // 5, -level, np.float32)):
         trimmed = audio.trim(wave, rate_hz)
         assert (trimmed.start, trimmed.n_kept, trimmed.silent) == (0, len(wave), False)
@@ -219,14 +219,14 @@ def test_a_wave_loud_throughout_is_kept_whole(rate_hz, level):
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("n_samples", [1, 2, 100, 159])
-def test_what_is_too_short_to_judge_is_kept_whole_and_marked(rate_hz, n_samples):
+def test_trim_keeps_and_marks_what_is_too_short_to_judge(rate_hz, n_samples):
     wave = noise(n_samples)
     trimmed = audio.trim(wave, rate_hz)
     assert (trimmed.start, trimmed.n_kept, trimmed.silent) == (0, n_samples, True)
     assert np.abs(trimmed.wave).max() == pytest.approx(10 ** (-0.1 / 20), abs=1e-7)
 
 
-def test_silence_is_left_as_it_is():
+def test_trim_leaves_silence_as_it_is():
     trimmed = audio.trim(np.zeros(50_000, np.float32), 44_100)
     assert (trimmed.start, trimmed.n_kept, trimmed.silent) == (0, 50_000, True)
     assert not trimmed.wave.any()
@@ -244,7 +244,7 @@ def test_trim_depends_on_neither_gain_nor_history():
 @pytest.mark.parametrize(
     "wave", [np.zeros(0, np.float32), np.zeros((10, 2), np.float32), np.array([0, np.nan], np.float32)]
 )
-def test_trim_refuses_what_is_no_wave(wave):
+def test_trim_refuses_what_is_not_a_wave(wave):
     with pytest.raises(AudioError, match="one dimension of finite samples"):
         audio.trim(wave, 44_100)
 
@@ -284,7 +284,7 @@ def test_load_without_trimming_applies_no_gain(tmp_path):
 
 
 @pytest.mark.parametrize("trim_silence", [True, False])
-def test_a_silent_file_is_loaded_and_marked(tmp_path, trim_silence):
+def test_load_marks_a_silent_file(tmp_path, trim_silence):
     path = write(tmp_path / "a.wav", np.zeros(44_100), 44_100)
     recording = audio.load(path, trim_silence)
     assert recording.silent
@@ -293,7 +293,7 @@ def test_a_silent_file_is_loaded_and_marked(tmp_path, trim_silence):
     assert not recording.wave.any()
 
 
-def test_settings_tell_trimmed_from_untrimmed():
+def test_audio_settings_tell_trimmed_from_untrimmed():
     assert audio.settings(True) != audio.settings(False)
     assert audio.settings(True) == audio.settings()
 
@@ -336,7 +336,7 @@ def assert_streams_like_load(path: Path, trim_silence: bool, block_s: float) -> 
 @pytest.mark.parametrize("held", [True, False])
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("trim_silence", [True, False])
-def test_in_blocks_or_in_one_pass_the_bits_are_equal(tmp_path, monkeypatch, rate_hz, trim_silence, held):
+def test_stream_gives_the_bits_of_one_pass(tmp_path, monkeypatch, rate_hz, trim_silence, held):
     monkeypatch.setattr(audio, "HELD_SAMPLES", 1 << 22 if held else 0)
     wave = quiet_ends(rate_hz, seed=7, before_s=2.1, loud_s=3.3, after_s=1.7)
     path = write(tmp_path / "a.wav", wave, rate_hz, subtype="FLOAT")
@@ -346,12 +346,12 @@ def test_in_blocks_or_in_one_pass_the_bits_are_equal(tmp_path, monkeypatch, rate
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3"])
-def test_the_bits_are_equal_from_compressed_stereo(tmp_path, unheld, suffix):
+def test_stream_gives_the_bits_of_one_pass_from_compressed_stereo(tmp_path, unheld, suffix):
     frames = np.stack([quiet_ends(44_100, seed, before_s=1.9, loud_s=2, after_s=2.3) for seed in (1, 2)], axis=1)
     assert_streams_like_load(write(tmp_path / f"a.{suffix}", frames, 44_100), True, block_s=10)
 
 
-def test_stream_where_the_peak_is_cut_off(tmp_path, unheld):
+def test_stream_gives_the_bits_of_one_pass_where_the_peak_is_cut_off(tmp_path, unheld):
     wave = np.zeros(400_000, np.float32)
     wave[1_000] = 1.0
     wave[200_000:300_000] = noise(100_000, level=0.1)
@@ -361,7 +361,7 @@ def test_stream_where_the_peak_is_cut_off(tmp_path, unheld):
 
 @pytest.mark.parametrize("n_samples", [2, 100, 2_000])
 @pytest.mark.parametrize("rate_hz", [8_000, 44_100])
-def test_the_bits_are_equal_of_very_short_files(tmp_path, unheld, n_samples, rate_hz):
+def test_stream_gives_the_bits_of_one_pass_of_very_short_files(tmp_path, unheld, n_samples, rate_hz):
     assert_streams_like_load(write(tmp_path / "a.wav", noise(n_samples), rate_hz), True, block_s=1 / 32_000)
 
 
@@ -388,11 +388,11 @@ def peak_memory_mb(path: Path) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("trim_silence", [True, False])
-def test_of_silence_too_the_bits_are_equal(tmp_path, unheld, trim_silence):
+def test_stream_gives_the_bits_of_one_pass_of_silence(tmp_path, unheld, trim_silence):
     assert_streams_like_load(write(tmp_path / "a.wav", np.zeros(100_001), 44_100), trim_silence, block_s=0.3)
 
 
-def test_memory_of_a_stream_does_not_grow_with_the_file(tmp_path, unheld):
+def test_stream_memory_does_not_grow_with_the_file(tmp_path, unheld):
     short, n_short = peak_memory_mb(write_long(tmp_path / "short.wav", 20, 44_100))
     long, n_long = peak_memory_mb(write_long(tmp_path / "long.wav", 200, 44_100))
     assert (n_short, n_long) == (18 * 32_000, 198 * 32_000)
@@ -401,7 +401,7 @@ def test_memory_of_a_stream_does_not_grow_with_the_file(tmp_path, unheld):
 
 
 @pytest.mark.slow
-def test_two_hours_stream_in_bounded_memory(tmp_path, unheld):
+def test_stream_of_two_hours_takes_bounded_memory(tmp_path, unheld):
     peak, n_samples = peak_memory_mb(write_long(tmp_path / "long.wav", 7_200, 22_050))
     assert n_samples == 7_198 * 32_000
     assert peak < 12  # the wave alone is 879 MiB

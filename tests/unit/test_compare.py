@@ -27,7 +27,7 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "verification.rule", "verification.cap", "seed", *COLUMNS])
 
 
-def test_means_and_deviations_over_seeds(capsys):
+def test_compare_shows_means_and_deviations_over_seeds(capsys):
     groups = averaged(runs(), "seed").set_index("verification.rule")
     assert list(groups["runs"]) == [2, 1]
     a, b = groups.loc["a"], groups.loc["b"]
@@ -45,7 +45,7 @@ def test_means_and_deviations_over_seeds(capsys):
     assert "1 unfinished runs are left out" in output
 
 
-def test_runs_that_differ_in_more_are_not_averaged(capsys):
+def test_compare_averages_no_runs_that_differ_in_more_than_the_seed(capsys):
     assert len(averaged(runs().drop(columns="verification.cap"), "verification.rule")) == 2, "a row for each seed"
     show_effect(runs(), ["1", "2", "3", "4"])
     output = capsys.readouterr().out
@@ -54,14 +54,14 @@ def test_runs_that_differ_in_more_are_not_averaged(capsys):
     assert "Precision" not in output, "nothing is known of it"
 
 
-def test_a_run_of_round_0_alone_is_no_run_of_the_rule():
+def test_compare_counts_a_run_of_round_0_alone_for_no_rule():
     base = runs().iloc[:1].assign(run="base", rounds=1, last_accuracy=0.1)
     groups = averaged(pd.concat([base, runs()], ignore_index=True), "seed")
     found = list(zip(groups["rounds"], groups["verification.rule"], groups["runs"], strict=True))
     assert found == [(1, "a", 1), (2, "a", 2), (2, "b", 1)]
 
 
-def test_nothing_to_average():
+def test_compare_says_where_there_is_nothing_to_average():
     with pytest.raises(RunError, match="None of the runs is complete"):
         averaged(runs().iloc[3:], "seed")
     with pytest.raises(ConfigError) as caught:
@@ -70,7 +70,7 @@ def test_nothing_to_average():
 
 
 @pytest.mark.parametrize("over", [[], ["over=seed"]])
-def test_a_table_that_is_not_its_own_is_left_as_it_is(tmp_path: Path, over: list[str]) -> None:
+def test_compare_leaves_a_table_that_is_not_its_own(tmp_path: Path, over: list[str]) -> None:
     own = tmp_path / "own.csv"
     own.write_text("fname,label\na.wav,Flute\n")
     with pytest.raises(AudiotagError, match="was not written by this command"):
@@ -78,7 +78,7 @@ def test_a_table_that_is_not_its_own_is_left_as_it_is(tmp_path: Path, over: list
     assert own.read_text() == "fname,label\na.wav,Flute\n"
 
 
-def test_unlike_runs_are_told_by_what_concerns_them(tmp_path, capsys):
+def test_compare_tells_unlike_runs_by_what_concerns_them(tmp_path, capsys):
     """A table has columns, the embedded data set has none; what noise is not put in has no share."""
     made, given = Data(synthetic=Synthetic(classes=9)), Data("csv", "/d", "a.csv", columns=Columns(label="class"))
     folders = []

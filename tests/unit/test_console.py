@@ -29,26 +29,26 @@ ODD = "a[/bold] [red]b :dog: [link=x]"
 MARKUP = re.compile(r"""\[/\]|["'\[](?:bold|dim|italic|red|yellow|green|cyan)\]|rich\.markup""")
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(capsys):
+def test_console_shows_names_that_look_like_markup_as_they_are(capsys):
     console.print(f"Scores: {ODD}", soft_wrap=True)
     print_labels(pd.DataFrame([{"fname": ODD, "label_1": "[/]", "probability_1": 1.0}]))
     assert capsys.readouterr().out.count(ODD) == 2
 
 
-def test_so_are_descriptions_of_progress():
+def test_progress_shows_descriptions_that_look_like_markup_as_they_are():
     with progress("clips") as bar:
         bar.add_task(ODD, total=1)
         assert bar.columns[0].render(bar.tasks[0]).plain == ODD
 
 
-def test_nothing_is_written_as_markup():
+def test_console_is_given_no_markup_anywhere():
     """The console would show it as it is: styled text is a rich.text.Text. Help has a console of its own."""
     modules = [path for path in (TOP / "audiotag").rglob("*.py") if path.name != "program.py"]
     found = [str(path.relative_to(TOP)) for path in modules if MARKUP.search(path.read_text(encoding="utf-8"))]
     assert not found
 
 
-def test_the_line_of_a_problem_is_no_picture(capsys):
+def test_problem_lines_are_no_emoji(capsys):
     """Rich draws a picture in place of :100: where it is not told otherwise."""
     print_error("train.csv:100: x.wav: there is no such file")
     assert "train.csv:100: x.wav" in capsys.readouterr().err
@@ -122,7 +122,7 @@ SCREENS: dict[str, Callable[[], None]] = {
 
 
 @pytest.mark.parametrize("name", SCREENS)
-def test_no_word_is_cut_at_80_columns(at_80, name):
+def test_console_cuts_no_word_at_80_columns(at_80, name):
     narrow, wide = at_80(SCREENS[name])
     words = WORD.findall(wide)
     assert words
@@ -131,12 +131,12 @@ def test_no_word_is_cut_at_80_columns(at_80, name):
     assert all(line.startswith((PATH, "python verify.py run=")) for line in long), "these are to be copied"
 
 
-def test_lines_go_on_where_the_first_began(at_80):
+def test_console_lines_go_on_where_the_first_began(at_80):
     narrow, _ = at_80(SCREENS["list"])
     assert [line[:5] for line in narrow.splitlines()] == ["Found", "  - l", "    o"]
 
 
-def test_every_bar_says_what_it_counts():
+def test_progress_bars_say_what_they_count():
     with progress("files") as bar:
         bar.add_task("Reading", total=7, completed=3)
         counting = (column for column in bar.columns if isinstance(column, MofNCompleteColumn | TextColumn))

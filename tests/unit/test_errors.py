@@ -6,7 +6,7 @@ from audiotag import errors
 from audiotag.errors import DataError, Nearest
 
 
-def test_a_list_of_problems_without_end_is_shortened_in_the_middle():
+def test_problem_list_without_end_is_shortened_in_the_middle():
     problems = [f"row {i}" for i in range(100_000)]
     error = DataError("Bad rows:", problems, "Mend them.")
     lines = str(error).splitlines()
@@ -16,7 +16,7 @@ def test_a_list_of_problems_without_end_is_shortened_in_the_middle():
     assert error.problems == problems
 
 
-def test_a_list_that_a_person_reads_is_whole():
+def test_problem_list_that_a_person_reads_is_whole():
     assert len(str(DataError("Bad rows:", [f"row {i}" for i in range(50)])).splitlines()) == 51
 
 
@@ -28,6 +28,6 @@ def test_nearest_names_are_looked_up_for_few_of_many(looked_up, monkeypatch):
     assert (said[0], said[-1]) == (" (did you mean clip000000.wav?)", "")
 
 
-def test_what_is_like_nothing_has_no_nearest_name():
+def test_nearest_name_of_what_is_like_nothing_is_none():
     near = Nearest(["Bark", "Meow"])
     assert [near("Glockenspiel"), near("Brak")] == ["", " (did you mean Bark?)"]

@@ -17,7 +17,7 @@ from audiotag.plots.figures import save_png
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_a_file_system_without_locks_is_named_and_nothing_stands_for_them(tmp_path, monkeypatch, number):
+def test_lock_on_a_file_system_without_locks_is_refused_by_name(tmp_path, monkeypatch, number):
     def flock(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -37,7 +37,7 @@ def refused(path: Path, *arguments: Any) -> str:
     return str(error.value)
 
 
-def test_what_is_not_there_or_is_the_programs_own_may_be_written(tmp_path):
+def test_output_may_replace_nothing_but_the_programs_own_files(tmp_path):
     check_output(tmp_path / "new" / "folder" / "p.csv", HEADER, ["scores.json"])
     (tmp_path / "p.csv").write_text(f"{HEADER}_1,probability_1\na.wav,Bark,0.9\n")
     (tmp_path / "scores.json").write_text("{}")
@@ -46,7 +46,7 @@ def test_what_is_not_there_or_is_the_programs_own_may_be_written(tmp_path):
     check_output(tmp_path / "empty.csv", HEADER)
 
 
-def test_nothing_of_a_users_own_is_written_over(tmp_path):
+def test_output_never_replaces_a_users_own_files(tmp_path):
     own, ours = tmp_path / "own.csv", tmp_path / "ours.csv"
     own.write_text("file,sound\na.wav,Bark\n")
     ours.write_text(f"{HEADER}\na.wav,Bark\n")
@@ -60,13 +60,13 @@ def test_nothing_of_a_users_own_is_written_over(tmp_path):
     assert f"{own} is not a folder" in refused(own / "below" / "p.csv")
 
 
-def test_devices_and_pipes_are_no_output(tmp_path):
+def test_output_is_refused_to_devices_and_pipes(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     assert "not a regular file" in refused(tmp_path / "pipe.csv")
     assert "not a regular file" in refused(Path("/dev/null"))
 
 
-def test_pictures_say_who_made_them(tmp_path):
+def test_output_pictures_say_who_made_them(tmp_path):
     save_png(tmp_path / "a.png", Figure())
     check_output(tmp_path / "a.png", PNG_MARK)
     Figure().savefig(tmp_path / "own.png")
@@ -74,7 +74,7 @@ def test_pictures_say_who_made_them(tmp_path):
         check_output(tmp_path / "own.png", PNG_MARK)
 
 
-def test_folders_that_cannot_be_written_to_are_named_with_their_setting(tmp_path):
+def test_output_folder_that_cannot_be_written_to_is_named_with_its_setting(tmp_path):
     check_folder("runs_dir", tmp_path / "not" / "there" / "yet")
     (tmp_path / "file").touch()
     with pytest.raises(AudiotagError, match=r"cache_dir=.*/file/below: .*/file is not a folder"):

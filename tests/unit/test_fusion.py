@@ -11,23 +11,23 @@ from audiotag.inference.fusion import Fusion, agreement, average, cross_fitted_l
 PAIR = np.array([[[0.9, 0.1], [0.5, 0.5]], [[0.5, 0.5], [0.2, 0.8]]])
 
 
-def test_the_arithmetic_mean_by_hand():
+def test_fusion_by_arithmetic_mean_by_hand():
     np.testing.assert_allclose(average(PAIR, "arithmetic"), [[0.7, 0.3], [0.35, 0.65]])
 
 
-def test_the_geometric_mean_by_hand():
+def test_fusion_by_geometric_mean_by_hand():
     """Recording 1: sqrt(0.9 * 0.5) to sqrt(0.1 * 0.5) is 3 to 1. Recording 2: sqrt(0.1) to sqrt(0.4) is 1 to 2."""
     np.testing.assert_allclose(average(PAIR, "geometric"), [[3 / 4, 1 / 4], [1 / 3, 2 / 3]])
 
 
-def test_a_posterior_of_zero_is_no_veto():
+def test_fusion_takes_a_posterior_of_zero_for_no_veto():
     """0 counts as 1e-7: sqrt(1e-7 * 1) to sqrt(1 * 0.25) is still not 0."""
     (mean,) = average(np.array([[[0.0, 1.0]], [[0.75, 0.25]]]), "geometric")
     ratio = np.sqrt(1e-7 * 0.75) / np.sqrt(0.25)
     np.testing.assert_allclose(mean, [ratio / (1 + ratio), 1 / (1 + ratio)])
 
 
-def test_equal_weights_without_biases_are_the_geometric_mean():
+def test_fusion_with_equal_weights_and_no_biases_is_the_geometric_mean():
     fusion = Fusion(np.array([0.5, 0.5]), np.zeros(2))
     np.testing.assert_allclose(fusion.fuse(PAIR), average(PAIR, "geometric"))
     assert fusion.loss(PAIR, np.array([0, 1])) == pytest.approx(-(np.log(3 / 4) + np.log(2 / 3)) / 2)
@@ -44,7 +44,7 @@ def drawn(n: int, seed: int, weights: np.ndarray, biases: np.ndarray) -> tuple[n
 KNOWN = np.array([1.2, 0.4, 0.0]), np.array([0.5, -0.5, 0.0, 0.0])
 
 
-def test_learning_recovers_known_weights():
+def test_learned_weights_recover_known_ones():
     weights, biases = KNOWN
     found = learn(*drawn(20_000, 0, weights, biases), l2=1e-6)
     np.testing.assert_allclose(found.weights, weights, atol=0.05)
@@ -63,7 +63,7 @@ def test_learned_weights_are_likelier_on_clips_they_were_not_learned_from():
     assert learned == pytest.approx(np.mean([one_fold, *rest]))
 
 
-def test_where_it_ends_is_a_minimum_of_loss_and_penalty():
+def test_learned_weights_minimise_loss_and_penalty():
     """The penalised loss, computed anew, is higher wherever a parameter is moved."""
     posteriors, targets = drawn(300, 2, *KNOWN)
     found = learn(posteriors, targets, 0.01)
@@ -77,7 +77,7 @@ def test_where_it_ends_is_a_minimum_of_loss_and_penalty():
         assert penalised(found.weights + step[:3], found.biases + step[3:]) > least
 
 
-def test_a_strong_penalty_leaves_the_weights_equal():
+def test_learned_weights_stay_equal_under_a_strong_penalty():
     found = learn(*drawn(100, 3, *KNOWN), l2=1e6)
     np.testing.assert_allclose(found.weights, 1 / 3, atol=1e-4)
     np.testing.assert_allclose(found.biases, 0, atol=1e-4)

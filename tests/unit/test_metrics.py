@@ -51,7 +51,7 @@ WRITEUP = [
         (["no class", "Gong"], 1 / 2),
     ],
 )
-def test_a_clip_counts_one_over_the_rank_of_its_label(ranked: list[str], expected: float) -> None:
+def test_map_counts_one_over_the_rank_of_a_clips_label(ranked: list[str], expected: float) -> None:
     assert mean_average_precision([ranked], ["Gong"]) == expected
 
 
@@ -76,7 +76,7 @@ def test_scores_of_a_small_example_counted_by_hand() -> None:
     assert scores.macro["precision"] == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
 
 
-def test_the_writeups_table_adds_up() -> None:
+def test_map_of_the_writeups_table_adds_up() -> None:
     classes = [f"class {c:02d}" for c in range(41)]
     labels, ranked = [], []
     for c, (count, accuracy) in enumerate(WRITEUP):
@@ -90,7 +90,7 @@ def test_the_writeups_table_adds_up() -> None:
     assert scores.per_class["accuracy"].round(3).tolist() == [accuracy for _, accuracy in WRITEUP]
 
 
-def test_posteriors_are_scored_as_scikit_learn_scores_them() -> None:
+def test_scores_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     posteriors = rng.dirichlet(np.full(6, 0.3), 400)
     labels = rng.integers(0, 6, 400)
@@ -117,7 +117,7 @@ def test_map_lies_between_accuracy_and_the_share_found_in_three(clips: list[tupl
     assert hits == pytest.approx(scores.accuracy * len(clips))
 
 
-def test_of_equal_posteriors_the_first_class_comes_first() -> None:
+def test_scores_take_the_first_class_of_equal_posteriors() -> None:
     assert ranking(np.full((2, 4), 0.25), 3).tolist() == [[0, 1, 2]] * 2
     assert ranking(np.array([[0.1, 0.4, 0.4, 0.1]]), 4).tolist() == [[1, 2, 0, 3]]
 
@@ -130,13 +130,13 @@ def test_of_equal_posteriors_the_first_class_comes_first() -> None:
         ([["Bark"]], ["Barc"], "none of the classes: Barc"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(ranked: list[list[str]], labels: list[str], says: str) -> None:
+def test_scores_refuse_what_cannot_be_scored(ranked: list[list[str]], labels: list[str], says: str) -> None:
     with pytest.raises(AudiotagError, match=says):
         score_ranked(ranked, labels, CLASSES)
 
 
 @pytest.mark.parametrize("posteriors", [np.full((1, 3), 0.3), np.array([[0.1, np.nan, 0.2, 0.3]]), np.ones(4)])
-def test_posteriors_that_do_not_fit_are_refused(posteriors: np.ndarray) -> None:
+def test_scores_refuse_posteriors_that_do_not_fit(posteriors: np.ndarray) -> None:
     with pytest.raises(AudiotagError, match="posteriors"):
         score_posteriors(posteriors, ["Bark"], CLASSES)
 

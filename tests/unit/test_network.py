@@ -27,7 +27,7 @@ def evaluated(width: int = 2, classes: int = 5) -> VggGap:
 
 
 @pytest.mark.parametrize(("width", "numbers"), [(64, 14_865_124), (48, 8_369_492)])
-def test_numbers_of_the_papers_networks(width, numbers):
+def test_network_has_the_numbers_of_the_paper(width, numbers):
     """DESIGN: for 41 classes, parameters and batch-norm statistics."""
     assert count_numbers(VggGap(41, width)) == numbers
 
@@ -90,12 +90,12 @@ def described(layer: nn.Module) -> tuple:
 
 
 @pytest.mark.parametrize("width", [3, 48, 64])
-def test_layers_in_order(width):
+def test_network_has_its_layers_in_order(width):
     layers = [layer for layer in VggGap(7, width, 0.3, 0.5).modules() if not list(layer.children())]
     assert [described(layer) for layer in layers] == expected_layers(width, 7)
 
 
-def test_he_initialisation():
+def test_network_is_he_initialised():
     """Normal, with variance 2 / fan-in (He et al. 2015)."""
     torch.manual_seed(0)
     for layer in VggGap(41, 48).modules():
@@ -108,7 +108,7 @@ def test_he_initialisation():
 
 
 @pytest.mark.parametrize("width", [1, 4, 8, 48])
-def test_fewest_frames(width):
+def test_network_knows_the_fewest_frames(width):
     network = evaluated(width)
     assert network.min_frames == MIN_FRAMES == 191
     assert network(spectrograms(191)).shape == (2, 5)
@@ -116,7 +116,7 @@ def test_fewest_frames(width):
         network(spectrograms(190))
 
 
-def test_fewest_frames_and_bands_are_really_the_fewest():
+def test_network_takes_no_fewer_frames_and_bands_than_it_says():
     """One less, past the check, and a layer has nothing left to work on."""
     network = evaluated()
     frames, bands = network.min_frames, network.min_bands
@@ -128,7 +128,7 @@ def test_fewest_frames_and_bands_are_really_the_fewest():
         network(spectrograms(frames, bands - 1))
 
 
-def test_any_longer_spectrogram_is_accepted():
+def test_network_accepts_any_longer_spectrogram():
     network = evaluated()
     rng = np.random.default_rng(0)
     with torch.inference_mode():
@@ -138,7 +138,7 @@ def test_any_longer_spectrogram_is_accepted():
             assert logits.isfinite().all()
 
 
-def test_logits_are_the_mean_of_the_class_maps():
+def test_network_logits_are_the_mean_of_the_class_maps():
     """The mean comes first, and the softmax is left to whoever wants posteriors."""
     network = evaluated()
     x = spectrograms(700)
@@ -150,14 +150,14 @@ def test_logits_are_the_mean_of_the_class_maps():
         assert not torch.allclose(network(x).sum(dim=1), torch.ones(2))
 
 
-def test_a_single_shortest_excerpt_can_be_trained_on():
+def test_network_can_be_trained_on_a_single_shortest_excerpt():
     """The last batch of an epoch may be one clip: batch norm still has several values per channel."""
     network = evaluated(2).train()
     network(spectrograms(191, clips=1)).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_clips_of_a_batch_do_not_hear_each_other():
+def test_network_keeps_the_clips_of_a_batch_apart():
     network = evaluated()
     x = spectrograms(300, clips=3)
     with torch.inference_mode():
@@ -166,7 +166,7 @@ def test_clips_of_a_batch_do_not_hear_each_other():
             torch.testing.assert_close(network(x[at : at + 1])[0], together[at], rtol=1e-4, atol=1e-5)
 
 
-def test_memory_layout_and_precision():
+def test_network_agrees_over_memory_layouts_and_precisions():
     network = evaluated(4)
     x = spectrograms(300)
     with torch.inference_mode():

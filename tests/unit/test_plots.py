@@ -40,7 +40,7 @@ def test_confusion_matrix_shows_counts_and_shares_of_the_label():
 
 
 @pytest.mark.parametrize("classes", [2, 41])
-def test_names_of_classes_never_overlap_and_nothing_is_cut_off(classes):
+def test_confusion_matrix_names_never_overlap_and_are_not_cut_off(classes):
     names = [f"Acoustic_guitar_{i:02d}" for i in range(classes)]
     figure = confusion_matrix(names, names, names, "Verified clips, held out, round 10")
     figure.draw_without_rendering()
@@ -51,7 +51,7 @@ def test_names_of_classes_never_overlap_and_nothing_is_cut_off(classes):
         assert page.x0 <= box.x0 <= box.x1 <= page.x1
 
 
-def test_a_dollar_in_a_class_is_no_formula():
+def test_confusion_matrix_takes_a_dollar_for_no_formula():
     png(confusion_matrix(["a$b", "c$"], ["c$", "a$b"], ["a$b", "c$", r"$\frac{"]))
 
 
@@ -78,5 +78,5 @@ def test_curves_draw_each_figure_over_the_rounds_where_it_is_known():
     assert png(figure).width > png(curves_over_rounds(rounds(known=False))).width
 
 
-def test_one_round_can_be_drawn():
+def test_curves_can_be_drawn_of_one_round():
     assert len(png(curves_over_rounds(rounds(known=False)[:1])).getcolors(1 << 20) or ()) > 10

@@ -22,13 +22,13 @@ PARTS = st.lists(st.integers(-5, 5) | st.sampled_from(["epoch", "a.wav", "", "M�
 
 @EXAMPLES
 @given(PARTS, PARTS)
-def test_other_parts_give_another_key(one, other):
+def test_seed_key_differs_by_its_parts(one, other):
     same = [str(part) for part in one] == [str(part) for part in other]
     assert (key(*one) == key(*other)) == same
     assert 0 <= key(*one) < 2**63, "torch.manual_seed takes no more"
 
 
-def test_parts_are_kept_apart():
+def test_seed_key_keeps_its_parts_apart():
     assert len({key(1, 23), key(12, 3), key(123), key(1, 2, 3)}) == 4
 
 
@@ -38,7 +38,7 @@ def test_generators_of_neighbouring_keys_are_unlike():
     assert np.abs(correlations).max() < 0.4  # 1/sqrt(200) is 0.07
 
 
-def test_a_failure_leaves_the_file_before_and_nothing_beside_it(tmp_path):
+def test_file_that_fails_to_be_written_stays_as_before_and_alone(tmp_path):
     path = tmp_path / "a" / "file.txt"
     write_text(path, "before")
 
@@ -53,7 +53,7 @@ def test_a_failure_leaves_the_file_before_and_nothing_beside_it(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_readers_never_see_half_a_file_while_several_write(tmp_path):
+def test_file_is_never_seen_half_while_several_write_it(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, {"values": [0] * 5000})
     ended = time.monotonic() + 0.5
@@ -82,7 +82,7 @@ def test_readers_never_see_half_a_file_while_several_write(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_tables_are_utf8_with_six_digits(tmp_path):
+def test_file_of_a_table_is_utf8_with_six_digits(tmp_path):
     table = pd.DataFrame({"clip_id": ["Müller, Straße.wav", "b"], "value": [1 / 3, 2.0], "count": [1, 2]})
     write_csv(tmp_path / "t.csv", table)
     expected = 'clip_id,value,count\n"Müller, Straße.wav",0.333333,1\nb,2.000000,2\n'
@@ -91,7 +91,7 @@ def test_tables_are_utf8_with_six_digits(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), table)
 
 
-def test_json_is_readable_and_holds_no_nan(tmp_path):
+def test_file_of_json_is_readable_and_holds_no_nan(tmp_path):
     write_json(tmp_path / "a.json", {"name": "Müller", "none": None})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "name": "Müller",\n  "none": null\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -99,6 +99,6 @@ def test_json_is_readable_and_holds_no_nan(tmp_path):
     assert "Müller" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-def test_folders_are_made(tmp_path):
+def test_file_is_written_with_its_folders(tmp_path):
     write_text(tmp_path / "deep" / "er" / "file.txt", "x")
     assert Path(tmp_path / "deep" / "er" / "file.txt").read_text() == "x"

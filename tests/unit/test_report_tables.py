@@ -51,7 +51,7 @@ def test_expected_calibration_error_is_the_mean_gap_of_the_bins():
     assert measured.bins["accuracy"].isna().sum() == 8
 
 
-def test_curves_are_means_and_deviations_over_the_folds_that_got_so_far():
+def test_learning_curves_are_means_and_deviations_over_the_folds_that_got_so_far():
     names = ["round", "fold", "epoch", "train_loss", "valid_loss", "valid_accuracy"]
     metrics = pd.DataFrame(
         [(0, 0, 0, 3, 2, 0.2), (0, 1, 0, 5, 4, 0.6), (0, 1, 1, 1, 1, 0.8), (1, 0, 0, 2, 3, 0.9), (1, 1, 0, 2, 3, 0.9)],
@@ -82,7 +82,7 @@ def test_acceptance_counts_every_class_and_round_and_draws_the_cap():
     assert "cap" not in {text.get_text() for text in accepted_per_round(counts, cap=9).legends[0].get_texts()}
 
 
-def test_consensus_is_stacked_by_reason():
+def test_consensus_counts_are_stacked_by_reason():
     counts = consensus_counts(FIRST, CLASSES)
     rows = counts.set_index(["label", "reason"])
     assert rows.at[("Bark", "accepted"), "0.95"] == 1
@@ -104,7 +104,7 @@ def test_rounds_are_marked_by_whole_numbers():
         assert set(marks) <= set(range(rounds))
 
 
-def test_figures_have_as_many_digits_as_clips_bear():
+def test_shares_have_as_many_digits_as_clips_bear():
     assert [decimals(clips) for clips in (0, 1, 60, 1000, 3710, 11_000)] == [2, 2, 2, 2, 3, 4]
     assert counted(2, 2) == "2 of 2"
     assert counted(0, 0) == "-"
@@ -113,13 +113,13 @@ def test_figures_have_as_many_digits_as_clips_bear():
     assert [posterior(value) for value in (0, 0.004, 0.5, 0.9996, 1)] == ["0.00", "< 0.01", "0.50", "> 0.99", "1.00"]
 
 
-def test_reliability_draws_only_bins_with_clips():
+def test_reliability_diagram_draws_only_bins_with_clips():
     bins = reliability(np.array([[0.82, 0.18], [0.60, 0.40]]), np.array([0, 0])).bins
     lines = {line.get_label(): line.get_xdata() for line in reliability_diagram({"consensus": bins}).axes[0].lines}
     assert list(lines["consensus"]) == pytest.approx([0.6, 0.82])
 
 
-def test_confusions_leave_out_what_is_right():
+def test_confusions_leave_out_right_predictions():
     table = confusions(["Bark", "Bark", "Bark", "Gong", "Gong"], ["Gong", "Gong", "Bark", "Bark", "Gong"])
     assert table.to_numpy().tolist() == [["Bark", "Gong", 2, 2 / 3], ["Gong", "Bark", 1, 0.5]]
 
@@ -145,7 +145,7 @@ def test_disagreements_are_ranked_by_the_posterior_of_the_predicted_class(ranked
     ]
 
 
-def test_decisions_of_a_person_are_never_overwritten(ranked, tmp_path):
+def test_review_file_never_loses_decisions_of_a_person(ranked, tmp_path):
     file = tmp_path / "review.csv"
     assert write_review(tmp_path, ranked[:2]) == file
     assert write_review(tmp_path, ranked) == file, "nobody has written into it"
@@ -158,7 +158,7 @@ def test_decisions_of_a_person_are_never_overwritten(ranked, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"rank;clip_id\n1;d\n", b"", "Käuzchen".encode("latin-1"), b'a,b\n"1,2\n'])
-def test_a_file_that_a_spreadsheet_program_has_rewritten_is_kept(ranked, tmp_path, content):
+def test_review_file_that_a_spreadsheet_program_has_rewritten_is_kept(ranked, tmp_path, content):
     (tmp_path / "review.csv").write_bytes(content)
     assert write_review(tmp_path, ranked).name == "review-new.csv"
     assert (tmp_path / "review.csv").read_bytes() == content

@@ -220,7 +220,7 @@ def test_temperature_of_no_clips_is_1():
 
 @EXAMPLES
 @given(st.integers(0, 2**31), st.floats(0.05, 20))
-def test_sharpening_keeps_ranks_and_sums(seed, temperature):
+def test_temperature_keeps_ranks_and_sums(seed, temperature):
     posteriors = np.random.default_rng(seed).dirichlet(np.ones(6), 9)
     sharp = sharpen(posteriors, temperature)
     np.testing.assert_allclose(sharp.sum(axis=1), 1, rtol=1e-12)

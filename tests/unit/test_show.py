@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("front_end", "trimmed"), [("v1", True), ("v2", False)])
-def test_what_stands_in_a_picture(folder, front_end, trimmed):
+def test_show_draws_sound_spectrogram_and_labels(folder, front_end, trimmed):
     features = Features(front_end=front_end, trim=trimmed)
     picture, heard = pictures.look_at(Recording("a.wav", folder / "a.wav", ()), features, None)
     assert heard is None
@@ -63,7 +63,7 @@ def test_what_stands_in_a_picture(folder, front_end, trimmed):
     assert ticks["1,000"] == pytest.approx(row, abs=1.5)
 
 
-def test_classes_along_time(folder):
+def test_show_draws_classes_along_time(folder):
     picture, _ = pictures.look_at(Recording("a.wav", folder / "a.wav", ()), Features(), None)
     posteriors = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     heard = Heard(posteriors, np.array([0.5, 0.7]), np.array([1.1, 1.3]), ["Bark", "Meow", "Moo"], "mine")
@@ -76,7 +76,7 @@ def test_classes_along_time(folder):
     assert along.get_xlim() == figure.axes[0].get_xlim()
 
 
-def test_files_of_one_name_unreadable_ones_and_lengths(folder, tmp_path, capsys):
+def test_show_keeps_files_of_one_name_apart_and_names_unreadable_ones(folder, tmp_path, capsys):
     with pytest.raises(DataError, match=r"1 of 4 recordings cannot be read") as caught:
         show.main([str(folder), str(folder / "a.wav"), "--out", str(tmp_path)])
     assert "x/b.wav" in caught.value.problems[0]
@@ -102,14 +102,14 @@ def test_files_of_one_name_unreadable_ones_and_lengths(folder, tmp_path, capsys)
         (["data=kagle"], ConfigError, "did you mean kaggle"),
     ],
 )
-def test_what_cannot_be_shown(folder, tmp_path, monkeypatch, arguments, error, message):
+def test_show_refuses_what_cannot_be_shown(folder, tmp_path, monkeypatch, arguments, error, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
         show.main([text.format(a=folder / "a.wav") for text in arguments] + ["--out", "pictures"])
     assert not (tmp_path / "pictures").exists()
 
 
-def test_the_lengths_of_a_data_set(tmp_path, monkeypatch, capsys):
+def test_show_draws_the_lengths_of_a_data_set(tmp_path, monkeypatch, capsys):
     from tests.clips import make_folder
 
     make_folder(tmp_path / "set", lengths_s=(0.1, 0.4))

@@ -99,7 +99,7 @@ def test_v2_filters_are_averages():
     torch.testing.assert_close(LogFrontEnd().filterbank.sum(dim=1), torch.ones(128))
 
 
-def test_the_loudest_band_of_a_tone_is_the_one_around_it(front_end):
+def test_front_end_hears_a_tone_in_the_band_around_it(front_end):
     for tone_hz in (500.0, 2_000.0, 8_000.0):
         wave = np.sin(2 * np.pi * tone_hz * np.arange(32_000) / 32_000).astype(np.float32)
         spectrogram = front_end(batch(wave))[0]
@@ -112,18 +112,18 @@ def test_the_loudest_band_of_a_tone_is_the_one_around_it(front_end):
 
 
 @pytest.mark.parametrize("n_samples", [*LENGTHS, 191, 192, 193, 128 * 30, 128 * 30 + 1])
-def test_the_number_of_frames_is_known_beforehand(front_end, n_samples):
+def test_front_end_knows_the_number_of_frames_beforehand(front_end, n_samples):
     spectrogram = front_end(torch.rand(2, n_samples))
     assert spectrogram.shape == (2, front_end.bands, front_end.n_frames(n_samples))
     assert spectrogram.dtype == torch.float32
 
 
-def test_frames_per_second(front_end):
+def test_front_end_has_its_frames_per_second(front_end):
     ten_minutes = front_end.n_frames(600 * 32_000)
     assert ten_minutes == pytest.approx(600 * front_end.frames_per_second, abs=1)
 
 
-def test_clips_of_a_batch_do_not_touch_each_other(front_end):
+def test_front_end_keeps_the_clips_of_a_batch_apart(front_end):
     waves = [sound(9_000), sound(9_000, seed=1) * 1e-3, np.zeros(9_000, np.float32), sound(9_000, seed=2) * 50]
     together = front_end(batch(*waves))
     for wave, spectrogram in zip(waves, together, strict=True):
@@ -131,14 +131,14 @@ def test_clips_of_a_batch_do_not_touch_each_other(front_end):
 
 
 @pytest.mark.parametrize("n_samples", [1, 320, 512])
-def test_a_short_wave_is_filled_up_with_zeros(front_end, n_samples):
+def test_front_end_fills_a_short_wave_up_with_zeros(front_end, n_samples):
     wave = sound(n_samples) + 0.1
     filled = np.append(wave, np.zeros(front_end.min_samples - n_samples, np.float32))
     torch.testing.assert_close(front_end(batch(wave)), front_end(batch(filled)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("wave", [torch.zeros(1, 0), torch.zeros(1_000), torch.zeros(1, 1_000, dtype=torch.float64)])
-def test_what_is_no_batch_of_waves_is_refused(front_end, wave):
+def test_front_end_refuses_what_is_not_a_batch_of_waves(front_end, wave):
     with pytest.raises(AudiotagError, match="takes float32 waves"):
         front_end(wave)
 
@@ -155,7 +155,7 @@ def test_what_is_no_batch_of_waves_is_refused(front_end, wave):
     ],
     ids=["silence", "constant", "click", "faintest click", "square", "unscaled integers"],
 )
-def test_values_are_finite_and_fit_half_precision(front_end, wave):
+def test_front_end_values_are_finite_and_fit_half_precision(front_end, wave):
     spectrogram = front_end(batch(wave.astype(np.float32)))
     assert spectrogram.half().isfinite().all()
     assert (spectrogram - spectrogram.half().float()).abs().max() < 5e-3
@@ -164,7 +164,7 @@ def test_values_are_finite_and_fit_half_precision(front_end, wave):
 # Precision and devices
 
 
-def test_reduced_precision_around_it_changes_nothing(front_end):
+def test_front_end_is_not_changed_by_reduced_precision_around_it(front_end):
     wave = batch(sound(20_000))
     expected = front_end(wave)
     before = torch.get_float32_matmul_precision()
@@ -177,18 +177,18 @@ def test_reduced_precision_around_it_changes_nothing(front_end):
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_a_front_end_converted_to_half_precision_says_so(front_end):
+def test_front_end_converted_to_half_precision_says_so(front_end):
     with pytest.raises(AudiotagError, match="float32 only"):
         front_end.to(torch.bfloat16)(torch.rand(1, 2_000))
 
 
-def test_a_front_end_leaves_nothing_in_a_checkpoint(front_end):
+def test_front_end_leaves_nothing_in_a_checkpoint(front_end):
     assert not front_end.state_dict()
     assert not list(front_end.parameters())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_same(front_end):
+def test_front_end_gives_the_same_on_a_gpu(front_end):
     wave = batch(sound(40_000), sound(40_000, seed=1))
     expected = front_end(wave)
     found = front_end.cuda()(wave.cuda())
@@ -254,33 +254,33 @@ def cut(wave: np.ndarray, block: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("n_samples", LENGTHS)
 @pytest.mark.parametrize("block", [1, 7, 191, 513, 1_023, 5_000])
-def test_a_spectrogram_in_pieces_is_the_whole_one(front_end, n_samples, block):
+def test_spectrogram_in_pieces_is_the_whole_one(front_end, n_samples, block):
     wave = sound(n_samples, seed=3)
     whole = front_end(batch(wave))[0]
     pieces = list(front_end.stream(cut(wave, block)))
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=0, atol=1e-4)
 
 
-def test_pieces_may_be_uneven_empty_and_tensors(front_end):
+def test_spectrogram_pieces_may_be_uneven_empty_and_tensors(front_end):
     wave = sound(10_000)
     blocks = [wave[:0], torch.from_numpy(wave[:3]), wave[3:3], wave[3:9_000], torch.from_numpy(wave[9_000:]), wave[:0]]
     found = torch.cat(list(front_end.stream(blocks)), dim=1)
     torch.testing.assert_close(found, front_end(batch(wave))[0], rtol=0, atol=1e-4)
 
 
-def test_one_way_blocks_are_refused(front_end):
+def test_spectrogram_refuses_blocks_that_can_be_read_once(front_end):
     with pytest.raises(AudiotagError, match="twice"):
         list(front_end.stream(iter(cut(sound(3_000), 1_000))))
 
 
 @pytest.mark.parametrize("blocks", [[], [np.zeros(0, np.float32)]])
-def test_no_samples_are_refused(front_end, blocks):
+def test_spectrogram_refuses_no_samples(front_end, blocks):
     with pytest.raises(AudiotagError, match="without samples"):
         list(front_end.stream(blocks))
 
 
 @pytest.mark.parametrize("trim_silence", [True, False])
-def test_a_file_read_in_blocks_gives_the_spectrogram_of_the_file(front_end, tmp_path, trim_silence):
+def test_spectrogram_of_blocks_of_a_file_is_that_of_the_file(front_end, tmp_path, trim_silence):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.concatenate([np.zeros(9_000), sound(150_000), np.zeros(30_000)]), 44_100)
     whole = front_end(torch.from_numpy(audio.load(path, trim_silence).wave)[None])[0]
@@ -299,14 +299,14 @@ class Repeated:
         return (self.block for _ in range(self.times))
 
 
-def test_pieces_of_a_long_wave_stay_small(front_end):
+def test_spectrogram_pieces_of_a_long_wave_stay_small(front_end):
     sizes = [piece.shape[1] for piece in front_end.stream(Repeated(sound(32_000), 120))]
     assert sum(sizes) == front_end.n_frames(120 * 32_000)
     assert max(sizes) < 1.1 * front_end.frames_per_second
 
 
 @pytest.mark.slow
-def test_two_hours_in_bounded_memory(front_end, tmp_path: Path):
+def test_spectrogram_of_two_hours_takes_bounded_memory(front_end, tmp_path: Path):
     path = tmp_path / "long.wav"
     minute = np.concatenate([sound(22_050 * 59), np.zeros(22_050, np.float32)])
     with soundfile.SoundFile(path, "w", 22_050, 1, "PCM_16") as file:

@@ -77,7 +77,7 @@ def submit(root: Path, rows: dict[str, str] | list[tuple[str, ...]], usage: str 
         (EDGES, None, 6, 2 / 6, (1 + 1 / 3 + 1 / 2 + 0 + 1 + 0) / 6),
     ],
 )
-def test_scores_worked_out_by_hand(root, rows, usage, clips, accuracy, map3, capsys):
+def test_submission_scores_by_hand(root, rows, usage, clips, accuracy, map3, capsys):
     scores = submit(root, rows, usage, bootstrap=0)
     assert (scores["usage"], scores["clips"]) == (usage and usage.lower(), clips)
     assert scores["accuracy"] == round(accuracy, 6)
@@ -94,13 +94,13 @@ def by_definition(names: list[str], right: str) -> float:
 
 @EXAMPLES
 @given(st.lists(st.tuples(st.lists(st.sampled_from("ABCx"), max_size=5), st.sampled_from("ABC")), min_size=1))
-def test_map_is_the_challenges_whatever_is_submitted(clips):
+def test_submission_map_is_the_challenges_whatever_is_submitted(clips):
     ranked, labels = [names for names, _ in clips], [label for _, label in clips]
     expected = np.mean([by_definition(names, label) for names, label in clips])
     assert mean_average_precision(ranked, labels) == expected
 
 
-def test_the_files_of_a_scoring_agree_with_scikit_learn(root):
+def test_submission_score_files_agree_with_scikit_learn(root):
     """All figures of the classes, where two predictions are no class, and the pictures."""
     rows = EDGES | {"a.wav": "Quack", "f.wav": "Gong Cello"}
     scores = submit(root, rows)
@@ -134,7 +134,7 @@ def test_the_files_of_a_scoring_agree_with_scikit_learn(root):
         assert len(Image.open(picture).convert("RGB").getcolors(1 << 20)) > 10
 
 
-def test_the_classes_are_the_training_tables_where_there_is_one(root):
+def test_submission_classes_are_the_training_tables_where_there_is_one(root):
     write_table(root / "train.csv", [("t.wav", "Bark"), ("u.wav", "Oboe"), ("v.wav", "None")], ("fname", "label"))
     with pytest.raises(DataError, match="unknown label Gong"):
         submit(root, PERFECT)
@@ -146,7 +146,7 @@ def test_the_classes_are_the_training_tables_where_there_is_one(root):
     assert scores["macro"]["f1"] == 1
 
 
-def test_a_table_of_ones_own_is_scored_against(root):
+def test_submission_is_scored_against_a_table_of_ones_own(root):
     """One table with both splits, other names of columns, and a class list."""
     rows = [("1", "dog", "train"), ("2", "dog", "test"), ("3", "cat", "test"), ("4", "", "test")]
     write_table(root / "all.csv", rows, ("id", "species", "part"))
@@ -158,7 +158,7 @@ def test_a_table_of_ones_own_is_scored_against(root):
     assert json.loads(out.read_text())["map@3"] == 0.75
 
 
-def test_everything_wrong_with_a_submission_is_said_at_once(root):
+def test_submission_problems_are_all_said_at_once(root):
     rows = [("a.wav", "Bark"), ("zz.wav", "Bark"), ("b.wav", " "), ("a.wav", "Gong"), ("x.wav", "Bark", "Gong")]
     with pytest.raises(DataError) as caught:
         submit(root, rows)
@@ -173,7 +173,7 @@ def test_everything_wrong_with_a_submission_is_said_at_once(root):
     assert not (root.parent / "out").exists()
 
 
-def test_many_problems_of_a_kind_are_counted(root):
+def test_submission_problems_of_a_kind_are_counted(root):
     with pytest.raises(DataError) as caught:
         submit(root, PERFECT | {f"{i}.wav": "Bark" for i in range(25)})
     assert len(caught.value.problems) == 11
@@ -188,19 +188,19 @@ def test_many_problems_of_a_kind_are_counted(root):
         (("label", "label"), "no column fname(.|\n)*there are 2 columns label"),
     ],
 )
-def test_columns_that_are_missing_are_named(root, header, says):
+def test_submission_columns_that_are_missing_are_named(root, header, says):
     with pytest.raises(DataError, match=says):
         submit(root, PERFECT, header=header)
 
 
-def test_only_rows_of_scored_clips_are_needed(root):
+def test_submission_needs_rows_of_scored_clips_only(root):
     rows = {name: label for name, label in PERFECT.items() if name in "a.wav b.wav"}
     assert submit(root, rows, "public")["map@3"] == 1
     with pytest.raises(DataError, match="4 of the 4 scored clips have no row"):
         submit(root, rows, "private")
 
 
-def test_zenodos_table_names_the_scored_clips_only(root, capsys):
+def test_submission_is_scored_against_zenodos_table_of_scored_clips(root, capsys):
     """A submission of the whole test set is scored by it all the same."""
     (root / "test_post_competition.csv").rename(root / "test_post_competition_scoring_clips.csv")
     scores = submit(root, {**SHUFFLED, "unscored.wav": "Bark"}, data="fsdkaggle2018")
@@ -208,7 +208,7 @@ def test_zenodos_table_names_the_scored_clips_only(root, capsys):
     assert "1 rows are of clips that" in capsys.readouterr().out
 
 
-def test_what_cannot_be_scored_against_is_said(root):
+def test_submission_names_what_cannot_be_scored_against(root):
     write_table(root / "test_post_competition.csv", [("a.wav", "Bark", "Private")], TEST_HEADER)
     with pytest.raises(DataError, match=r"usage=public(.|\n)*Private: 1 clips"):
         submit(root, PERFECT, "public")
@@ -222,13 +222,13 @@ def test_what_cannot_be_scored_against_is_said(root):
         score_submission(PredictConfig(submission="gone.csv", data=ScoredData("csv", test_table="gone.csv")))
 
 
-def test_labels_with_spaces_cannot_be_submitted():
+def test_submission_of_labels_with_spaces_is_refused():
     check_submittable(["Hi-hat", "Gunshot_or_gunfire"])
     with pytest.raises(AudiotagError, match="'Hi hat'; leave format= away"):
         check_submittable(["Bark", "Hi hat"])
 
 
-def test_a_submission_holds_the_three_most_probable_labels():
+def test_submission_holds_the_three_most_probable_labels():
     table = submission_table(["b.wav", "a.wav"], np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.4, 0.1, 0.1]]), list("ABCD"))
     assert table.to_numpy().tolist() == [["b.wav", "D C B"], ["a.wav", "A B C"]]
     assert submission_table(["a"], np.array([[0.1, 0.9]]), ["A", "B"])["label"].tolist() == ["B A"]
@@ -253,7 +253,7 @@ def test_intervals_are_those_of_the_binomial():
     assert bootstrap_intervals(ranked, labels, 0) is None
 
 
-def test_scores_hold_the_intervals(root):
+def test_submission_scores_hold_the_intervals(root):
     scores = submit(root, SHUFFLED, bootstrap=200)
     low, high = scores["map@3_ci"]
     assert low <= scores["map@3"] <= high
@@ -261,7 +261,7 @@ def test_scores_hold_the_intervals(root):
     assert submit(root, PERFECT)["accuracy_ci"] == [1, 1]
 
 
-def test_bars_are_as_long_as_f1():
+def test_f1_bars_are_as_long_as_f1():
     ranked, labels = [["A"], ["B"], ["A"], ["$c"]], ["A", "B", "B", "$c"]
     scores = score_ranked(ranked, labels, ["$c", "A", "B", "none"])
     figure = f1_bars(scores.per_class, "a title")
@@ -272,7 +272,7 @@ def test_bars_are_as_long_as_f1():
     figure.draw_without_rendering()
 
 
-def test_confusions_are_counted_by_label_and_prediction():
+def test_confusion_table_counts_by_label_and_prediction():
     table = confusion_table(["A", "A", "B"], ["B", "A", "B"], ["A", "B"])
     assert table.to_dict("list") == {"label": ["A", "B"], "A": [1, 0], "B": [1, 1]}
     assert confusion_table(["A"], [""], ["A", "B"])[NO_CLASS].tolist() == [1, 0]
@@ -289,7 +289,7 @@ def score_unknown(folder: Path, n: int, kind: str) -> None:
         submit(folder / "data", list(zip(names, labels, strict=True)), bootstrap=0)
 
 
-def test_the_work_grows_with_the_rows_and_not_with_their_square(tmp_path):
+def test_submission_work_grows_with_the_rows_and_not_with_their_square(tmp_path):
     calls = []
     for n in (200, 400, 800):
         with cProfile.Profile() as profile:
@@ -299,6 +299,6 @@ def test_the_work_grows_with_the_rows_and_not_with_their_square(tmp_path):
     assert calls[2] - calls[1] < 3 * (calls[1] - calls[0]), calls
 
 
-def test_what_is_meant_is_looked_up_for_a_few_unknown_labels(tmp_path, looked_up):
+def test_submission_looks_up_what_is_meant_for_a_few_unknown_labels(tmp_path, looked_up):
     score_unknown(tmp_path, 200, "labels")
     assert 10 < len(looked_up) <= 2 * (FIRST + LAST)

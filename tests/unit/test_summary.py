@@ -20,7 +20,7 @@ from tests.clips import TOP
         (5, 0.95, ()),
     ],
 )
-def test_a_rule_that_accepts_next_to_nothing_is_told_with_what_to_try(accepted, threshold, says, tmp_path, capsys):
+def test_summary_of_a_rule_that_accepts_next_to_nothing_says_what_to_try(accepted, threshold, says, tmp_path, capsys):
     rounds = [{"round": 0, "considered": 100, "accepted": accepted}]
     print_few(rounds, tmp_path / "x", Verification(threshold=threshold))
     said = capsys.readouterr().out
@@ -32,11 +32,11 @@ def test_a_rule_that_accepts_next_to_nothing_is_told_with_what_to_try(accepted, 
         assert command.startswith(f"python verify.py run={tmp_path / 'x'} -m {says[1]}")
 
 
-def test_nothing_is_said_of_a_run_with_nothing_to_accept():
+def test_summary_says_nothing_of_a_run_with_nothing_to_accept():
     assert few_accepted([{"round": 0, "considered": 0, "accepted": 0}], Verification()) == ""
 
 
-def test_only_warnings_that_concern_the_run_are_counted(tmp_path, capsys):
+def test_warnings_are_counted_if_they_concern_the_run(tmp_path, capsys):
     log = tmp_path / "warnings.log"
     with warnings_to(log):
         warnings.warn_explicit("LeafSpec is deprecated", FutureWarning, "/lib/pytorch_lightning/x.py", 21)

@@ -8,7 +8,7 @@ from torch import nn
 from audiotag.models.sync_batch_norm import AnyDeviceSync, SyncBatchNorm2d
 
 
-def test_it_is_exchanged_and_back_with_all_it_knows():
+def test_sync_batch_norm_is_exchanged_and_back_with_all_it_knows():
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, eps=1e-4), nn.ReLU())
     before = {name: value.clone() for name, value in network.state_dict().items()}
     AnyDeviceSync().apply(network)
@@ -19,7 +19,7 @@ def test_it_is_exchanged_and_back_with_all_it_knows():
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-def test_scoring_uses_what_was_learnt_and_no_other_rank():
+def test_sync_batch_norm_scores_with_what_was_learnt_and_no_other_rank():
     norm = nn.BatchNorm2d(2)
     norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
     network = AnyDeviceSync().apply(nn.Sequential(norm)).eval()

@@ -43,7 +43,7 @@ def train_with_truth(root: Path) -> pd.DataFrame:
     return pd.read_csv(root / "train.csv").merge(truth, on="fname", validate="one_to_one")
 
 
-def test_same_settings_make_the_same_bytes_and_another_seed_other_clips_and_names(tmp_path: Path) -> None:
+def test_synthetic_set_is_the_same_by_settings_and_another_by_seed(tmp_path: Path) -> None:
     first = digests(make(tmp_path / "first", TINY))
     assert digests(make(tmp_path / "again", TINY)) == first
     other = digests(make(tmp_path / "other", replace(TINY, seed=4)))
@@ -52,7 +52,7 @@ def test_same_settings_make_the_same_bytes_and_another_seed_other_clips_and_name
     assert not set(other.values()) & set(first.values())
 
 
-def test_tables_have_the_layout_and_counts(made: Path) -> None:
+def test_synthetic_tables_have_the_layout_and_counts(made: Path) -> None:
     train, test = pd.read_csv(made / "train.csv"), pd.read_csv(made / "test_post_competition.csv")
     assert list(train.columns) == ["fname", "label", "manually_verified"]
     assert list(test.columns) == ["fname", "label", "usage"]
@@ -70,7 +70,7 @@ def test_tables_have_the_layout_and_counts(made: Path) -> None:
 
 
 @pytest.mark.parametrize(("share", "wrong"), [(0.3, 6), (0.0, 0), (0.33, 7)])
-def test_the_wrong_labels_are_exactly_as_many_as_promised(tmp_path: Path, share: float, wrong: int) -> None:
+def test_synthetic_wrong_labels_are_exactly_as_many_as_promised(tmp_path: Path, share: float, wrong: int) -> None:
     settings = replace(TINY, unverified_per_class=20, test_per_class=0, wrong_share=share)
     table = train_with_truth(make(tmp_path / "set", settings))
     verified, unverified = table[table["manually_verified"] == 1], table[table["manually_verified"] == 0]
@@ -81,7 +81,7 @@ def test_the_wrong_labels_are_exactly_as_many_as_promised(tmp_path: Path, share:
     assert Counter(mistaken["label"]) == {name: wrong for name in names if wrong}
 
 
-def test_truth_covers_every_clip_and_test_labels_are_true(made: Path) -> None:
+def test_synthetic_truth_covers_every_clip_and_test_labels_are_true(made: Path) -> None:
     truth = pd.read_csv(made / "truth.csv").set_index("fname")["label"]
     test = pd.read_csv(made / "test_post_competition.csv")
     train = pd.read_csv(made / "train.csv")
@@ -89,7 +89,7 @@ def test_truth_covers_every_clip_and_test_labels_are_true(made: Path) -> None:
     assert (truth.loc[test["fname"]].to_numpy() == test["label"].to_numpy()).all()
 
 
-def test_files_are_mixed_readable_and_within_the_lengths(made: Path) -> None:
+def test_synthetic_files_are_mixed_readable_and_within_the_lengths(made: Path) -> None:
     infos = [soundfile.info(path) for path in sorted(made.glob("audio_*/*"))]
     kinds = Counter((info.format, info.subtype) for info in infos)
     assert set(kinds) == {("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("WAV", "FLOAT")}
@@ -103,7 +103,7 @@ def test_files_are_mixed_readable_and_within_the_lengths(made: Path) -> None:
     assert max(seconds) > 1.2
 
 
-def test_clips_are_sound_with_quiet_margins_at_mixed_levels(made: Path) -> None:
+def test_synthetic_clips_are_sound_with_quiet_margins_at_mixed_levels(made: Path) -> None:
     peaks, margins = [], []
     for path in sorted(made.glob("audio_*/*")):
         samples, rate = soundfile.read(path, always_2d=True)
@@ -119,7 +119,7 @@ def test_clips_are_sound_with_quiet_margins_at_mixed_levels(made: Path) -> None:
     assert 0.6 < np.mean(margins) < 1
 
 
-def test_every_sound_is_audible_at_every_length_and_rate() -> None:
+def test_synthetic_sounds_are_audible_at_every_length_and_rate() -> None:
     for name, sound in SOUNDS.items():
         for i in range(40):
             rng = generator("test", name, i)
@@ -130,7 +130,7 @@ def test_every_sound_is_audible_at_every_length_and_rate() -> None:
             assert np.abs(wave).max() > 0.05, (name, i)
 
 
-def test_a_whole_set_is_not_made_again(made: Path) -> None:
+def test_synthetic_set_that_is_whole_is_not_made_again(made: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
     calls: list[int] = []
     assert make(made, SMALL, calls.append) == made
@@ -138,26 +138,26 @@ def test_a_whole_set_is_not_made_again(made: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
 
 
-def test_an_empty_folder_is_filled_and_progress_counts_every_clip(tmp_path: Path) -> None:
+def test_synthetic_set_fills_an_empty_folder_and_counts_every_clip(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     calls: list[int] = []
     root = make(tmp_path / "set", TINY, calls.append)
     assert sum(calls) == json.loads((root / "synthetic.json").read_text())["clips"] == 20
 
 
-def test_a_folder_of_other_settings_is_refused_and_named(made: Path) -> None:
+def test_synthetic_set_of_other_settings_is_refused_by_name(made: Path) -> None:
     with pytest.raises(AudiotagError, match=r"seed is 3 there, 9 asked; mixed_share is 0\.15 there, 0\.2 asked"):
         make(made, replace(SMALL, seed=9, mixed_share=0.2))
 
 
-def test_a_folder_with_something_else_is_refused_and_kept(tmp_path: Path) -> None:
+def test_synthetic_set_leaves_a_folder_with_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(AudiotagError, match="holds something else"):
         make(tmp_path, SMALL)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_set_that_lost_a_clip_is_refused(tmp_path: Path) -> None:
+def test_synthetic_set_that_lost_a_clip_is_refused(tmp_path: Path) -> None:
     root = make(tmp_path / "set", TINY)
     next((root / "audio_test").iterdir()).unlink()
     with pytest.raises(AudiotagError, match="19 of its 20 clips"):
@@ -175,6 +175,6 @@ def test_a_set_that_lost_a_clip_is_refused(tmp_path: Path) -> None:
         ({"version": 0}, "version must be"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(change: dict[str, float], said: str) -> None:
+def test_synthetic_settings_that_do_not_fit_are_refused(change: dict[str, float], said: str) -> None:
     with pytest.raises(AudiotagError, match=said):
         replace(SMALL, **change)

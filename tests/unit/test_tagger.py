@@ -26,13 +26,13 @@ def test_mixup_by_hand():
     assert targets.tolist() == [[0.75, 0.0, 0.25], [0.0, 0.0, 1.0]]
 
 
-def test_mixing_two_of_one_class_keeps_the_label_whole():
+def test_mixup_of_two_of_one_class_keeps_the_label_whole():
     batch = batch_of(torch.zeros(1, CLASSES), [3])
     batch |= {"other_x": batch["x"] + 1, "other_label": batch["label"], "share": torch.tensor([0.3])}
     assert mixed(batch, CLASSES)[1].tolist() == [[0.0, 0.0, 0.0, 1.0]]
 
 
-def test_without_mixup_the_batch_stays_as_it_is():
+def test_mixup_that_is_off_leaves_the_batch_as_it_is():
     batch = batch_of(torch.zeros(2, CLASSES), [3, 0])
     x, targets = mixed(batch, CLASSES)
     assert x is batch["x"]
@@ -57,7 +57,7 @@ def test_decay_by_hand(epochs, start, epoch, factor):
     assert decay(epoch, Phase(epochs=epochs, decay_from_epoch=start)) == pytest.approx(factor)
 
 
-def test_every_rate_of_a_fine_tuning_of_the_paper():
+def test_decay_of_a_fine_tuning_is_the_papers():
     """30 epochs, decay from epoch 5: 17 times the initial rate in all."""
     factors = [decay(epoch, Phase(epochs=30, decay_from_epoch=5)) for epoch in range(30)]
     assert factors == [1.0] * 5 + [n / 25 for n in range(24, -1, -1)]
@@ -87,7 +87,7 @@ ACCURACY = 2 / 7
 
 
 @pytest.mark.parametrize("sizes", [[7], [3, 4], [1, 1, 5], [1] * 7])
-def test_scores_by_hand_however_the_clips_are_batched(tmp_path, sizes):
+def test_validation_scores_by_hand_however_the_clips_are_batched(tmp_path, sizes):
     ends = np.cumsum(sizes)
     parts = [(LOGITS[end - size : end], LABELS[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
     tagger, _ = make_tagger()
@@ -99,7 +99,7 @@ def test_scores_by_hand_however_the_clips_are_batched(tmp_path, sizes):
         assert scores["valid_loss"] == pytest.approx(cross_entropy(LOGITS, np.eye(CLASSES)[LABELS]), rel=1e-5)
 
 
-def test_unverified_clips_are_scored_beside_and_select_nothing(tmp_path):
+def test_validation_scores_unverified_clips_beside_and_selects_nothing_by_them(tmp_path):
     tagger, _ = make_tagger()
     verified, unverified = batch_of(LOGITS, LABELS), batch_of(LOGITS[:2], [0, 3])
     scores: dict[str, float] = {}
@@ -113,7 +113,7 @@ def test_unverified_clips_are_scored_beside_and_select_nothing(tmp_path):
     )
 
 
-def test_figures_are_on_the_networks_device_when_ranks_take_their_mean():
+def test_validation_figures_are_on_the_networks_device_when_ranks_take_their_mean():
     """NCCL refuses tensors on the CPU. The device that holds nothing stands for a GPU."""
     tagger, _ = make_tagger()
     logged: dict[str, Tensor] = {}

@@ -40,20 +40,20 @@ def of_torchrun(monkeypatch):
     return seen
 
 
-def test_other_gpus_are_hidden_before_cuda_is_asked(of_torchrun):
+def test_worker_hides_other_gpus_before_cuda_is_asked(of_torchrun):
     with pytest.raises(LookedForGpuError):
         tasks.run_as_rank("train", dataclasses.replace(TrainConfig(), devices=4, parallel="folds"))
     assert of_torchrun == ["GPU-2"]
 
 
-def test_together_the_ranks_see_all_gpus(of_torchrun):
+def test_worker_of_ranks_together_sees_all_gpus(of_torchrun):
     with pytest.raises(LookedForGpuError):
         tasks.run_as_rank("train", dataclasses.replace(TrainConfig(), devices=4))
     assert of_torchrun == [None]
 
 
 @pytest.mark.usefixtures("of_torchrun")
-def test_more_processes_than_gpus_share_them_only_if_told_to(monkeypatch):
+def test_worker_shares_a_gpu_only_if_asked_to(monkeypatch):
     monkeypatch.setattr(devices, "_uuids", lambda: ["GPU-0", "GPU-1"])
     with pytest.raises(AudiotagError, match=r"4 processes on a machine with 2 GPUs: .*share_devices=true"):
         tasks._see_own_gpu_only(Hardware())
@@ -81,7 +81,7 @@ def port(monkeypatch, **step: str) -> str:
         os.environ.update(before)
 
 
-def test_steps_of_one_slurm_job_meet_at_ports_of_their_own(monkeypatch):
+def test_slurm_steps_of_one_job_meet_at_ports_of_their_own(monkeypatch):
     ports = [port(monkeypatch, SLURM_JOB_ID="7", SLURM_STEP_ID=step) for step in "0012"]
     assert ports[0] == ports[1]
     assert len(set(ports)) == 3
