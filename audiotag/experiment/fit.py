@@ -20,10 +20,10 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from audiotag.config import Phase, TrainConfig
 from audiotag.data.datamodule import CellClips, FoldDataModule
-from audiotag.data.store import Store
 from audiotag.distributed import context
 from audiotag.distributed.hardware import choose_device, choose_precision, set_numerics
 from audiotag.errors import DiskFullError, RunError
+from audiotag.experiment.prepare import Experiment
 from audiotag.experiment.progress import ProgressDisplay
 from audiotag.experiment.schedule import schedule
 from audiotag.files import replacing, write_csv, write_text
@@ -42,82 +42,59 @@ ANEW = "delete it, and the same command begins this cell anew"
 
 
 def fit_cell(
-    config: TrainConfig,
-    folder: RunFolder,
-    cell: Cell,
-    clips: CellClips,
-    classes: list[str],
-    store: Store,
-    consensus: Consensus,
-    display: ProgressDisplay,
+    experiment: Experiment, cell: Cell, clips: CellClips, consensus: Consensus, display: ProgressDisplay
 ) -> None:
-    """Fit one cell from where an earlier process left it, and let it vote by `consensus` when the fit ends.
+    """Fit one cell from where an earlier process left it; when the fit ends, it votes by `consensus`.
 
     All ranks of the job call it together. Raises RunError if the loss is not finite.
     """
+    config, folder, started_s = experiment.config, experiment.folder, time.monotonic()
+    where, last = folder.cell(cell), folder.cell(cell) / "last.ckpt"
     display.begin(cell)
-    with _failure_noted(folder, cell):
-        _fit(config, folder, cell, clips, classes, store, consensus, display)
+    with _failure_noted(folder.failure(cell)):
+        if not config.data.train_on_all:
+            clips.check_no_leak(_trained_on_before(folder, cell))
+        if context.is_rank_zero():
+            _write_training_clips(where / TRAINING, clips.train)
+        set_numerics(config.hardware)
+        phase = schedule(config, cell.round, len(clips.train))
+        tagger, data = build_tagger(experiment, cell, phase), build_data(experiment, cell, clips, phase)
+        epochs = EpochCheckpoint(where)
+        # With train_on_all, no clip is held out to vote on.
+        callbacks: list[Callback] = [epochs] if config.data.train_on_all else [epochs, consensus]
+        if context.is_rank_zero():
+            callbacks.append(AdvanceDisplay(len(clips.train), display.advance))
+        resume = str(last) if context.broadcast(last.is_file()) else None
+        with cell_loggers(config, folder, cell) as loggers:
+            trainer = build_trainer(config, where, phase, callbacks, loggers)
+            trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
+        if context.is_rank_zero():
+            folder.finish(cell, _result(epochs.rows, clips, time.monotonic() - started_s))
     display.look()
 
 
 @contextlib.contextmanager
-def _failure_noted(folder: RunFolder, cell: Cell) -> Iterator[None]:
+def _failure_noted(note: Path) -> Iterator[None]:
     """Leave a note of an error in the cell's folder, for processes that wait for the cell."""
     try:
         yield
     except Exception as error:
         with contextlib.suppress(OSError, DiskFullError):  # the error itself is what matters
-            write_text(folder.failure(cell), f"{type(error).__name__}: {error}\n")
+            write_text(note, f"{type(error).__name__}: {error}\n")
         raise
 
 
-def _fit(
-    config: TrainConfig,
-    folder: RunFolder,
-    cell: Cell,
-    clips: CellClips,
-    classes: list[str],
-    store: Store,
-    consensus: Consensus,
-    display: ProgressDisplay,
-) -> None:
-    where = folder.cell(cell)
-    started_s = time.monotonic()
-    if not config.data.train_on_all:
-        clips.check_no_leak(_trained_on_before(folder, cell))
-    if context.is_rank_zero():
-        _write_training_clips(where / TRAINING, clips.train)
-    set_numerics(config.hardware)
-    phase = schedule(config, cell.round, len(clips.train))
-    tagger = build_tagger(config, classes, cell, folder, phase)
-    data = build_data(config, clips, classes, store, cell, phase)
-    epochs = EpochCheckpoint(where)
-    # With train_on_all, no clip is held out to vote on.
-    callbacks: list[Callback] = [epochs] if config.data.train_on_all else [epochs, consensus]
-    if context.is_rank_zero():
-        callbacks.append(AdvanceDisplay(len(clips.train), display.advance))
-    last = where / "last.ckpt"
-    resume = str(last) if context.broadcast(last.is_file()) else None
-    with cell_loggers(config, folder, cell) as loggers:
-        trainer = build_trainer(config, where, phase, callbacks, loggers)
-        trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
-    if context.is_rank_zero():
-        folder.finish(cell, _result(epochs.rows, clips, time.monotonic() - started_s))
-
-
-def build_tagger(config: TrainConfig, classes: list[str], cell: Cell, folder: RunFolder, phase: Phase) -> Tagger:
+def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
     """Return the cell's tagger: freshly initialised in round 0, else with the best weights of the round before."""
-    torch.manual_seed(key("init", config.seed, cell.round, cell.fold))
+    config, folder, classes = experiment.config, experiment.folder, experiment.manifest.classes
+    seed_key = (config.seed, cell.round, cell.fold)
+    torch.manual_seed(key("init", *seed_key))
     network = build_network(config, classes)
-    keys = (config.seed, cell.round, cell.fold)
-    tagger = Tagger(network, len(classes), phase, config.augment, keys)
+    tagger = Tagger(network, len(classes), phase, config.augment, seed_key)
     if cell.round > 0:
         before = Cell(cell.round - 1, cell.fold)
         load_weights(network, folder.checked(before, "best.ckpt"), folder.best_epoch(before))
-    if config.hardware.channels_last is not False:
-        tagger = tagger.to(memory_format=torch.channels_last)
-    return tagger
+    return tagger if config.hardware.channels_last is False else tagger.to(memory_format=torch.channels_last)
 
 
 def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
@@ -125,14 +102,13 @@ def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
     return VggGap(len(classes), config.model.width, config.model.dropout, config.model.head_dropout)
 
 
-def build_data(
-    config: TrainConfig, clips: CellClips, classes: list[str], store: Store, cell: Cell, phase: Phase
-) -> FoldDataModule:
+def build_data(experiment: Experiment, cell: Cell, clips: CellClips, phase: Phase) -> FoldDataModule:
     """Return the cell's data."""
+    config = experiment.config
     return FoldDataModule(
         clips,
-        classes,
-        store,
+        experiment.manifest.classes,
+        experiment.store,
         config.features,
         config.training.batch_size,
         config.training.valid_batch_size,

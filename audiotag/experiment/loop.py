@@ -7,11 +7,9 @@ import time
 from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.datamodule import cell_clips
-from audiotag.data.manifest import Manifest
-from audiotag.data.store import Store
 from audiotag.distributed import context
 from audiotag.experiment.fit import fit_cell
-from audiotag.experiment.prepare import prepare
+from audiotag.experiment.prepare import Experiment, prepare
 from audiotag.experiment.progress import progress_of_cells
 from audiotag.experiment.scheduler import cells_to_fit, on_all_ranks
 from audiotag.files import FileLock
@@ -30,19 +28,19 @@ def run_experiment(config: TrainConfig) -> float | None:
     again. Raises AudiotagError subclasses for whatever its user can mend.
     """
     started_s = time.monotonic()
-    config, folder, manifest, store = prepare(config)
-    with warnings_to(folder.path / "warnings.log"), progress_of_cells(config, folder, manifest) as display:
+    experiment = prepare(config)
+    config, folder, manifest, _ = experiment
+    with warnings_to(folder.path / "warnings.log"), progress_of_cells(experiment) as display:
         for cell in on_all_ranks(cells_to_fit(folder, display.cells, config.hardware.wait_s, display.look)):
             accepted = context.broadcast(accept(folder, cell.round - 1) if context.is_rank_zero() else set())
             clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
             # A callback: when the fit ends, the cell's best network votes on the clips that its fold holds out.
-            consensus = Consensus(
-                folder.cell(cell), config.verification.excerpts, (config.seed, cell.round), display.voted
-            )
-            fit_cell(config, folder, cell, clips, manifest.classes, store, consensus, display)
+            seed_key = (config.seed, cell.round)
+            consensus = Consensus(folder.cell(cell), config.verification.excerpts, seed_key, display.voted)
+            fit_cell(experiment, cell, clips, consensus, display)
             if context.is_rank_zero():
                 accept(folder, cell.round)  # once the last fold of the round has voted
-    return choose_best_round(config, folder, manifest, store, started_s) if context.is_job_leader() else None
+    return choose_best_round(experiment, started_s) if context.is_job_leader() else None
 
 
 def accept(folder: RunFolder, round_: int) -> set[str]:
@@ -56,10 +54,9 @@ def accept(folder: RunFolder, round_: int) -> set[str]:
     return set(ledger["clip_id"][ledger["accepted"] == 1])
 
 
-def choose_best_round(
-    config: TrainConfig, folder: RunFolder, manifest: Manifest, store: Store, started_s: float
-) -> float | None:
+def choose_best_round(experiment: Experiment, started_s: float) -> float | None:
     """Write ledger and summary, whose best round has the lowest mean validation loss; return that loss."""
+    config, folder, manifest, store = experiment
     # Jobs side by side end together; the last one to write must have seen what the others completed.
     with FileLock(folder.path / ".summary.lock"):
         ledger = write_ledger(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from functools import partial
+from typing import NamedTuple
 
 from rich.text import Text
 
@@ -23,11 +24,17 @@ from audiotag.run.folder import AGAIN, RunFolder
 from audiotag.tracking.experiment_runs import check_trackers
 
 
-def prepare(config: TrainConfig) -> tuple[TrainConfig, RunFolder, Manifest, Store]:
-    """Check everything that can be checked before hours of work; make the manifest and the spectrogram store.
+class Experiment(NamedTuple):
+    """A run that is ready to be fitted: its configuration, folder, data set and spectrograms."""
 
-    Returns the configuration, with the data set's folder as an absolute path, the run's folder, and both.
-    """
+    config: TrainConfig
+    folder: RunFolder
+    manifest: Manifest
+    store: Store
+
+
+def prepare(config: TrainConfig) -> Experiment:
+    """Check everything that can be checked before hours of work; make the manifest and the spectrogram store."""
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder, warm_start = check_run(config)
@@ -35,7 +42,7 @@ def prepare(config: TrainConfig) -> tuple[TrainConfig, RunFolder, Manifest, Stor
     manifest, store = _one_after_another(config, folder, warm_start)
     context.assert_same_on_all_ranks(f"The data set of {folder.path}", csv_text(manifest.frame))
     check_clips_for_ranks(config, manifest)
-    return config, folder, manifest, store
+    return Experiment(config, folder, manifest, store)
 
 
 def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from audiotag.config import TrainConfig
 from audiotag.console import progress
 from audiotag.data.manifest import Manifest
 from audiotag.distributed import context
+from audiotag.experiment.prepare import Experiment
 from audiotag.experiment.schedule import schedule
 from audiotag.run.folder import Cell, RunFolder
 
@@ -20,8 +21,9 @@ LOOK_EVERY_S = 0.5
 
 
 @contextlib.contextmanager
-def progress_of_cells(config: TrainConfig, folder: RunFolder, manifest: Manifest) -> Iterator[ProgressDisplay]:
+def progress_of_cells(experiment: Experiment) -> Iterator[ProgressDisplay]:
     """Show in the block how the cells get on that are asked for and not complete yet."""
+    config, folder, manifest, _ = experiment
     rounds = range(config.finetune_rounds + 1) if config.round is None else [config.round]
     folds = range(config.folds) if config.fold is None else [config.fold]
     asked = [Cell(r, f) for r in rounds for f in folds if folder.status(Cell(r, f)) is None]

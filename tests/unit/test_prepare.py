@@ -22,8 +22,7 @@ from tests.clips import make_folder, settings, write_sound
 
 def prepared(config: TrainConfig, folder: RunFolder) -> list[str]:
     """Prepare a run; return the ids of its training clips."""
-    _, _, manifest, _ = prepare(dataclasses.replace(config, run=str(folder.path)))
-    return list(manifest.train.index)
+    return list(prepare(dataclasses.replace(config, run=str(folder.path))).manifest.train.index)
 
 
 def test_a_run_that_bad_data_ended_begins_anew_with_corrected_data(tmp_path):
