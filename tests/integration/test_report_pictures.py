@@ -45,7 +45,7 @@ def boxes(figure: Figure) -> tuple[list[Bbox], list[Bbox]]:
     return legends, [axes.get_window_extent() for axes in figure.axes]
 
 
-@pytest.mark.parametrize(("rounds", "classes"), [(1, 1), (1, 10), (11, 1), (11, 41)])
+@pytest.mark.parametrize(("rounds", "classes"), [(1, 1), (11, 41)])
 def test_legends_cover_nothing(rounds, classes):
     names = [f"Acoustic_guitar_{i:02d}" for i in range(classes)]
     reasons = ["accepted", "below threshold", "label differs", "class is full"]

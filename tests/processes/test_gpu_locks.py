@@ -20,13 +20,15 @@ from pathlib import Path
 from audiotag.distributed.gpu_locks import claimed
 with claimed(int(sys.argv[2]), sys.argv[3].split(","), Path(sys.argv[1]), print) as names:
     print(",".join(names), flush=True)
-    time.sleep(float(sys.argv[4]))
+    time.sleep(0.2)
+    sys.stdin.read()  # until it is closed
 """
 
 
-def hold(folder: Path, wanted: int, available: str, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLD, str(folder), str(wanted), available, str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=TOP)
+def hold(folder: Path, wanted: int, available: str, stdin: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Start a process that claims GPUs until its standard input is closed, by `communicate` if that is a pipe."""
+    command = [sys.executable, "-c", HOLD, str(folder), str(wanted), available]
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, cwd=TOP)
 
 
 def line(process: subprocess.Popen[str]) -> str:
@@ -35,7 +37,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def test_gpus_are_never_held_by_two_jobs(tmp_path):
-    jobs = [hold(tmp_path, 2, "0,1,2,3", 5) for _ in range(2)]
+    jobs = [hold(tmp_path, 2, "0,1,2,3") for _ in range(2)]
     held = [line(job).split(",") for job in jobs]
     assert sorted(held[0] + held[1]) == ["0", "1", "2", "3"]
     for job in jobs:
@@ -43,9 +45,9 @@ def test_gpus_are_never_held_by_two_jobs(tmp_path):
 
 
 def test_gpus_are_waited_for_until_another_job_ends_however_it_ends(tmp_path):
-    first = hold(tmp_path, 1, "5", 60)
+    first = hold(tmp_path, 1, "5")
     assert line(first) == "5"
-    second = hold(tmp_path, 1, "5", 0)
+    second = hold(tmp_path, 1, "5")
     assert line(second) == "['5']", "it does not say what it waits for"
     first.kill()
     first.communicate()
@@ -55,7 +57,7 @@ def test_gpus_are_waited_for_until_another_job_ends_however_it_ends(tmp_path):
 
 
 def test_gpus_wanted_by_all_jobs_make_no_deadlock(tmp_path):
-    jobs = [hold(tmp_path, 3, order, 0.2) for order in ("0,1,2", "2,1,0", "1,2,0")]
+    jobs = [hold(tmp_path, 3, order, subprocess.DEVNULL) for order in ("0,1,2", "2,1,0", "1,2,0")]
     deadline_s = time.monotonic() + 60
     assert [job.wait(deadline_s - time.monotonic()) for job in jobs] == [0, 0, 0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import TOP
+from tests.programs import run_program
 
 
 def test_program_of_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
@@ -23,13 +23,10 @@ def test_program_of_an_installed_copy_says_that_it_works_from_a_checkout(tmp_pat
 
 
 def call(program: str | Path, *arguments: str, cwd: Path, expected: int = 2) -> str:
-    """Start a program in an empty folder; it must end as expected, without a traceback and without leaving anything."""
+    """Call a program in an empty folder; it must end as expected, without a traceback and without leaving anything."""
     before = sorted(cwd.rglob("*"))
-    environment = {**os.environ, "PYTHONPATH": str(TOP)}
-    command = [sys.executable, str(TOP / program), *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=120)
-    output = done.stdout + done.stderr
-    assert done.returncode == expected, output
+    code, output = run_program(str(program), [*arguments], cwd, within_s=120)
+    assert code == expected, output
     assert "Traceback" not in output
     assert sorted(cwd.rglob("*")) == before, "something was written"
     return output
@@ -108,11 +105,10 @@ def test_program_refuses_what_does_not_go_together_before_anything_is_written(tm
 def test_program_takes_the_flag_of_sweeps_anywhere(tmp_path, arguments):
     """Hydra has begun the sweep when its first job refuses; without the flag it would ask what `1,2` is to mean."""
     runs = tmp_path / "runs"
-    command = [sys.executable, str(TOP / "train.py"), *arguments, "finetune_rounds=-1", f"runs_dir={runs}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "finetune_rounds=-1 must be 0 or more" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, output = run_program("train.py", [*arguments, "finetune_rounds=-1", f"runs_dir={runs}"], tmp_path)
+    assert code == 2, output
+    assert "finetune_rounds=-1 must be 0 or more" in output
+    assert "Traceback" not in output
     assert not list(runs.glob("[!.]*")), "no run was begun"
 
 
