@@ -153,7 +153,7 @@ def recounted(run: Path, round_: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def test_all_that_wandb_writes_is_inside_the_run_folder(tracked_run, nobody, work_folder):
+def test_wandb_writes_inside_the_run_folder_alone(tracked_run, nobody, work_folder):
     assert not [path for path in nobody.rglob("*") if "wandb" in path.name]
     assert not (work_folder / "wandb").exists()
     assert list((tracked_run / "wandb" / "data").rglob("tmp*")), "where artifacts wait for `wandb sync`"
@@ -214,7 +214,7 @@ def test_mlflow_has_the_summary_and_its_cells_below_it(tracked_run):
 # The run goes on
 
 
-def test_a_resumed_cell_keeps_its_ids_and_a_sweep_gets_the_summary_as_its_run(
+def test_tracked_cell_that_is_resumed_keeps_its_ids_and_a_sweep_gets_the_summary(
     tracked_run, program, work_folder, monkeypatch, tmp_path
 ):
     """As `wandb agent` starts it: the environment says which run its program is."""
@@ -247,7 +247,7 @@ def test_a_resumed_cell_keeps_its_ids_and_a_sweep_gets_the_summary_as_its_run(
     assert len(list(run.glob("wandb/offline-run-*"))) == 2, "there was nothing new"
 
 
-def test_the_sweep_file_starts_the_program(tmp_path):
+def test_wandb_sweep_file_starts_the_program(tmp_path):
     """Its command, built by W&B's own functions from parameters that it allows, and run with --cfg job."""
     sweep = yaml.safe_load((TOP / "docs" / "wandb_sweep.yaml").read_text())
     chosen = {name: p["values"][-1] if "values" in p else p["max"] for name, p in sweep["parameters"].items()}
@@ -284,7 +284,7 @@ def folder(tmp_path, nobody, tracked_run) -> Iterator[RunFolder]:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_a_broken_cell_is_finished_as_failed_and_goes_on_under_its_ids(folder, error):
+def test_tracked_cell_that_breaks_is_failed_and_goes_on_under_its_ids(folder, error):
     config, cell = TrainConfig(logger=EVERYTHING), Cell(1, 2)
     environment = dict(os.environ)
     with pytest.raises(error), cell_loggers(config, folder, cell) as loggers:  # noqa: PT012 - the block is what raises
@@ -314,7 +314,7 @@ def test_a_broken_cell_is_finished_as_failed_and_goes_on_under_its_ids(folder, e
     assert dict(os.environ) == environment
 
 
-def test_a_service_that_fails_is_said_once_and_left_alone(folder, capsys):
+def test_tracker_that_fails_is_said_once_and_left_alone(folder, capsys):
     config = TrainConfig(logger=Logger(tensorboard=TensorBoard(enabled=True), mlflow=Mlflow(enabled=True)))
     with cell_loggers(config, folder, Cell(0, 0)) as (tensorboard, service):
         (folder.path.parent / "mlflow.db").write_bytes(b"not a database")
@@ -328,7 +328,7 @@ def test_a_service_that_fails_is_said_once_and_left_alone(folder, capsys):
     assert [s.step for s in scalars] == [0, 1]
 
 
-def test_a_server_of_mlflow_that_is_not_there_costs_seconds(folder, capsys):
+def test_mlflow_server_that_is_not_there_costs_seconds(folder, capsys):
     mlflow_there = Mlflow(enabled=True, tracking_uri=f"http://127.0.0.1:{free_port()}")
     begun_s = time.monotonic()
     with cell_loggers(TrainConfig(logger=Logger(mlflow=mlflow_there)), folder, Cell(0, 0)) as loggers:
@@ -339,7 +339,7 @@ def test_a_server_of_mlflow_that_is_not_there_costs_seconds(folder, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, tracked_run, number):
+def test_tracked_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, tracked_run, number):
     run = work_folder / "runs" / f"ended-{number}"
     metrics = cell_folder(run, (0, 0)) / "metrics.csv"
     long = ["training.pretrain.epochs=200", f"run={run.name}", "devices=2", "logger=[wandb,mlflow]"]
@@ -357,7 +357,7 @@ def test_a_job_that_is_ended_by_a_signal_finishes_its_runs(work_folder, nobody, 
 
 
 @pytest.mark.slow
-def test_of_several_ranks_one_tracks(program, work_folder, nobody):
+def test_tracked_ranks_write_once(program, work_folder, nobody):
     program("train.py", *SMALL, "finetune_rounds=0", "fold=0", "run=ranked", "devices=2", "logger=tensorboard")
     cell = work_folder / "runs" / "ranked" / "tensorboard" / "round00" / "fold0"
     written = [file for file in cell.iterdir() if file.name.startswith("events")]
@@ -367,7 +367,7 @@ def test_of_several_ranks_one_tracks(program, work_folder, nobody):
     assert [event.step for event in events.Scalars("valid_loss")] == list(epochs)
 
 
-def test_a_package_that_is_missing_is_named_before_any_work(tmp_path):
+def test_tracker_whose_package_is_missing_is_named_before_any_work(tmp_path):
     """All that is installed but W&B; a folder of its name, as it leaves one wherever it runs, is no package."""
     packages = tmp_path / "packages"
     packages.mkdir()
@@ -431,7 +431,7 @@ def refusing_server() -> Iterator[str]:
         (silent_server, {"WANDB_API_KEY": KEY}, "online", "offline", "does not answer"),
     ],
 )
-def test_mode(nobody, monkeypatch, server, environment, asked, expected, why):
+def test_wandb_mode_follows_key_server_and_settings(nobody, monkeypatch, server, environment, asked, expected, why):
     given_up.clear()
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -444,7 +444,7 @@ def test_mode(nobody, monkeypatch, server, environment, asked, expected, why):
     assert why in said
 
 
-def test_a_key_may_stand_in_netrc_and_online_needs_one(nobody, monkeypatch):
+def test_wandb_key_may_stand_in_netrc_and_online_needs_one(nobody, monkeypatch):
     given_up.clear()
     with answering_server() as url:
         monkeypatch.setenv("WANDB_BASE_URL", url)
@@ -457,7 +457,7 @@ def test_a_key_may_stand_in_netrc_and_online_needs_one(nobody, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", [silent_server, refusing_server])
-def test_without_a_network_a_run_ends_within_20_s_of_one_without_wandb(
+def test_wandb_without_a_network_costs_less_than_20_s(
     program, nobody, monkeypatch, server, tracked_run
 ):
     """A hang comes every time, a busy machine does not: one of a few pairs of runs has to do it."""

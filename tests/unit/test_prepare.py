@@ -25,7 +25,7 @@ def prepared(config: TrainConfig, folder: RunFolder) -> list[str]:
     return list(prepare(dataclasses.replace(config, run=str(folder.path))).manifest.train.index)
 
 
-def test_a_run_that_bad_data_ended_begins_anew_with_corrected_data(tmp_path):
+def test_run_that_bad_data_ended_begins_anew_with_corrected_data(tmp_path):
     """The clip can be decoded, and has no spectrogram: found only when everything else was made."""
     make_folder(tmp_path / "set")
     bad = tmp_path / "set" / "audio_train" / "bark07.wav"
@@ -44,7 +44,7 @@ def test_a_run_that_bad_data_ended_begins_anew_with_corrected_data(tmp_path):
     assert len(prepared(config, other)) == 16
 
 
-def test_changed_data_are_refused_once_a_run_has_begun(tmp_path):
+def test_run_refuses_changed_data_once_it_has_begun(tmp_path):
     make_folder(tmp_path / "set")
     config = dataclasses.replace(settings(tmp_path / "set", tmp_path / "cache"), run="run")
     prepared(config, RunFolder(tmp_path / "run"))
@@ -53,7 +53,7 @@ def test_changed_data_are_refused_once_a_run_has_begun(tmp_path):
         prepared(config, RunFolder(tmp_path / "run"))
 
 
-def test_the_kept_corrections_emptied_are_an_error_to_read(tmp_path):
+def test_run_says_that_its_kept_corrections_were_emptied(tmp_path):
     folder = RunFolder(tmp_path / "run")
     Path(tmp_path / "run").mkdir()
     folder.corrections_file.touch()
@@ -67,7 +67,7 @@ def bad_data(tmp_path: Path) -> TrainConfig:
     return dataclasses.replace(settings(tmp_path / "set", tmp_path / "cache"), run="run")
 
 
-def test_refused_data_leave_no_folder(tmp_path):
+def test_run_of_refused_data_leaves_no_folder(tmp_path):
     config = bad_data(tmp_path)
     with pytest.raises(DataError):
         prepared(config, RunFolder(tmp_path / "runs" / "deep" / "run"))
@@ -81,7 +81,7 @@ def test_refused_data_leave_no_folder(tmp_path):
         assert folder.parent.is_dir(), "which was there before"
 
 
-def test_refused_data_leave_what_is_in_a_folder(tmp_path):
+def test_run_of_refused_data_leaves_what_is_in_its_folder(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     with pytest.raises(DataError):
@@ -89,7 +89,7 @@ def test_refused_data_leave_what_is_in_a_folder(tmp_path):
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
-def test_a_process_that_waited_for_one_whose_data_were_refused_says_so(tmp_path):
+def test_run_that_waited_for_one_whose_data_were_refused_says_so(tmp_path):
     config, folder = bad_data(tmp_path), RunFolder(tmp_path / "runs" / "run")
     folder.path.mkdir(parents=True)
     with FileLock(folder.path / ".prepare.lock"), ThreadPoolExecutor(1) as pool:
