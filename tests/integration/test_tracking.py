@@ -457,9 +457,7 @@ def test_wandb_key_may_stand_in_netrc_and_online_needs_one(nobody, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", [silent_server, refusing_server])
-def test_wandb_without_a_network_costs_less_than_20_s(
-    program, nobody, monkeypatch, server, tracked_run
-):
+def test_wandb_without_a_network_costs_less_than_20_s(program, nobody, monkeypatch, server, tracked_run):
     """A hang comes every time, a busy machine does not: one of a few pairs of runs has to do it."""
 
     def seconds(name: str, *settings: str) -> float:
