@@ -17,7 +17,7 @@ import pandas as pd
 
 from audiotag.cli.program import reported
 from audiotag.config import Features
-from audiotag.config.network import FRONT_ENDS
+from audiotag.config.features import FRONT_ENDS, FrontEnd
 from audiotag.console import console
 from audiotag.data.manifest import build_manifest
 from audiotag.errors import AudiotagError, ConfigError, DataError
@@ -30,7 +30,9 @@ from audiotag.run.folder import find_run
 SETTING = re.compile(r"[~+]*[A-Za-z_][\w./]*=")
 
 
-def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, run: str | None, runs_dir: str) -> None:
+def show_recordings(
+    sources: Sequence[str], out: Path, front_end: FrontEnd | None, run: str | None, runs_dir: str
+) -> None:
     """Draw every recording, and the lengths of those in folders; raises DataError where some cannot be read."""
     recordings, folders = _find(sources)
     names = _names(recordings)

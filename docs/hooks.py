@@ -5,22 +5,22 @@ MkDocs calls the functions named `on_...` (mkdocs.yml, `hooks`).
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import BuildError
 from mkdocs.structure.files import File, Files
 
 import audiotag
+from audiotag import config as schemas
 from audiotag.cli.arguments import CONF, groups
 from audiotag.cli.program import composed_defaults
-from audiotag.config.schema import field_docs, leaves, schema_keys
+from audiotag.config.schema import Program, choices, leaves, schema_fields, schema_keys
 
 TOP = CONF.parent
 LOADED = re.compile(r"<(?:script|img|iframe|audio|video|source|embed)\b[^>]*\ssrc=\"?(?:https?:)?//[^\s\">]+")
@@ -32,14 +32,15 @@ SHOWN = re.compile(r"<(?:img|audio|video|source)\b[^>]*\s(?:src|srcset)=\"?(?!da
 FIRST = ["train", "verify", "predict"]  # programs, in the order in which they are met
 
 TYPES = {
-    "str": "text",
-    "int": "whole number",
-    "float": "number",
-    "bool": "true or false",
-    "list[str]": "list of texts",
-    "list[list[str]]": "list of lists of texts",
-    "Any": "text or list",
-    "None": "null",
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+    Any: "text or list",
+    list[str]: "list of texts",
+    list[list[str]]: "list of lists of texts",
+    dict[str, Any]: "a class and its arguments",
 }
 
 
@@ -79,12 +80,8 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def programs() -> dict[str, type]:
     """Return the schema of every program's settings, by the command that starts it."""
-    schemas: list[type] = []
-    for module in pkgutil.iter_modules(audiotag.__path__, "audiotag."):
-        classes = [m for m in vars(importlib.import_module(module.name)).values() if inspect.isclass(m)]
-        own = [m for m in classes if m.__module__.startswith(module.name) and m.__name__.endswith("Config")]
-        schemas += filter(dataclasses.is_dataclass, own)
-    named = {schema.__name__.removesuffix("Config").lower(): schema for schema in schemas}
+    found = [one for one in vars(schemas).values() if inspect.isclass(one) and issubclass(one, Program)]
+    named = {schema.__name__.removesuffix("Config").lower(): schema for schema in found}
     names = [*FIRST, *(name for name in named if name not in FIRST)]
     return {
         f"python {name}.py" if (TOP / f"{name}.py").is_file() else f"python -m audiotag.{name}": named[name]
@@ -105,26 +102,16 @@ def settings_page() -> str:
     for command, schema in programs().items():
         lines += [f"## {command}", "", inspect.getdoc(schema) or "", ""]
         defaults = _defaults(schema)
-        for section, members in _sections(schema):
-            if section:
-                lines += [f"### {section} {{ #{_anchor(command, section)} }}", ""]
-            for path, type_, doc in members:
-                default = "null" if defaults[path] is None else str(defaults[path])
-                lines += [f"`{path}={default}`{{ #{_anchor(command, path)} }} {type_}", f":   {doc}", ""]
+        sections: dict[str, list[str]] = {}
+        for path, field in schema_fields(schema).items():
+            default = "null" if defaults[path] is None else str(defaults[path])
+            meaning = " ".join((field.description or "").split())
+            shown = f"`{path}={default}`{{ #{_anchor(command, path)} }} {_type(field.annotation)}"
+            sections.setdefault(path.rpartition(".")[0], []).extend([shown, f":   {meaning}", ""])
+        for section, entries in sections.items():
+            lines += [f"### {section} {{ #{_anchor(command, section)} }}", ""] if section else []
+            lines += entries
     return "\n".join(lines)
-
-
-def _sections(schema: type, prefix: str = "") -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """Yield (section, its own settings as (path, type, meaning)), those without a section first."""
-    docs = field_docs(schema)
-    entries = dataclasses.fields(schema)
-    factories = {entry.name: entry.default_factory for entry in entries}
-    inner: dict[str, type] = {n: f for n, f in factories.items() if inspect.isclass(f) and dataclasses.is_dataclass(f)}
-    own = [(f"{prefix}{e.name}", _type(str(e.type)), docs[e.name]) for e in entries if e.name not in inner]
-    if own:
-        yield prefix.removesuffix("."), own
-    for name, factory in inner.items():
-        yield from _sections(factory, f"{prefix}{name}.")
 
 
 def _defaults(schema: type) -> dict[str, object]:
@@ -134,8 +121,17 @@ def _defaults(schema: type) -> dict[str, object]:
     return {path: default for path, default, _ in schema_keys(schema)}
 
 
-def _type(annotation: str) -> str:
-    return " or ".join(TYPES[name] for name in annotation.split(" | "))
+def _type(kind: Any) -> str:
+    """Return a type in words."""
+    if kind in TYPES:
+        return TYPES[kind]
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, choices(kind)))
+    if get_origin(kind) is list:
+        return f"list, each {_type(*get_args(kind))}"
+    if get_origin(kind) is Annotated:
+        return _type(get_args(kind)[0])
+    return " or ".join(map(_type, get_args(kind)))
 
 
 def _anchor(command: str, path: str) -> str:

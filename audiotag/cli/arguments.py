@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import is_key, leaves, schema_keys, schema_types, type_problems, unknown_key
+from audiotag.config.schema import is_key, is_text, schema_fields, type_problems, unknown_key
 from audiotag.errors import ConfigError
 from audiotag.run.naming import in_name
 
@@ -40,7 +40,7 @@ SWEEP_PACKAGES = {
 
 def groups(schema: type) -> dict[str, list[str]]:
     """Return the configuration groups under `conf/` that a program has, and the options of each."""
-    sections = {name.split(".")[0] for name, _, _ in schema_keys(schema)}
+    sections = {name.split(".")[0] for name in schema_fields(schema)}
     return {
         folder.name: sorted(option.stem for option in folder.glob("*.yaml") if _is_option(option.stem, schema))
         for folder in sorted(CONF.iterdir())
@@ -85,7 +85,7 @@ def quoted(arguments: list[str], schema: type) -> list[str]:
     Of settings that are texts: `data.root=/x/Größe (1)`, or the name of a folder that is there and looks like a number
     or several values.
     """
-    texts = {name for name, kind in schema_types(schema) if kind in ("str", "str | None", "Any")}
+    texts = {name for name, field in schema_fields(schema).items() if is_text(field)}
     return [_quoted(text) if text.partition("=")[0].lstrip("+") in texts else text for text in arguments]
 
 
@@ -167,7 +167,7 @@ def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
         return found or _package_problems(text)
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
-    return type_problems(list(leaves({name: override.value()})), schema)
+    return type_problems(name, override.value(), schema)
 
 
 def _package_problems(text: str) -> list[str]:

@@ -5,19 +5,21 @@ YAML files under `conf/` give values; this package gives meaning. A composed con
 once and before any work starts.
 """
 
+from audiotag.config.augment import Augment
 from audiotag.config.compare import CompareConfig
 from audiotag.config.data import Columns, Data, Noise, Synthetic
-from audiotag.config.machine import Hardware, Trainer
-from audiotag.config.network import MIN_FRAMES, Augment, Features, Model, Phase, Training
+from audiotag.config.features import Features
+from audiotag.config.hardware import Hardware, Trainer
+from audiotag.config.logger import Logger, Mlflow, TensorBoard, Wandb
+from audiotag.config.model import MIN_FRAMES, Model
 from audiotag.config.predict import Ensemble, PredictConfig, ScoredData
 from audiotag.config.report import ReportConfig
-from audiotag.config.tracking import ARTIFACTS, Logger, Mlflow, TensorBoard, Wandb
 from audiotag.config.train import TrainConfig
+from audiotag.config.training import Phase, Training
 from audiotag.config.verification import CONFIDENT_LEARNING, Verification, VerificationChange
 from audiotag.config.verify import VerifyConfig
 
 __all__ = [
-    "ARTIFACTS",
     "CONFIDENT_LEARNING",
     "MIN_FRAMES",
     "Augment",

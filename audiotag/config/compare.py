@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from audiotag.errors import ConfigError
+from audiotag.config.schema import Program, settings
 
 
-@dataclass(frozen=True)
-class CompareConfig:
+@settings
+class CompareConfig(Program):
     """Gather the results of runs into one table."""
 
     runs_dir: str = "runs"
@@ -21,13 +21,10 @@ class CompareConfig:
     out: str | None = None
     """File for the table (CSV); null: it is only printed."""
 
-    def __post_init__(self) -> None:
-        found = []
+    def clashes(self, prefix: str) -> Iterator[str]:
         if self.over == "":
-            found.append("over= names no setting; over=seed averages over seeds")
+            yield "over= names no setting; over=seed averages over seeds"
         if isinstance(self.run, dict) or self.run in ([], ""):
-            found.append(f"run={self.run} names no run; several are given as run=[A,B]")
+            yield f"run={self.run} names no run; several are given as run=[A,B]"
         if self.out == "":
-            found.append("out= names no file")
-        if found:
-            raise ConfigError("The configuration cannot be run:", found)
+            yield "out= names no file"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from typing import Literal
 
-from audiotag.config.checks import class_list, one_of, share
+from pydantic import Field
+
+from audiotag.config.checks import class_list
+from audiotag.config.schema import Seed, Settings, Share, settings
 
 
-@dataclass(frozen=True)
-class Columns:
+@settings
+class Columns(Settings):
     """Names of the columns of a table of recordings."""
 
     clip: str = "fname"
@@ -22,42 +26,43 @@ class Columns:
     usage: str | None = None
     """Part of the test set that a row belongs to, such as Public or Private."""
 
-    def problems(self) -> list[str]:
-        named = {"data.columns.clip": self.clip, "data.columns.label": self.label}
-        return [f"{name}= names no column" for name, column in named.items() if not column.strip()]
+    def clashes(self, prefix: str) -> Iterator[str]:
+        for name, column in (("clip", self.clip), ("label", self.label)):
+            if not column.strip():
+                yield f"{prefix}{name}= names no column"
 
 
-@dataclass(frozen=True)
-class Synthetic:
+@settings
+class Synthetic(Settings):
     """The embedded data set, made on first use."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the sounds and of the wrong labels."""
-    classes: int = 10
+    classes: int = Field(10, ge=8, le=12)
     """Number of classes, 8 to all that are defined."""
-    verified_per_class: int = 20
+    verified_per_class: int = Field(20, ge=0, le=100_000)
     """Training clips per class whose label is right and said to be checked."""
-    unverified_per_class: int = 40
+    unverified_per_class: int = Field(40, ge=0, le=100_000)
     """Training clips per class whose label may be wrong."""
-    test_per_class: int = 12
+    test_per_class: int = Field(12, ge=0, le=100_000)
     """Test clips per class."""
-    wrong_share: float = 0.3
+    wrong_share: Share = 0.3
     """Share of wrong labels among the unverified clips."""
-    mixed_share: float = 0.15
+    mixed_share: Share = 0.15
     """Share of the unverified clips that hold a second class in part of their length."""
 
 
-@dataclass(frozen=True)
-class Noise:
+@settings
+class Noise(Settings):
     """Known wrong labels, put among the unverified ones, to measure how well they are found."""
 
-    kind: str = "none"
+    kind: Literal["none", "symmetric", "confusion", "open_set"] = "none"
     """none, symmetric (any other class), confusion (certain other classes), or open_set (clips of no known class)."""
-    share: float = 0.3
+    share: Share = 0.3
     """Share of the unverified clips of each class whose label is wrong; other noise is taken out, by `data.truth`."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Seed of the noise and of which clips are unverified; null: the run's."""
-    unverified: float = 0.0
+    unverified: Share = 0.0
     """Share of each class's verified clips that become unverified first, as all-verified data sets need it."""
     confuse: list[list[str]] | None = None
     """For confusion: pairs [[dog,wolf],[cat,fox]], right label and given; null: each class becomes the next one."""
@@ -66,28 +71,25 @@ class Noise:
     left_out: list[str] | None = None
     """For open_set: classes that the networks never hear of; their clips are given labels of the others."""
 
-    def problems(self) -> list[str]:
-        found = one_of("data.noise.kind", self.kind, ("none", "symmetric", "confusion", "open_set"))
-        found += share("data.noise.share", self.share) + share("data.noise.unverified", self.unverified)
-        for kind, names in (("confusion", ("confuse", "matrix")), ("open_set", ("left_out",))):
-            given = [name for name in names if getattr(self, name) is not None and self.kind != kind]
-            found += [f"data.noise.{name} belongs to data.noise.kind={kind}" for name in given]
+    def clashes(self, prefix: str) -> Iterator[str]:
+        for name, kind in (("confuse", "confusion"), ("matrix", "confusion"), ("left_out", "open_set")):
+            if getattr(self, name) is not None and self.kind != kind:
+                yield f"{prefix}{name} belongs to {prefix}kind={kind}"
         if self.kind == "open_set" and not self.left_out:
-            found.append("data.noise.kind=open_set needs data.noise.left_out=[CLASS,...], the classes left out")
+            yield f"{prefix}kind=open_set needs {prefix}left_out=[CLASS,...], the classes left out"
         if self.kind == "open_set" and self.share == 1:
-            found.append("data.noise.share=1 leaves no clip of a known class in kind=open_set")
+            yield f"{prefix}share=1 leaves no clip of a known class in kind=open_set"
         if self.confuse is not None and self.matrix is not None:
-            found.append("give either data.noise.confuse or data.noise.matrix")
+            yield f"give either {prefix}confuse or {prefix}matrix"
         if self.confuse == [] or any(len(pair) != 2 or pair[0] == pair[1] for pair in self.confuse or ()):
-            found.append(f"data.noise.confuse={self.confuse} must be pairs of two different labels")
-        return found
+            yield f"{prefix}confuse={self.confuse} must be pairs of two different labels"
 
 
-@dataclass(frozen=True)
-class Data:
+@settings
+class Data(Settings):
     """Where the recordings and their labels come from."""
 
-    name: str = "synthetic"
+    name: Literal["synthetic", "kaggle", "csv", "folders", "fsdkaggle2018"] = "synthetic"
     """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), folders (one per class, no
     table), fsdkaggle2018 (download)."""
     root: str | None = None
@@ -101,7 +103,7 @@ class Data:
     split=unlabelled."""
     allow_outside: bool = False
     """Allow recordings that are not below `data.root`: ids with ../, absolute paths, links that lead elsewhere."""
-    columns: Columns = field(default_factory=Columns)
+    columns: Columns = Columns()
     """Names of the table's columns."""
     classes: list[str] | None = None
     """The class list; null: the labels found in the training table, sorted."""
@@ -113,7 +115,7 @@ class Data:
     corrections: str | None = None
     """A run's `review.csv` in which a person has decided (keep, relabel X, drop); relative to the working folder, else
     to `data.root`."""
-    on_bad_clip: str = "error"
+    on_bad_clip: Literal["error", "skip"] = "error"
     """What to do with rows and files that cannot be used: error (all are listed) or skip (the summary lists them)."""
     train_on_all: bool = False
     """Train every fold on the held-out clips too (original option); nothing is verified: needs finetune_rounds=0."""
@@ -121,26 +123,24 @@ class Data:
     """Also report validation on held-out unverified clips (original option); selection stays on verified clips."""
     download: bool = False
     """Download the data set into `data.root` where it is not there yet (fsdkaggle2018)."""
-    noise: Noise = field(default_factory=Noise)
+    noise: Noise = Noise()
     """Wrong labels put in on purpose."""
-    synthetic: Synthetic = field(default_factory=Synthetic)
+    synthetic: Synthetic = Synthetic()
     """Settings of the embedded data set."""
 
-    def problems(self) -> list[str]:
-        found = one_of("data.name", self.name, ("synthetic", "kaggle", "csv", "folders", "fsdkaggle2018"))
-        found += one_of("data.on_bad_clip", self.on_bad_clip, ("error", "skip"))
+    def clashes(self, prefix: str) -> Iterator[str]:
         if self.name != "synthetic" and not self.root:
-            found.append(f"data={self.name} needs data.root=DIR, the folder with the recordings")
+            yield f"data={self.name} needs data.root=DIR, the folder with the recordings"
         if self.name == "csv" and not self.table:
-            found.append("data=csv needs data.table=FILE, the table of recordings and labels")
-        if self.name != "csv":
-            given = {"data.table": self.table, "data.test_table": self.test_table}
-            found += [f"{name}={value} belongs to data=csv" for name, value in given.items() if value is not None]
+            yield "data=csv needs data.table=FILE, the table of recordings and labels"
         if self.download and self.name != "fsdkaggle2018":
-            found.append(f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded")
-        found += class_list(self.classes) + self.columns.problems() + self.noise.problems()
-        if self.name == "synthetic":
-            found += one_of("data.synthetic.classes", self.synthetic.classes, tuple(range(8, 13)))
-            found += share("data.synthetic.wrong_share", self.synthetic.wrong_share)
-            found += share("data.synthetic.mixed_share", self.synthetic.mixed_share)
-        return found
+            yield f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded"
+        yield from tables_of_csv(self.name, self.table, self.test_table)
+        yield from class_list("data.classes", self.classes)
+
+
+def tables_of_csv(data: str | None, table: str | None, test_table: str | None) -> Iterator[str]:
+    """Yield a message for every table that is named for a data set whose layout says where its tables are."""
+    for name, file in (("table", table), ("test_table", test_table)):
+        if data != "csv" and file is not None:
+            yield f"data.{name}={file} belongs to data=csv"

@@ -2,6 +2,11 @@
 
     network: {_target_: my_net.Net, channels: 12}
 
+In a schema a leaf is a field whose type is `Annotated[dict[str, Any], Leaf(given=("classes",))]`. Every key below it is
+let through by the command line and by `audiotag.config.schema.validate`, and held against the constructor's signature
+by `audiotag.config.schema.check_leaves`. What Hydra composes upon has empty leaves, so that an option of the leaf's
+group brings its class and all of its arguments, and none is left of another class.
+
 The module may lie anywhere on the import path, to which --config-dir adds its folder. Everything here imports the
 module, which may take seconds: call it after what can be refused without.
 """
@@ -11,9 +16,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +31,23 @@ from audiotag.errors import ConfigError, Nearest
 
 TARGET = "_target_"
 HEADLINE = "The configuration cannot be run:"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Marks a field of a schema as a leaf; `given` are the arguments that the program adds."""
+
+    given: tuple[str, ...] = ()
+
+
+def import_from(folder: str) -> None:
+    """Let modules of a folder, that of --config-dir, be imported here and in processes that are started from here."""
+    path = str(Path(folder).absolute())
+    if path not in sys.path:
+        sys.path.append(path)
+    paths = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    if path not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, path])
 
 
 def find_class(leaf: Mapping[str, Any], setting: str) -> Callable[..., Any]:

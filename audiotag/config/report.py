@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from audiotag.config.checks import needs_run
-from audiotag.errors import ConfigError
+from audiotag.config.schema import Program, settings
 
 
-@dataclass(frozen=True)
-class ReportConfig:
+@settings
+class ReportConfig(Program):
     """Write the report of a run."""
 
     run: str = ""
@@ -20,9 +20,7 @@ class ReportConfig:
     root: str | None = None
     """Folder of the data set, if it moved since the run was made."""
 
-    def __post_init__(self) -> None:
-        found = needs_run(self.run)
+    def clashes(self, prefix: str) -> Iterator[str]:
+        yield from needs_run(self.run)
         if self.root is not None and not Path(self.root).is_dir():
-            found.append(f"root={self.root} is no folder")
-        if found:
-            raise ConfigError("The configuration cannot be run:", found)
+            yield f"root={self.root} is not a folder"

@@ -1,61 +1,194 @@
-"""A composed configuration merged onto a schema of dataclasses: unknown keys, wrong types, and what a key means.
+"""What a schema is made of, and a composed configuration validated by it: all problems at once, and what a key means.
 
-The schemas themselves are in `audiotag.config`.
+The schemas themselves are the other modules of `audiotag.config`: frozen dataclasses whose types, ranges and choices
+pydantic checks. A docstring stands below each field; `clashes` tells what does not go together.
 """
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import dataclasses
 import difflib
-import inspect
-import math
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticKnownError
 
-from audiotag.config.checks import out_of_proportion
-from audiotag.errors import ConfigError
+from audiotag.config.leaf import Leaf, import_from, leaf_problems
+from audiotag.errors import ConfigError, Nearest
 
-Schema = TypeVar("Schema")
+Schema = TypeVar("Schema", bound="Settings")
+Class = TypeVar("Class")
 
 # What other programs call it.
 ALIASES = {"lr": "learning_rate", "bs": "batch_size", "max_epochs": "epochs", "num_epochs": "epochs", "gpus": "devices"}
-ALIASES |= {
-    "num_workers": "workers",
-    "n_folds": "folds",
-    "num_folds": "folds",
-    "n_rounds": "finetune_rounds",
-    "rounds": "finetune_rounds",
-}
+ALIASES |= {"num_workers": "workers", "n_folds": "folds", "num_folds": "folds"}
+ALIASES |= {"n_rounds": "finetune_rounds", "rounds": "finetune_rounds"}
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=1 - 2**63, le=2**63 - 1)]
+
+RULES = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+
+
+@dataclass_transform(frozen_default=True)
+def settings(cls: type[Class]) -> type[Class]:
+    """Make a class a frozen dataclass whose values are validated, also by `dataclasses.replace`."""
+    return dataclass(frozen=True, config=RULES)(cls)  # type: ignore[return-value]
+
+
+@settings
+class Settings:
+    """A section of settings."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        return _as_meant(value, _parts(_fields(cls)[str(info.field_name)].annotation))
+
+    def problems(self, prefix: str = "") -> list[str]:
+        """Return what does not go together in this section and those below it; `prefix` is its path, with a dot."""
+        found = []
+        for name in _fields(type(self)):
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                found += value.problems(f"{prefix}{name}.")
+        return [*found, *self.clashes(prefix)]
+
+    def clashes(self, prefix: str) -> Iterable[str]:
+        """Return what does not go together in this section."""
+        return ()
+
+
+@settings
+class Program(Settings):
+    """All settings of a program. Raises ConfigError if they do not go together."""
+
+    def __post_init__(self) -> None:
+        found = self.problems()
+        if found:
+            raise ConfigError("The configuration cannot be run:", found)
 
 
 def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
-    """Merge a composed configuration onto its schema and return it as a frozen dataclass.
+    """Return a composed configuration as its schema, frozen.
 
-    Raises ConfigError with every unknown key, wrong type and impossible combination.
+    Raises ConfigError with every unknown key, wrong type, value out of range and impossible combination.
     """
     try:
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError("The configuration cannot be resolved:", [str(error).splitlines()[0]]) from error
-    unknown: list[str] = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
-    known = [(path, value) for path, value in leaves(values) if is_key(path, schema)]
-    wrong: list[str] = type_problems(known, schema)
-    together: list[str] = []  # what does not go together; it cannot be told of values of the wrong type
-    if not wrong:
-        try:
-            config = OmegaConf.to_object(_merged(known, schema))
-        except ConfigError as error:
-            together = error.problems
-    if unknown or wrong or together:
-        raise ConfigError("The configuration cannot be run:", [*unknown, *wrong, *together])
-    assert isinstance(config, schema)
+    if isinstance(values.get("config_dir"), str):
+        import_from(values["config_dir"])
+    given = [(path, value) for path, value in leaves(values) if is_key(path, schema)]
+    found = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
+    found += [f"{path} is not given" for path, value in given if value == "???"]
+    known = nested((path, value) for path, value in given if value != "???")
+    try:
+        config = schema(**known)
+    except ValidationError as error:
+        found += [_message(problem, schema) for problem in error.errors()]
+        if all(problem["type"] in OUT_OF_RANGE for problem in error.errors()):
+            found += _unchecked(schema, known).problems()
+    except ConfigError as error:
+        found += error.problems
+    if found:
+        raise ConfigError("The configuration cannot be run:", found)
     return config
+
+
+def check_leaves(config: Settings) -> None:
+    """Raise ConfigError with everything that is wrong with the leaves of a configuration; imports their classes."""
+    found = []
+    for path, field in schema_fields(type(config)).items():
+        if leaf := _leaf(field):
+            found += leaf_problems(operator.attrgetter(path)(config), path, leaf.given)
+    if found:
+        raise ConfigError("The configuration cannot be run:", found)
+
+
+def type_problems(path: str, value: Any, schema: type[Settings]) -> list[str]:
+    """Return a message for everything of the wrong type in the value of one setting, whatever the others are."""
+    settings = nested((path, value) for path, value in leaves({path: value}) if is_key(path, schema))
+    found = [unknown_key(path, schema) for path, _ in leaves({path: value}) if not is_key(path, schema)]
+    try:
+        schema(**settings)
+    except ConfigError:
+        pass
+    except ValidationError as error:
+        found += [_message(problem, schema) for problem in error.errors() if problem["type"] not in OUT_OF_RANGE]
+    return found
+
+
+def _as_meant(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """Return a value as a setting takes it: "3", which the environment may hold, as 3, but never true or 1.0 as 1."""
+    number = float if float in kinds else int if int in kinds else None
+    if number is None:
+        return value
+    if isinstance(value, bool) or (number is int and isinstance(value, float)):
+        raise PydanticKnownError("int_type" if number is int else "float_type")
+    with contextlib.suppress(ValueError, OverflowError):
+        return number(value) if isinstance(value, str | int) else value
+    return value
+
+
+def _unchecked(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
+    """Return settings of the right types though some are out of range, to ask what else is wrong with them."""
+    made = object.__new__(schema)
+    for name, field in _fields(schema).items():
+        inner = _section(field)
+        value = values.get(name, field.get_default(call_default_factory=True))
+        if inner is not None and isinstance(value, dict):
+            value = _unchecked(inner, value)
+        object.__setattr__(made, name, _as_meant(value, _parts(field.annotation)))
+    return made
+
+
+# Pydantic's names of errors in a value of the right type, and what is said of the wrong ones.
+OUT_OF_RANGE = {"literal_error", "greater_than", "greater_than_equal", "less_than_equal"}
+EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list, such as [A,B]",
+    "dict": "a section: name its settings one by one",
+    "dataclass": "a section: name its settings one by one",
+    "finite": "a finite number",
+}
+
+
+def _message(problem: ErrorDetails, schema: type) -> str:
+    """Return what is wrong with a value, in a line."""
+    path = ".".join(name for name in problem["loc"] if isinstance(name, str))
+    value, limits, kind = problem["input"], problem.get("ctx", {}), problem["type"]
+    if kind == "literal_error":
+        allowed = [str(choice) for choice in choices(_field_at(path, schema).annotation)]
+        return f"{path}={value} is none of {', '.join(allowed)}{Nearest(allowed)(str(value))}"
+    if kind == "greater_than_equal":
+        return f"{path}={value} must be {limits['ge']:g} or more"
+    if kind == "greater_than":
+        return f"{path}={value} must be above {limits['gt']:g}"
+    if kind == "less_than_equal" and limits["le"] == 1:
+        return f"{path}={value} must lie in 0 to 1"
+    if kind == "less_than_equal":
+        return f"{path}={value} is out of all proportion: {limits['le']:,} is the largest that makes sense"
+    expected = EXPECTED.get(kind.split("_")[0])
+    if expected is None:
+        return f"{path}={value!r}: {problem['msg']}"
+    in_list = any(isinstance(name, int) for name in problem["loc"])
+    shown = (
+        f"{path} holds {value!r}, which" if in_list else f"{path}={value if kind == 'finite_number' else repr(value)}"
+    )
+    return f"{shown} is not {expected}"
 
 
 def nested(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -85,95 +218,83 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield path, value
 
 
-def _merged(settings: Sequence[tuple[str, Any]], schema: type) -> DictConfig:
-    merged = OmegaConf.merge(_base(schema), nested(settings))
-    assert isinstance(merged, DictConfig)
-    return merged
+def _fields(schema: type) -> dict[str, FieldInfo]:
+    found: dict[str, FieldInfo] = schema.__pydantic_fields__  # type: ignore[attr-defined]
+    return found
+
+
+def _section(field: FieldInfo) -> type[Settings] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+
+def _leaf(field: FieldInfo) -> Leaf | None:
+    return next((mark for mark in field.metadata if isinstance(mark, Leaf)), None)
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """Return the types that a type is made of, itself included."""
+    inner = () if get_origin(kind) is Literal else get_args(kind)
+    return (kind, *(part for one in inner for part in _parts(one)))
+
+
+def choices(kind: Any) -> tuple[Any, ...]:
+    """Return the values that a type allows, if they can be counted."""
+    return next((get_args(part) for part in _parts(kind) if get_origin(part) is Literal), ())
 
 
 @cache
-def _base(schema: type) -> DictConfig:
-    base: DictConfig = OmegaConf.structured(schema)
-    _unfreeze(base)
-    return base
+def schema_fields(schema: type, prefix: str = "") -> dict[str, FieldInfo]:
+    """Return every setting of a schema by its dotted path, sections themselves left out."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in _fields(schema).items():
+        section: type | None = _section(field)
+        found |= {f"{prefix}{name}": field} if section is None else schema_fields(section, f"{prefix}{name}.")
+    return found
 
 
-def _unfreeze(node: DictConfig) -> None:
-    """Let OmegaConf write to the schema of frozen dataclasses, which it takes for read-only values."""
-    OmegaConf.set_readonly(node, False)
-    for name in node:
-        child = node._get_node(name)
-        if isinstance(child, DictConfig) and child:
-            _unfreeze(child)
-
-
-def type_problems(settings: Sequence[tuple[str, Any]], schema: type) -> list[str]:
-    """Return a message for every setting, (dotted path, value) each, of the wrong type, not finite, or not given."""
-    try:
-        merged: Any = OmegaConf.to_container(_merged(settings, schema))
-    except OmegaConfBaseException as error:
-        half = len(settings) // 2
-        if half:
-            return type_problems(settings[:half], schema) + type_problems(settings[half:], schema)
-        return [f"{path}={value!r}: {str(error).splitlines()[0]}" for path, value in settings]
-    missing = [f"{path} is not given" for path, value in settings if value == "???"]
-    numbers = [(path, value) for path, value in leaves(merged) if isinstance(value, float)]
-    wild = [f"{path}={value} is not a finite number" for path, value in numbers if not math.isfinite(value)]
-    large = [problem for path, value in leaves(merged) for problem in out_of_proportion(path, value)]
-    return missing + (wild or large)
-
-
-@cache
-def field_docs(schema: type) -> dict[str, str]:
-    """Return the docstring that stands below each field of a dataclass, by field name."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(schema))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    docs = {}
-    for statement, follower in zip(body.body, [*body.body[1:], None], strict=True):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            text = follower.value if isinstance(follower, ast.Expr) else None
-            doc = text.value if isinstance(text, ast.Constant) else ""
-            docs[statement.target.id] = " ".join(str(doc).split())
-    return docs
-
-
-def schema_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+def schema_keys(schema: type) -> Iterator[tuple[str, Any, str]]:
     """Yield (dotted path, default, docstring) of every setting of a schema, sections themselves left out."""
-    docs = field_docs(schema)
-    for entry in dataclasses.fields(schema):
-        factory = entry.default_factory
-        if dataclasses.is_dataclass(factory):
-            yield from schema_keys(factory, f"{prefix}{entry.name}.")
-        else:
-            yield f"{prefix}{entry.name}", entry.default, docs[entry.name]
+    for path, field in schema_fields(schema).items():
+        yield path, field.get_default(call_default_factory=True), " ".join((field.description or "").split())
 
 
-def schema_types(schema: type, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted path, annotation) of every setting of a schema."""
-    for entry in dataclasses.fields(schema):
-        if dataclasses.is_dataclass(entry.default_factory):
-            yield from schema_types(entry.default_factory, f"{prefix}{entry.name}.")
-        else:
-            yield f"{prefix}{entry.name}", str(entry.type)
+def is_text(field: FieldInfo) -> bool:
+    """Return whether a setting may be a text."""
+    return not {str, Any}.isdisjoint([field.annotation, *get_args(field.annotation)])
+
+
+def _field_at(path: str, schema: type) -> FieldInfo:
+    return schema_fields(schema)[path]
+
+
+@cache
+def leaf_paths(schema: type) -> tuple[str, ...]:
+    """Return the dotted paths of the leaves of a schema."""
+    return tuple(path for path, field in schema_fields(schema).items() if _leaf(field))
+
+
+def in_leaf(path: str, schema: type) -> bool:
+    """Return whether a dotted path lies below a leaf, whose class says which keys there are."""
+    return path.startswith(tuple(f"{leaf}." for leaf in leaf_paths(schema)))
 
 
 def is_key(path: str, schema: type) -> bool:
-    """Say whether a dotted path names a setting or a section of the schema."""
-    return path in _keys(schema)
+    """Return whether a dotted path names a setting or a section of the schema, or lies in a leaf."""
+    return path in _keys(schema) or in_leaf(path, schema)
 
 
 @cache
 def _keys(schema: type) -> frozenset[str]:
     """Return the dotted paths of a schema's settings and sections."""
-    names = [name.split(".") for name, _, _ in schema_keys(schema)]
+    names = [name.split(".") for name in schema_fields(schema)]
     return frozenset(".".join(parts[:n]) for parts in names for n in range(1, len(parts) + 1))
 
 
 def unknown_key(path: str, schema: type, groups: tuple[str, ...] = ()) -> str:
     """Return the message for a key that does not exist, naming the nearest that does."""
-    known = [name for name, _, _ in schema_keys(schema)]
-    sections = {".".join(name.split(".")[:-1]) for name in known} - {""}
-    candidates = [*known, *sections, *groups]
+    known = list(schema_fields(schema))
+    candidates = sorted({*_keys(schema), *groups})
     section, _, last = path.rpartition(".")
     last = ALIASES.get(last, last)
     near = [name for name in known if name.split(".")[-1] == last]  # only its section is wrong or missing

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from hydra.core.global_hydra import GlobalHydra
 from audiotag.cli.arguments import CONF
 from audiotag.cli.program import register
 from audiotag.config import TrainConfig
-from audiotag.config.schema import leaves, to_dict, validate
+from audiotag.config.schema import leaves, schema_keys, to_dict, validate
 from audiotag.run.folder import RunFolder, is_not_part_of_result
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
-_DEFAULTS = {one.name: str(one.default) for one in fields(TrainConfig)}
+_DEFAULTS = {name: str(default) for name, default, _ in schema_keys(TrainConfig)}
 NEEDED = ("data.truth", "data.corrections", "finetune_rounds")  # free to change, but part of how the run came about
 
 

@@ -32,6 +32,7 @@ NOT_PART_OF_RESULT = (
     "run",
     "runs_dir",
     "cache_dir",
+    "config_dir",
     "round",
     "fold",
     "finetune_rounds",

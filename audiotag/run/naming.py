@@ -12,7 +12,18 @@ from audiotag.config import TrainConfig
 from audiotag.randomness import key
 
 # Settings that say where and how to work, not what the run is; they do not belong in its name.
-NOT_IN_NAME = {"run", "runs_dir", "cache_dir", "round", "fold", "finetune_rounds", "devices", "parallel", "report"}
+NOT_IN_NAME = {
+    "run",
+    "runs_dir",
+    "cache_dir",
+    "config_dir",
+    "round",
+    "fold",
+    "finetune_rounds",
+    "devices",
+    "parallel",
+    "report",
+}
 NOT_IN_NAME |= {"data.root", "data.truth"}
 NOT_IN_NAME |= {"warm_start"}  # the result is that of training round 0 anew
 NOT_IN_NAME |= {"hparams_search"}  # a trial is the run that its settings make by hand

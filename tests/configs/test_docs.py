@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from xml.etree import ElementTree
@@ -16,7 +14,7 @@ from mkdocs.exceptions import BuildError
 
 from audiotag.cli.arguments import argument_problems, groups
 from audiotag.config import CompareConfig, PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import is_key
+from audiotag.config.schema import is_key, schema_fields
 from tests.clips import TOP
 
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -48,19 +46,11 @@ def settings_page(hooks) -> str:
     return hooks.settings_page()
 
 
-def settings_of(schema: type, prefix: str = "") -> Iterator[str]:
-    for entry in dataclasses.fields(schema):
-        if dataclasses.is_dataclass(entry.default_factory):
-            yield from settings_of(entry.default_factory, f"{prefix}{entry.name}.")
-        else:
-            yield f"{prefix}{entry.name}"
-
-
 @pytest.mark.parametrize("program", ["train.py", "verify.py", "predict.py", "-m audiotag.compare"])
 def test_every_setting_is_on_the_page_of_settings(settings_page, program):
     part = settings_page.split(f"\n## python {program}\n")[1].split("\n## ")[0]
     entries = re.findall(r"^`([\w.]+)=.*\n:   (\S.*)$", part, re.MULTILINE)
-    assert sorted(name for name, _ in entries) == sorted(settings_of(SCHEMAS[program]))
+    assert sorted(name for name, _ in entries) == sorted(schema_fields(SCHEMAS[program]))
 
 
 def test_values_are_those_where_nothing_is_said(settings_page):

@@ -44,7 +44,7 @@ def test_program_train_refuses_everything_misspelt_at_once(tmp_path):
         "experiment is one of cpu_small, dcase2018, dcase2018_paper, smoke; did you mean smoke?",
         "modle is not a setting; did you mean model?",
         "training.pretrain.epoch is not a setting; did you mean training.pretrain.epochs?",
-        "finetune_rounds='ten': Value 'ten' of type 'str' could not be converted to Integer",
+        "finetune_rounds='ten' is not a whole number",
         "seed: settings are given as SETTING=VALUE",
         "run_name is not a setting",
     ):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Literal
 
-from audiotag.config.checks import one_of
-
-ARTIFACTS = ("manifest", "weights")  # `logger.artifacts`: the clips, and the best round's networks
+from audiotag.config.schema import Settings, settings
 
 
-@dataclass(frozen=True)
-class Wandb:
+@settings
+class Wandb(Settings):
     """Weights & Biases: a run per cell, and one for the whole experiment."""
 
     enabled: bool = False
@@ -19,25 +17,22 @@ class Wandb:
     """Project of the runs; null: what WANDB_PROJECT says, else audiotag."""
     entity: str | None = None
     """User or team that owns the project; null: the one that the API key belongs to."""
-    mode: str = "auto"
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online where there is an API key and the server answers, else offline; or online, offline, disabled."""
     tags: list[str] | None = None
     """Tags of the runs."""
 
-    def problems(self) -> list[str]:
-        return one_of("logger.wandb.mode", self.mode, ("auto", "online", "offline", "disabled"))
 
-
-@dataclass(frozen=True)
-class TensorBoard:
+@settings
+class TensorBoard(Settings):
     """Event files below the run folder, in `tensorboard/`."""
 
     enabled: bool = False
     """Write them; set by logger=tensorboard."""
 
 
-@dataclass(frozen=True)
-class Mlflow:
+@settings
+class Mlflow(Settings):
     """MLflow: a run for the whole experiment, and below it one per cell."""
 
     enabled: bool = False
@@ -48,19 +43,15 @@ class Mlflow:
     """MLflow's experiment that holds the runs."""
 
 
-@dataclass(frozen=True)
-class Logger:
+@settings
+class Logger(Settings):
     """Where a run can be watched besides its own files, which are always written; nothing here changes a result."""
 
-    wandb: Wandb = field(default_factory=Wandb)
+    wandb: Wandb = Wandb()
     """Weights & Biases, online or offline."""
-    tensorboard: TensorBoard = field(default_factory=TensorBoard)
+    tensorboard: TensorBoard = TensorBoard()
     """TensorBoard's event files."""
-    mlflow: Mlflow = field(default_factory=Mlflow)
+    mlflow: Mlflow = Mlflow()
     """MLflow, in a database or at a server."""
-    artifacts: list[str] | None = None
+    artifacts: list[Literal["manifest", "weights"]] | None = None
     """Files to hand to Weights & Biases and MLflow when the experiment ends: [manifest,weights], or one of them."""
-
-    def problems(self) -> list[str]:
-        found = [problem for name in self.artifacts or () for problem in one_of("logger.artifacts", name, ARTIFACTS)]
-        return found + self.wandb.problems()
