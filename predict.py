@@ -2,11 +2,9 @@
 
 import hydra
 
-from audiotag.cli.program import announce, check_command_line, job, register, reported
+from audiotag.cli.program import announce, job, start
 from audiotag.config import PredictConfig
 from audiotag.run.naming import run_path
-
-register(PredictConfig, "predict_schema")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -33,5 +31,4 @@ def _asked(config: PredictConfig) -> str:
 
 
 if __name__ == "__main__":
-    reported(lambda: check_command_line(PredictConfig))
-    reported(main)
+    start(PredictConfig, main)

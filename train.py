@@ -6,11 +6,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from audiotag.cli.arguments import refuse_forgotten_data
-from audiotag.cli.program import announce, check_command_line, job, register, reported
+from audiotag.cli.program import announce, job, start
 from audiotag.config import TrainConfig
 from audiotag.run.naming import run_name, run_path
-
-register(TrainConfig, "train_schema")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -36,5 +34,4 @@ def main(config: TrainConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    reported(lambda: check_command_line(TrainConfig))
-    reported(main)
+    start(TrainConfig, main)

@@ -2,11 +2,9 @@
 
 import hydra
 
-from audiotag.cli.program import announce, check_command_line, job, register, reported
+from audiotag.cli.program import announce, job, start
 from audiotag.config import VerifyConfig
 from audiotag.run.naming import run_path
-
-register(VerifyConfig, "verify_schema")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="verify")
@@ -20,5 +18,4 @@ def main(config: VerifyConfig) -> None:
 
 
 if __name__ == "__main__":
-    reported(lambda: check_command_line(VerifyConfig))
-    reported(main)
+    start(VerifyConfig, main)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def key(*parts: int | str) -> int:
@@ -15,4 +17,6 @@ def key(*parts: int | str) -> int:
 
 def generator(*parts: int | str) -> np.random.Generator:
     """Return a NumPy generator keyed by the parts, for example (seed, round, fold, epoch)."""
+    import numpy as np  # here: a run's name needs a key, but no numbers, before anything slow is imported
+
     return np.random.default_rng(key(*parts))

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import is_key, is_text, schema_fields, type_problems, unknown_key
+from audiotag.config.schema import in_leaf, is_key, is_text, schema_fields, type_problems, unknown_key
 from audiotag.errors import ConfigError
 from audiotag.run.naming import in_name
 
@@ -86,7 +86,13 @@ def quoted(arguments: list[str], schema: type) -> list[str]:
     or several values.
     """
     texts = {name for name, field in schema_fields(schema).items() if is_text(field)}
-    return [_quoted(text) if text.partition("=")[0].lstrip("+") in texts else text for text in arguments]
+    added = [_added(text, schema) for text in arguments]
+    return [_quoted(text) if text.partition("=")[0].lstrip("+") in texts else text for text in added]
+
+
+def _added(text: str, schema: type) -> str:
+    """Return an argument of a leaf's class so that Hydra adds it where the option does not set it."""
+    return f"++{text}" if in_leaf(text.partition("=")[0], schema) else text
 
 
 def _quoted(text: str) -> str:

@@ -26,7 +26,8 @@ from rich.padding import Padding
 
 from audiotag.cli.arguments import CONF, SEVERAL, argument_problems, groups, in_order, own_folders, quoted, settings_of
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import Schema, leaves, schema_keys, validate
+from audiotag.config.leaf import import_from
+from audiotag.config.schema import Schema, is_key, leaf_paths, leaves, nested, schema_keys, validate
 from audiotag.console import Screen, console
 from audiotag.distributed.processes import end_with
 from audiotag.errors import AudiotagError, ConfigError, Failed
@@ -36,13 +37,8 @@ from audiotag.run.naming import run_name, run_path
 def register(schema: type, name: str) -> None:
     """Give Hydra every setting's default under a name, for the first line of a defaults list."""
     refuse_installed_copy()
-    defaults: dict[str, Any] = {}
-    for path, default, _ in schema_keys(schema):
-        *sections, last = path.split(".")
-        node = defaults
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[last] = default
+    leaves_of = leaf_paths(schema)
+    defaults = nested((path, {} if path in leaves_of else default) for path, default, _ in schema_keys(schema))
     ConfigStore.instance().store(name=name, node=defaults)
     _rename_launchers()
 
@@ -70,6 +66,13 @@ def _rename_launchers() -> None:
         if plugin is not None:
             values = OmegaConf.to_container(plugin.node)
             store.store(group="hydra/launcher", name=f"{file.stem}_plugin", node=values, provider=plugin.provider)
+
+
+def start(schema: type, main: Callable[[], object]) -> None:
+    """Run one of the programs whose configuration is in conf/; what is wrong with the command is told first."""
+    reported(lambda: check_command_line(schema))
+    register(schema, f"{PRIMARY[schema]}_schema")
+    reported(main)
 
 
 # Errors of the operating system that are a person's to mend: rights, long names, read-only disks, links in a circle.
@@ -188,6 +191,10 @@ def check_command_line(schema: type, arguments: list[str] | None = None) -> list
     refuse_installed_copy()
     is_program = arguments is None
     arguments = quoted(in_order(sys.argv[1:]) if arguments is None else arguments, schema)
+    for folder in own_folders(arguments):
+        import_from(str(folder))
+        if is_key("config_dir", schema):
+            arguments += quoted([f"config_dir={folder.absolute()}"], schema)
     if is_program:
         sys.argv[1:] = arguments
     if {"--help", "-h"} & set(arguments):
@@ -214,6 +221,7 @@ def _check_composition(schema: type, arguments: list[str]) -> None:
     of_hydra = [text for text in settings if text.lstrip("+~").startswith(("hydra.", "hydra/"))]
     if NOT_COMPOSED & {text.partition("=")[0] for text in arguments} or not (folders or of_hydra):
         return
+    register(schema, f"{PRIMARY[schema]}_schema")
     places = [f"'file://{folder.absolute()!s}'" for folder in folders]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:

@@ -107,8 +107,9 @@ def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
 
 def check_leaves(config: Settings) -> None:
     """Raise ConfigError with everything that is wrong with the leaves of a configuration; imports their classes."""
+    schema: type = type(config)
     found = []
-    for path, field in schema_fields(type(config)).items():
+    for path, field in schema_fields(schema).items():
         if leaf := _leaf(field):
             found += leaf_problems(operator.attrgetter(path)(config), path, leaf.given)
     if found:
