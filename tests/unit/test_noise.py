@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
-from audiotag.config import Data, Noise
+from audiotag.config import Data, Noise, TrainConfig
+from audiotag.config.schema import validate
 from audiotag.data.noise import Labels, apportioned, weights, with_noise
 from audiotag.data.tables import Rows
-from audiotag.errors import DataError
+from audiotag.errors import ConfigError, DataError
 
 CLASSES = ["a", "b", "c"]
 HERE = Path()
@@ -175,9 +177,10 @@ def test_noise_of_unknown_classes(tmp_path):
     ],
 )
 def test_settings_that_cannot_be(noise, problem):
-    found = Data(noise=Noise(**noise)).problems()
-    assert len(found) == 1
-    assert problem in found[0]
+    with pytest.raises(ConfigError) as caught:
+        validate(OmegaConf.create({"data": {"noise": noise}}), TrainConfig)
+    (found,) = caught.value.problems
+    assert problem in found
 
 
 def test_weights_and_what_is_left_over():
