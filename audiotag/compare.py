@@ -10,11 +10,9 @@ nothing but their seed become one row: means, and standard deviations over the r
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,13 @@ from rich.text import Text
 
 from audiotag.cli.arguments import CONF
 from audiotag.cli.program import check_command_line, register, reported
-from audiotag.config import CompareConfig, Noise, TrainConfig
-from audiotag.config.schema import is_key, leaves, to_dict, unknown_key, validate
+from audiotag.config import CompareConfig, TrainConfig
+from audiotag.config.result import concerns, result_settings
+from audiotag.config.schema import is_key, unknown_key, validate
 from audiotag.console import console, print_columns
 from audiotag.errors import AudiotagError, ConfigError, RunError
 from audiotag.files import check_output, read_json, write_csv
-from audiotag.run.folder import Cell, RunFolder, find_run, is_not_part_of_result
+from audiotag.run.folder import Cell, RunFolder, find_run
 
 FIGURES = ["valid_accuracy", "valid_accuracy_std", "valid_loss", "considered", "accepted", "precision", "recall"]
 COLUMNS = ["complete", "rounds", "state", "best_round", *FIGURES[:3], "valid_map@3", *FIGURES[3:]]
@@ -71,22 +70,8 @@ def _settings(folder: RunFolder) -> dict[str, Any]:
     """
     config = folder.config
     root = None if config.data.root is None else Path(config.data.root).name
-    named = {name: value for name, value in leaves(to_dict(config)) if not is_not_part_of_result(name)}
-    idle = tuple(section for section, concerned in CONCERNED.items() if not concerned(config))
-    return {name: value for name, value in {"data.root": root, **named}.items() if not name.startswith(idle)}
-
-
-# Settings, or their sections, and the runs that they concern.
-NOISE = [entry.name for entry in dataclasses.fields(Noise)]
-CONCERNED: dict[str, Callable[[TrainConfig], bool]] = {
-    "data.synthetic.": lambda config: config.data.name == "synthetic",
-    "data.root": lambda config: config.data.name != "synthetic",
-    "data.columns.": lambda config: config.data.name not in ("synthetic", "folders"),
-    "data.table": lambda config: config.data.name == "csv",
-    "data.test_table": lambda config: config.data.name == "csv",
-    **{f"data.noise.{name}": lambda config: config.data.noise.kind != "none" for name in NOISE if name != "kind"},
-    "training.finetune.": lambda config: config.finetune_rounds > 0,
-}
+    named = {"data.root": root, **result_settings(config)}
+    return {name: value for name, value in named.items() if concerns(name, config)}
 
 
 def _results(folder: RunFolder) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config.result import is_in_name
 from audiotag.config.schema import in_leaf, is_key, is_text, schema_fields, type_problems, unknown_key
 from audiotag.errors import ConfigError
-from audiotag.run.naming import in_name
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OPTIONAL = ("experiment", "hparams_search")  # groups of which nothing need be chosen
@@ -197,7 +197,7 @@ def _one_name_for_several(arguments: list[str]) -> list[str]:
     several = [
         str(s.input_line)
         for s in settings
-        if (s.is_sweep_override() and (in_name(s.key_or_group) or s.key_or_group == "data.root"))
+        if (s.is_sweep_override() and (is_in_name(s.key_or_group) or s.key_or_group == "data.root"))
         or (s.key_or_group == "hparams_search" and s.value() is not None)
     ]
     if not given or given[-1].value() is None or not several:

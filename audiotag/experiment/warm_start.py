@@ -7,15 +7,15 @@ import shutil
 from pathlib import Path
 
 from audiotag.config import TrainConfig
-from audiotag.config.schema import leaves, to_dict
+from audiotag.config.result import is_among, result_settings
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
 from audiotag.errors import ConfigError, RunError
 from audiotag.files import csv_text, replacing, write_json
-from audiotag.run.folder import Cell, RunFolder, find_run, is_not_part_of_result, taken
+from audiotag.run.folder import Cell, RunFolder, find_run, taken
 
 # Settings that round 0 knows nothing of. Its votes are means over K excerpts, so their number is none of these.
-AFTER_ROUND_0 = ("verification.", "training.finetune.")
+AFTER_ROUND_0 = ("verification", "training.finetune")
 EXCERPTS = "verification.excerpts"
 NOT_TAKEN = ("failure.txt", "status.json")
 
@@ -80,10 +80,8 @@ class WarmStart:
 
 
 def _refuse_other_settings(config: TrainConfig, base: RunFolder) -> None:
-    theirs, ours = (dict(leaves(to_dict(c))) for c in (base.config, config))
-    before = [
-        name for name in ours if name == EXCERPTS or not (is_not_part_of_result(name) or name.startswith(AFTER_ROUND_0))
-    ]
+    theirs, ours = (result_settings(one) for one in (base.config, config))
+    before = [name for name in ours if name == EXCERPTS or not is_among(name, AFTER_ROUND_0)]
     different = [name for name in before if ours[name] != theirs.get(name)]
     if different:
         raise ConfigError(

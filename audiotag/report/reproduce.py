@@ -14,12 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from audiotag.cli.arguments import CONF
 from audiotag.cli.program import register
 from audiotag.config import TrainConfig
+from audiotag.config.result import is_needed_again
 from audiotag.config.schema import leaves, schema_keys, to_dict, validate
-from audiotag.run.folder import RunFolder, is_not_part_of_result
+from audiotag.run.folder import RunFolder
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
 _DEFAULTS = {name: str(default) for name, default, _ in schema_keys(TrainConfig)}
-NEEDED = ("data.truth", "data.corrections", "finetune_rounds")  # free to change, but part of how the run came about
 
 
 def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str:
@@ -28,11 +28,7 @@ def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str
     named = dict(leaves(to_dict(_composed(groups, config))))
     own = dict(leaves(to_dict(config)))
     needed = _needed(config)
-    differing = {
-        name: value
-        for name, value in own.items()
-        if value != named.get(name) and (name in NEEDED or not is_not_part_of_result(name))
-    }
+    differing = {name: value for name, value in own.items() if value != named.get(name) and is_needed_again(name)}
     settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing, **(others or {})}.items()]
     return shlex.join(["python", "train.py", *groups, *settings])
 

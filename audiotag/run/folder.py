@@ -18,7 +18,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from audiotag.config import TrainConfig
-from audiotag.config.schema import leaves, to_dict, validate
+from audiotag.config.result import result_settings
+from audiotag.config.schema import to_dict, validate
 from audiotag.data.corrections import COLUMNS as CORRECTIONS
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.tables import read_table
@@ -26,28 +27,6 @@ from audiotag.errors import ConfigError, DataError, RunError
 from audiotag.files import FileLock, damage_reported, digest, read_json, write_json, write_text
 from audiotag.run.naming import run_path
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
-
-# Settings that may differ when a run is continued: they say where and how to work, or how far, not what the result is.
-NOT_PART_OF_RESULT = (
-    "run",
-    "runs_dir",
-    "cache_dir",
-    "config_dir",
-    "round",
-    "fold",
-    "finetune_rounds",
-    "devices",
-    "parallel",
-    "warm_start",
-    "report",
-    "hparams_search",
-    "hardware.",
-    "logger.",
-    "data.root",
-    "data.truth",
-    "data.corrections",  # their content is what counts: `corrections.csv`
-    "data.download",
-)
 
 TRAINING = "training.csv"  # a cell's training clips
 # What a complete cell has written, and what of the run it was fitted to: `status.json` holds their checksums.
@@ -64,13 +43,6 @@ OPENING = (
 )
 CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 SUM = "# Not to be changed by hand. SHA-256 of what follows: "
-
-
-def is_not_part_of_result(name: str) -> bool:
-    """Say whether a setting, or its section, is among `NOT_PART_OF_RESULT`."""
-    return name in NOT_PART_OF_RESULT or name.startswith(
-        tuple(section for section in NOT_PART_OF_RESULT if section.endswith("."))
-    )
 
 
 @dataclass(frozen=True, order=True)
@@ -184,8 +156,8 @@ class RunFolder:
         """Raise ConfigError where the folder was made with other settings."""
         if not self.config_file.is_file():
             return
-        before, now = (dict(leaves(to_dict(c))) for c in (self.config, config))
-        changed = [name for name in now if now[name] != before.get(name) and not is_not_part_of_result(name)]
+        before, now = (result_settings(one) for one in (self.config, config))
+        changed = [name for name in now if now[name] != before.get(name)]
         if changed:
             raise ConfigError(
                 f"{self.path} was made with other settings:",

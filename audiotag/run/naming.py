@@ -9,30 +9,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from audiotag.config import TrainConfig
+from audiotag.config.result import is_in_name
 from audiotag.randomness import key
 
-# Settings that say where and how to work, not what the run is; they do not belong in its name.
-NOT_IN_NAME = {
-    "run",
-    "runs_dir",
-    "cache_dir",
-    "config_dir",
-    "round",
-    "fold",
-    "finetune_rounds",
-    "devices",
-    "parallel",
-    "report",
-}
-NOT_IN_NAME |= {"data.root", "data.truth"}
-NOT_IN_NAME |= {"warm_start"}  # the result is that of training round 0 anew
-NOT_IN_NAME |= {"hparams_search"}  # a trial is the run that its settings make by hand
 NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification", "logger")
-
-
-def in_name(name: str) -> bool:
-    """Say whether a setting tells what the run is."""
-    return name not in NOT_IN_NAME and name.split(".")[0] not in ("hardware", "logger")
 
 
 def run_name(config: TrainConfig) -> str:
@@ -45,7 +25,7 @@ def run_name(config: TrainConfig) -> str:
     settings = []
     for text in sorted(chosen.overrides.task):
         name, _, value = text.lstrip("+~").partition("=")
-        if in_name(name) and name not in NAMED_GROUPS:
+        if is_in_name(name) and name not in NAMED_GROUPS:
             settings.append(f"{name}-{value}")
         elif name in ("augment", "training"):
             settings.append(value)
