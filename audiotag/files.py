@@ -83,7 +83,7 @@ def damage_reported(path: Path, again: str) -> Iterator[None]:
 
 
 def read_json(path: Path, again: str) -> dict[str, Any]:
-    """Return what a JSON file holds; raises RunError if it is missing or damaged."""
+    """Read a JSON file; raises RunError if it is missing or damaged."""
     with damage_reported(path, again):
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
@@ -97,7 +97,7 @@ def digest(path: Path) -> str:
 def check_folder(setting: str, folder: Path, otherwise: str = "") -> None:
     """Raise AudiotagError unless files can be written into a folder, or below what there is of its path.
 
-    `otherwise` says what to do where there is no right to write, if not to set `setting` to another folder.
+    `otherwise` is the advice if the folder is not writable; by default, to set `setting` to another folder.
     """
     if any(len(os.fsencode(name)) > LONGEST_NAME for name in folder.parts):
         raise AudiotagError(f"{setting}={folder}: a name has more than {LONGEST_NAME} bytes, the longest that fits")
@@ -147,7 +147,7 @@ def check_output(path: Path, mark: str, beside: Iterable[str] = (), inputs: Iter
 
 
 def remove_damaged(path: Path) -> None:
-    """Remove what stands in the place of a cache's file or folder; raises AudiotagError where that cannot be done."""
+    """Remove a damaged file or folder of a cache; raises AudiotagError if that fails."""
     try:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     except OSError as error:

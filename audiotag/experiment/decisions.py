@@ -65,5 +65,5 @@ def _print(decisions: pd.DataFrame, run: str) -> None:
 
 
 def _best_round(run: Path) -> int | None:
-    best: int | None = (RunFolder(run).summary or {}).get("best_round")
+    best: int | None = RunFolder(run).summary.get("best_round")
     return best

@@ -192,7 +192,7 @@ class EpochCheckpoint(Checkpoint):
         self.rows = list(state_dict["rows"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch and save it; raises RunError where the loss is not finite."""
+        """Add the epoch and save it; raises RunError if the loss is not finite."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": trainer.current_epoch, "learning_rate": trainer.optimizers[0].param_groups[0]["lr"], **values}
         if not math.isfinite(row["train_loss"]) or not math.isfinite(row["valid_loss"]):

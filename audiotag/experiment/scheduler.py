@@ -70,7 +70,7 @@ class _Waiting:
         self.said = ""
 
     def check(self, cell: Cell) -> None:
-        """Say what is waited for; raises RunError where waiting is in vain."""
+        """Say what is waited for; raises RunError if waiting is in vain."""
         needed = missing_before(self.folder, cell) or [cell]
         if time.monotonic() - self.since_s > SAY_AFTER_S:
             self._say(f"waiting for {_named(needed)}, which other processes are to complete")

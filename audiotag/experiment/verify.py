@@ -103,7 +103,7 @@ def decision_folder(config: VerifyConfig) -> Path:
 
 
 def _check_writable(config: VerifyConfig, folder: RunFolder, decisions: Path) -> None:
-    """Raise AudiotagError where a decision cannot be written, or new posteriors, which lie in the run."""
+    """Raise AudiotagError if a decision cannot be written, or new posteriors, which lie in the run."""
     check_folder("out", decisions, "set out=DIR")
     check_output(decisions / "decisions.csv", "decision,rule,")
     if config.rescore:

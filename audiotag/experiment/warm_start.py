@@ -45,7 +45,7 @@ class WarmStart:
             )
 
     def check_data(self, manifest: Manifest) -> None:
-        """Raise RunError where the data set is not the one whose round 0 is taken over."""
+        """Raise RunError if the data set is not the one whose round 0 is taken over."""
         if self.base is None:
             return
         theirs = csv_text(self.base.manifest)
@@ -57,7 +57,7 @@ class WarmStart:
             )
 
     def take_over(self) -> None:
-        """Link the cells of round 0 that are missing into the run, or copy them where the disk knows no links."""
+        """Link the cells of round 0 that are missing into the run, or copy them if the disk does not support links."""
         if self.base is None:
             return
         for cell in self.cells:

@@ -69,7 +69,7 @@ class RunFolder:
 
     @functools.cached_property
     def config(self) -> TrainConfig:
-        """The configuration the run was made with; raises RunError where there is no run."""
+        """The configuration the run was made with; raises RunError if this is not a run folder."""
         if not self.config_file.is_file():
             made = sorted(other.parent.name for other in self.path.parent.glob("*/config.yaml"))
             known = f"there are: {', '.join(made)}" if made else f"there is none in {self.path.parent}"
@@ -78,7 +78,7 @@ class RunFolder:
         with damage_reported(self.config_file, again):
             loaded = OmegaConf.create(_config_text(self.config_file))
             if not isinstance(loaded, DictConfig):
-                raise ValueError("no settings")
+                raise ValueError("not a mapping")
         try:
             return validate(loaded, TrainConfig)
         except ConfigError as error:
@@ -125,23 +125,23 @@ class RunFolder:
         with damage_reported(file, AGAIN):
             classes = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-                raise ValueError("no list of names")
+                raise ValueError("not a list of names")
         return list(classes)
 
     @property
-    def summary(self) -> dict[str, Any] | None:
-        """What `summary.json` holds; None where there is none yet. Raises RunError if it is damaged."""
+    def summary(self) -> dict[str, Any]:
+        """What `summary.json` holds, {} if it is not written yet. Raises RunError if it is damaged."""
         if not self.summary_file.is_file():
-            return None
+            return {}
         summary = read_json(self.summary_file, AGAIN)
         with damage_reported(self.summary_file, AGAIN):
             float(summary["wall_s"])
             if summary["best_round"] not in [None, *(round_["round"] for round_ in summary["rounds"])]:
-                raise ValueError("the best round is none of the rounds")
+                raise ValueError("the best round is not among the rounds")
         return summary
 
     def save(self, config: TrainConfig) -> None:
-        """Keep the configuration, or refuse it where the folder was made with another; raises RunError."""
+        """Keep the configuration, or refuse it if the folder was made with another; raises RunError."""
         self.refuse_other(config)
         # Which part of the run a job works on is not the run's; jobs side by side would write it in turn. Where round 0
         # came from, its cells say.
@@ -153,7 +153,7 @@ class RunFolder:
         self.__dict__.pop("config", None)
 
     def refuse_other(self, config: TrainConfig) -> None:
-        """Raise ConfigError where the folder was made with other settings."""
+        """Raise ConfigError if the folder was made with other settings."""
         if not self.config_file.is_file():
             return
         before, now = (result_settings(one) for one in (self.config, config))
@@ -241,12 +241,12 @@ class RunFolder:
 
 
 def _posteriors(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Return a table of posteriors as it is; raises ValueError if it is none."""
+    """Return a table of posteriors unchanged; raises ValueError if it is not one."""
     if list(table.columns) != ["clip_id", *classes]:
         raise ValueError("the columns are not clip_id and the classes")
     values = table[classes].to_numpy(float)
     if not ((values >= 0) & (values <= 1 + 1e-6)).all() or not table["clip_id"].is_unique:
-        raise ValueError("no posteriors of clips")
+        raise ValueError("not posteriors")
     return table
 
 

@@ -22,7 +22,7 @@ class HeldOut:
 
 
 def held_out(folder: RunFolder, round_: int) -> HeldOut | None:
-    """Return what a complete round's networks predict, by consensus; None where nothing was held out to vote on."""
+    """Return what a complete round's networks predict, by consensus; None if nothing was held out to vote on."""
     if folder.config.data.train_on_all:
         return None
     votes = pd.concat([vote.verified for vote in folder.votes(round_).values()], ignore_index=True)

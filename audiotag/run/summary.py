@@ -31,7 +31,7 @@ def write_summary(
     """Write `summary.json` for the complete rounds; `wall_s` of earlier processes of this run is added."""
     rounds = round_figures(folder, ledger, manifest.truth)
     try:
-        earlier_s = (folder.summary or {}).get("wall_s", 0)
+        earlier_s = folder.summary.get("wall_s", 0)
     except RunError as error:  # all but the time is made again
         console.print(f"{error}; it is written anew", soft_wrap=True)
         earlier_s = 0
