@@ -12,9 +12,9 @@ from audiotag.run.naming import run_path
 def main(config: VerifyConfig) -> None:
     """Apply the rule, print what is accepted per round, and write it under the run's `verify/`."""
     announce("verify.py", f"run {run_path(config.run, config.runs_dir)}")
-    from audiotag.experiment.verify import redecide
+    from audiotag.experiment.verify import verify
 
-    redecide(config)
+    verify(config)
 
 
 if __name__ == "__main__":

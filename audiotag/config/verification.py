@@ -50,7 +50,7 @@ class VerificationChange(Settings):
     rule: str | None = None
     """Name of the whole rule to apply, set by verification=NAME; null: the run's rule with the changes below."""
     excerpts: Excerpts | None = None
-    """With rescore=true: excerpts K per clip; null: as many as the run had, whose means are stored."""
+    """With vote_again=true: excerpts K per clip; null: as many as the run had, whose means are stored."""
     agreement: bool | None = None
     """The consensus must predict the given label."""
     threshold: Share | None = None

@@ -26,16 +26,16 @@ class VerifyConfig(Program):
     """Folder for the decisions; null: the run's own, `verify/`."""
     truth: str | None = None
     """Table of right labels (clip, label) to measure against; null: the one that the run was given."""
-    rescore: bool = False
-    """Ask the run's networks again, from their checkpoints, and decide on that; null settings are the run's."""
+    vote_again: bool = False
+    """Let the run's networks vote again, from their checkpoints, and decide on that; null settings are the run's."""
     devices: int = Field(1, ge=1, le=4096)
-    """With rescore=true: GPUs to share the clips among, or processes on a CPU."""
+    """With vote_again=true: GPUs to share the clips among, or processes on a CPU."""
     cache_dir: str = "cache"
-    """With rescore=true: folder for spectrogram stores."""
+    """With vote_again=true: folder for spectrogram stores."""
     root: str | None = None
-    """With rescore=true: folder of the data set, if it moved since the run was made."""
+    """With vote_again=true: folder of the data set, if it moved since the run was made."""
     hardware: Hardware = Hardware()
-    """With rescore=true: what the work runs on."""
+    """With vote_again=true: what the work runs on."""
     verification: VerificationChange = VerificationChange()
     """What to decide otherwise than the run did."""
 

@@ -17,13 +17,13 @@ from audiotag.distributed.gpu_locks import for_processes, gpus
 from audiotag.distributed.hardware import choose_device
 from audiotag.errors import AudiotagError
 from audiotag.experiment.loop import run_experiment
-from audiotag.experiment.vote_again import rescore
+from audiotag.experiment.vote_again import vote_again
 from audiotag.files import full_disk_reported
 from audiotag.randomness import key
 
 TASKS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "train": (TrainConfig, run_experiment),
-    "rescore": (VerifyConfig, rescore),
+    "vote_again": (VerifyConfig, vote_again),
 }
 
 

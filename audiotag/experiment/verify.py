@@ -1,4 +1,4 @@
-"""Decide again from stored posteriors: another threshold, cap or rule, without a network unless rescore=true."""
+"""Decide again from stored posteriors: another threshold, cap or rule, without a network unless vote_again=true."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measur
 from audiotag.verification.rules import rule_of
 
 
-def redecide(config: VerifyConfig) -> pd.DataFrame:
+def verify(config: VerifyConfig) -> pd.DataFrame:
     """Apply a rule to a run's stored posteriors; print and return accepted, precision and recall per round.
 
     Writes `verify/NAME/{ledger.csv, summary.json}` below the run, and `verify/decisions.csv` over all that were made;
@@ -38,9 +38,9 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
     _check_writable(config, folder, where.parent)
     asked = _rounds(folder, config.round)
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
-    if config.rescore and missing_cells(folder, config):
-        launch("rescore", config, lambda: check_tables(of_run_here(folder.config, config)))
-    ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.rescore else None)
+    if config.vote_again and missing_cells(folder, config):
+        launch("vote_again", config, lambda: check_tables(as_of_now(folder.config, config)))
+    ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.vote_again else None)
     settings = {name: getattr(verification, name) for name in SETTINGS}
     rounds = [
         {"round": int(str(round_)), **_rounded(measure(rows, truth))}
@@ -59,19 +59,19 @@ def redecide(config: VerifyConfig) -> pd.DataFrame:
 def changed(of_run: Verification, config: VerifyConfig) -> Verification:
     """Return the run's rule with the changes asked for, or the whole rule that verification=NAME named."""
     given = dataclasses.asdict(config.verification)
-    if not config.rescore:
+    if not config.vote_again:
         asked, given["excerpts"] = given["excerpts"], of_run.excerpts  # the posteriors are stored as means over these
         if given["rule"] is None and asked not in (None, of_run.excerpts):
             raise RunError(
                 f"verification.excerpts={asked}: the run stored means over {of_run.excerpts} excerpts; set "
-                "rescore=true to ask its networks again"
+                "vote_again=true to ask its networks again"
             )
     if given["rule"] is None:
         given = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(of_run, **given)
 
 
-def of_run_here(of_run: TrainConfig, config: VerifyConfig) -> TrainConfig:
+def as_of_now(of_run: TrainConfig, config: VerifyConfig) -> TrainConfig:
     """Return a run's configuration with what may differ now: devices, places, and the number of excerpts."""
     excerpts = config.verification.excerpts or of_run.verification.excerpts
     return dataclasses.replace(
@@ -88,7 +88,7 @@ def of_run_here(of_run: TrainConfig, config: VerifyConfig) -> TrainConfig:
 def missing_cells(folder: RunFolder, config: VerifyConfig) -> list[Cell]:
     """Return the complete cells asked for whose posteriors have not been made again with that many excerpts."""
     rounds = folder.complete_rounds() if config.round is None else [config.round]
-    again = RunFolder(folder.rescored(of_run_here(folder.config, config).verification.excerpts))
+    again = RunFolder(folder.votes_folder(as_of_now(folder.config, config).verification.excerpts))
     cells = [Cell(r, f) for r in rounds for f in range(folder.config.folds)]
     names = (POSTERIORS, VERIFIED_POSTERIORS)
     return [cell for cell in cells if not all((again.cell(cell) / name).is_file() for name in names)]
@@ -99,15 +99,15 @@ def decision_folder(config: VerifyConfig) -> Path:
     folder = find_run(config.run, config.runs_dir)
     of_run = folder.config.verification
     decisions = folder.path / "verify" if config.out is None else Path(config.out).expanduser().absolute()
-    return decisions / _name(of_run, changed(of_run, config), config.rescore)
+    return decisions / _name(of_run, changed(of_run, config), config.vote_again)
 
 
 def _check_writable(config: VerifyConfig, folder: RunFolder, decisions: Path) -> None:
     """Raise AudiotagError if a decision cannot be written, or new posteriors, which lie in the run."""
     check_folder("out", decisions, "set out=DIR")
     check_output(decisions / "decisions.csv", "decision,rule,")
-    if config.rescore:
-        check_folder("run", folder.path / "verify", "rescore=true writes into the run: set run= to a copy of it")
+    if config.vote_again:
+        check_folder("run", folder.path / "verify", "vote_again=true writes into the run: set run= to a copy of it")
         check_folder("cache_dir", Path(config.cache_dir).absolute())
 
 
@@ -129,11 +129,11 @@ def _truth(folder: RunFolder, name: str) -> pd.Series:
     return read_labels(path, columns.clip, columns.label)
 
 
-def _name(of_run: Verification, now: Verification, rescored: bool) -> str:
+def _name(of_run: Verification, now: Verification, again: bool) -> str:
     """Name a decision by its rule and by what differs from the run's own."""
     different = [f"{name}={getattr(now, name)}" for name in SETTINGS[1:] if getattr(now, name) != getattr(of_run, name)]
-    if rescored:
-        different.append(f"rescored={now.excerpts}")
+    if again:
+        different.append(f"votes={now.excerpts}")
     return ",".join([now.rule, *different])
 
 

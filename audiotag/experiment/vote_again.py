@@ -15,20 +15,20 @@ from audiotag.distributed.hardware import set_numerics
 from audiotag.experiment.fit import build_data, build_tagger, build_trainer, read_training_clips
 from audiotag.experiment.prepare import Experiment, refuse_changed_data, with_own_corrections
 from audiotag.experiment.schedule import schedule
-from audiotag.experiment.verify import missing_cells, of_run_here
+from audiotag.experiment.verify import as_of_now, missing_cells
 from audiotag.models.weights import load_weights
 from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.verification.consensus import Consensus
 
 
-def rescore(config: VerifyConfig) -> None:
+def vote_again(config: VerifyConfig) -> None:
     """Score the held-out clips of every complete cell that is asked for and missing, shared out among the ranks.
 
     Random excerpts are those of the run, so that the same K gives the same posteriors. All processes of a job call it.
     Raises RunError where the data set has changed since the run.
     """
     folder = find_run(config.run, config.runs_dir)
-    of_run = with_own_corrections(of_run_here(folder.config, config), folder)
+    of_run = with_own_corrections(as_of_now(folder.config, config), folder)
     manifest, store = manifest_and_store(of_run, partial(refuse_changed_data, folder))
     set_numerics(of_run.hardware)
     todo = context.broadcast(missing_cells(folder, config))
@@ -38,10 +38,10 @@ def rescore(config: VerifyConfig) -> None:
         voted = partial(bar.advance, task, context.current().world_size)
         for cell in todo:
             bar.update(task, description=f"Voting: {cell}")
-            vote_again(experiment, cell, voted)
+            _vote(experiment, cell, voted)
 
 
-def vote_again(experiment: Experiment, cell: Cell, voted: Callable[[], None]) -> None:
+def _vote(experiment: Experiment, cell: Cell, voted: Callable[[], None]) -> None:
     """Write the posteriors that a complete cell's best network gives, with `config.verification.excerpts` each."""
     config, folder, manifest, _ = experiment
     held_out = cell_clips(manifest, 0, cell.fold, set(), train_on_all=False)
@@ -50,7 +50,7 @@ def vote_again(experiment: Experiment, cell: Cell, voted: Callable[[], None]) ->
     phase = schedule(config, cell.round, len(clips.train))
     data, tagger = build_data(experiment, cell, clips, phase), build_tagger(experiment, cell, phase)
     load_weights(tagger.network, folder.checked(cell, "best.ckpt"), folder.best_epoch(cell))
-    where = RunFolder(folder.rescored(config.verification.excerpts)).cell(cell)
+    where = RunFolder(folder.votes_folder(config.verification.excerpts)).cell(cell)
     consensus = Consensus(where, config.verification.excerpts, (config.seed, cell.round), voted)
     data.trainer = build_trainer(config, where, phase, [consensus])
     data.setup("predict")

@@ -203,9 +203,9 @@ class RunFolder:
         status = self.status(cell)
         return None if status is None or "best_epoch" not in status else int(status["best_epoch"])
 
-    def rescored(self, excerpts: int) -> Path:
+    def votes_folder(self, excerpts: int) -> Path:
         """Return the folder of posteriors made again with K excerpts, laid out like the run's own."""
-        return self.path / "verify" / f"rescored-{excerpts}-excerpts"
+        return self.path / "verify" / f"votes-{excerpts}-excerpts"
 
     def failure(self, cell: Cell) -> Path:
         """Return the file in which the last failure of a cell is told."""
@@ -224,16 +224,16 @@ class RunFolder:
         folds = range(self.config.folds)
         return [r for r in range(self.config.finetune_rounds + 1) if all(self.status(Cell(r, f)) for f in folds)]
 
-    def votes(self, round_: int, rescored: int | None = None) -> dict[int, Votes]:
+    def votes(self, round_: int, excerpts: int | None = None) -> dict[int, Votes]:
         """Return the consensus posteriors of all folds of a complete round, or those made again with K excerpts."""
-        return {fold: self._votes(Cell(round_, fold), rescored) for fold in range(self.config.folds)}
+        return {fold: self._votes(Cell(round_, fold), excerpts) for fold in range(self.config.folds)}
 
-    def _votes(self, cell: Cell, rescored: int | None) -> Votes:
-        if rescored is None:
+    def _votes(self, cell: Cell, excerpts: int | None) -> Votes:
+        if excerpts is None:
             unverified, checked = (self.table(cell, name) for name in (POSTERIORS, VERIFIED_POSTERIORS))
         else:
-            folder = RunFolder(self.rescored(rescored)).cell(cell)
-            with damage_reported(folder, "delete it, and verify.py with rescore=true makes it again"):
+            folder = RunFolder(self.votes_folder(excerpts)).cell(cell)
+            with damage_reported(folder, "delete it, and verify.py with vote_again=true makes it again"):
                 files = (pd.read_parquet(folder / name) for name in (POSTERIORS, VERIFIED_POSTERIORS))
                 unverified, checked = (_posteriors(table, self.classes) for table in files)
         new = checked["clip_id"].isin(verified_by_correction(self.corrections))

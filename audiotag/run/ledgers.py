@@ -16,18 +16,18 @@ from audiotag.verification.rules import rule_of
 
 
 def round_votes(
-    folder: RunFolder, round_: int, verification: Verification, rescored: int | None = None
+    folder: RunFolder, round_: int, verification: Verification, excerpts: int | None = None
 ) -> dict[int, Votes]:
     """Return the votes of a complete round as a rule sees them: calibrated, if `verification.calibrate`."""
-    votes = folder.votes(round_, rescored)
+    votes = folder.votes(round_, excerpts)
     return calibrated(votes, folder.train, folder.classes) if verification.calibrate else votes
 
 
 def round_ledger(
-    folder: RunFolder, round_: int, verification: Verification, rescored: int | None = None
+    folder: RunFolder, round_: int, verification: Verification, excerpts: int | None = None
 ) -> pd.DataFrame:
     """Return the ledger of one complete round under a rule; of posteriors made again with K excerpts, if given."""
-    votes = round_votes(folder, round_, verification, rescored)
+    votes = round_votes(folder, round_, verification, excerpts)
     ledger = decide_round(round_, votes, folder.train, folder.classes, rule_of(verification))
     by_person = corrected_rows(round_, votes, folder.classes, folder.corrections)
     if by_person.empty:
@@ -36,10 +36,10 @@ def round_ledger(
 
 
 def all_ledgers(
-    folder: RunFolder, rounds: list[int], verification: Verification, rescored: int | None = None
+    folder: RunFolder, rounds: list[int], verification: Verification, excerpts: int | None = None
 ) -> pd.DataFrame:
     """Return the ledger of several rounds, sorted by round and clip id."""
-    ledgers = [round_ledger(folder, round_, verification, rescored) for round_ in rounds]
+    ledgers = [round_ledger(folder, round_, verification, excerpts) for round_ in rounds]
     return pd.concat(ledgers, ignore_index=True) if ledgers else pd.DataFrame(columns=COLUMNS)
 
 

@@ -11,7 +11,7 @@ import pytest
 from audiotag.config import VerifyConfig
 from audiotag.errors import RunError
 from audiotag.experiment.loop import run_experiment
-from audiotag.experiment.verify import redecide
+from audiotag.experiment.verify import verify
 from audiotag.inference.recordings import split_clips
 from audiotag.run.folder import RunFolder
 
@@ -61,7 +61,7 @@ def test_corrections_of_a_review_go_into_the_next_run(small_run, work_folder, mo
     assert [r["considered"] for r in summary["rounds"]] == [len(before) // 2 - 3] * 2
     assert [entry["why"].partition(": ")[2] for entry in summary["skipped"]] == ["dropped by a person"]
 
-    redecide(VerifyConfig(run="reviewed"))
+    verify(VerifyConfig(run="reviewed"))
     (again,) = (run / "verify").glob("*/ledger.csv")
     assert again.read_bytes() == (run / "ledger.csv").read_bytes()
     review.loc[dropped["clip_id"], "decision"] = "keep"

@@ -21,7 +21,7 @@ from audiotag import compare
 from audiotag.config import Hardware, PredictConfig, Verification, VerifyConfig
 from audiotag.errors import AudiotagError
 from audiotag.experiment.loop import run_experiment
-from audiotag.experiment.verify import redecide
+from audiotag.experiment.verify import verify
 from audiotag.inference.predict import predict
 from audiotag.report.data import read_report_data
 from audiotag.report.write import write_report
@@ -59,7 +59,7 @@ def train_again(run: Path) -> Any:
 
 
 def decide(run: Path) -> Any:
-    return redecide(VerifyConfig(run=str(run), verification=Verification(threshold=0.5))).to_csv()
+    return verify(VerifyConfig(run=str(run), verification=Verification(threshold=0.5))).to_csv()
 
 
 def label_test_set(run: Path) -> Any:
@@ -190,16 +190,16 @@ def test_run_that_cannot_be_written_to_is_verified_and_asked_with_out(small_run,
     monkeypatch.chdir(work_folder)
     hardware = Hardware(accelerator="cpu", threads=1, workers=0)
     decide = VerifyConfig(run=str(small_run), verification=Verification(threshold=0.5), hardware=hardware)
-    expected = redecide(dataclasses.replace(decide, out=str(tmp_path / "before")))
+    expected = verify(dataclasses.replace(decide, out=str(tmp_path / "before")))
     with read_only(small_run):
-        assert redecide(dataclasses.replace(decide, out=str(tmp_path / "now"))).equals(expected)
+        assert verify(dataclasses.replace(decide, out=str(tmp_path / "now"))).equals(expected)
         asked = PredictConfig(run=str(small_run), split="test", round="1", hardware=hardware, bootstrap=0)
         predict(dataclasses.replace(asked, out=str(tmp_path / "now" / "predictions.csv")))
         compare.compare([RunFolder(small_run)])
         refused: dict[str, Callable[[], Any]] = {
-            "out=DIR": lambda: redecide(decide),
+            "out=DIR": lambda: verify(decide),
             "with out=": lambda: predict(asked),
-            "rescore=true": lambda: redecide(dataclasses.replace(decide, rescore=True, out=str(tmp_path / "now"))),
+            "vote_again=true": lambda: verify(dataclasses.replace(decide, vote_again=True, out=str(tmp_path / "now"))),
             "set run=": lambda: train_again(small_run),
             "report": lambda: write_report(RunFolder(small_run)),
         }
@@ -217,7 +217,7 @@ def test_verify_leaves_a_folder_of_decisions_that_it_did_not_make(small_run, tmp
     (tmp_path / "decisions.csv").write_text("mine\n")
     decide = VerifyConfig(run=str(small_run), out=str(tmp_path))
     with pytest.raises(AudiotagError, match="was not written by this command"):
-        redecide(decide)
+        verify(decide)
     assert [path.name for path in tmp_path.iterdir()] == ["decisions.csv"]
 
 

@@ -66,28 +66,28 @@ def test_without_sync_batchnorm_each_rank_normalises_its_own_clips(work_folder, 
 @pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_consensus_again_is_what_the_run_has_stored(small_run, program, devices):
     shutil.rmtree(small_run / "verify", ignore_errors=True)
-    program("verify.py", f"run={small_run.name}", "rescore=true", f"devices={devices}", "hardware.threads=1")
-    again = small_run / "verify" / "rescored-5-excerpts"
+    program("verify.py", f"run={small_run.name}", "vote_again=true", f"devices={devices}", "hardware.threads=1")
+    again = small_run / "verify" / "votes-5-excerpts"
     assert cells(again)
     for cell in cells(again):
         for name in ("posteriors.parquet", "verified_posteriors.parquet"):
             found, stored = (pd.read_parquet(c / name) for c in (cell, small_run / cell.relative_to(again)))
             assert list(found["clip_id"]) == list(stored["clip_id"])
             np.testing.assert_allclose(found.drop(columns="clip_id"), stored.drop(columns="clip_id"), atol=1e-5)
-    (ledger,) = (small_run / "verify").glob("*rescored=5/ledger.csv")
+    (ledger,) = (small_run / "verify").glob("*votes=5/ledger.csv")
     assert ledger.read_bytes() == (small_run / "ledger.csv").read_bytes()
 
 
 @pytest.mark.slow
 def test_consensus_again_with_more_excerpts_gives_other_posteriors(small_run, program):
     output = program("verify.py", f"run={small_run.name}", "verification.excerpts=7", expected=2)
-    assert "rescore=true" in output
-    program("verify.py", f"run={small_run.name}", "rescore=true", "verification.excerpts=7", "round=1")
-    again = small_run / "verify" / "rescored-7-excerpts" / "round01" / "fold0" / "posteriors.parquet"
+    assert "vote_again=true" in output
+    program("verify.py", f"run={small_run.name}", "vote_again=true", "verification.excerpts=7", "round=1")
+    again = small_run / "verify" / "votes-7-excerpts" / "round01" / "fold0" / "posteriors.parquet"
     stored = pd.read_parquet(small_run / "round01" / "fold0" / "posteriors.parquet")
     difference = (pd.read_parquet(again).set_index("clip_id") - stored.set_index("clip_id")).abs()
     assert 0 < difference.to_numpy().max() < 0.5
-    assert not (small_run / "verify" / "rescored-7-excerpts" / "round00").exists()
+    assert not (small_run / "verify" / "votes-7-excerpts" / "round00").exists()
 
 
 @pytest.fixture(scope="module")

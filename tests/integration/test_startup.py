@@ -55,7 +55,7 @@ BEFORE_PYTORCH = [
     (["train.py", *NOWHERE], "/nowhere/train.csv: there is no such file", 2),
     (["train.py", "warm_start=nope"], "runs/nope is not a run folder", 2),
     (["verify.py", "run=nope"], "runs/nope is not a run folder", 2),
-    (["verify.py", "run=small", "truth=/nowhere.csv", "rescore=true"], "there is no such file", 2),
+    (["verify.py", "run=small", "truth=/nowhere.csv", "vote_again=true"], "there is no such file", 2),
     (["verify.py", "run=small", "round=1"], "Accepted", 0),
     (["verify.py", "run=small", "verification.threshold=0.99999"], "python verify.py run=small -m verification.thr", 0),
     (["audiotag.compare", "run=nope"], "runs/nope is not a run folder", 2),
