@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from audiotag.config import Augment, Phase
+from audiotag.config import Phase
+from audiotag.models.augmentation import Augmentation
+from audiotag.models.loss import SoftTargetCrossEntropy
 from audiotag.models.tagger import Tagger
 
 CLASSES = 4
@@ -32,9 +34,11 @@ class ToyNetwork(nn.Module):
         return self.scale * self.dropout(x[:, 0, :CLASSES, 0])
 
 
-def make_tagger(phase: Phase | None = None, augment: Augment | None = None, keys: tuple[int, ...] = KEYS, dropout=0.0):
+def make_tagger(
+    phase: Phase | None = None, augment: Augmentation | None = None, seed_key: tuple[int, ...] = KEYS, dropout=0.0
+):
     network = ToyNetwork(dropout)
-    return Tagger(network, CLASSES, phase or Phase(), augment or Augment(), keys), network  # type: ignore[arg-type]
+    return Tagger(network, CLASSES, phase or Phase(), SoftTargetCrossEntropy(), augment, seed_key), network
 
 
 def batch_of(logits: Any, labels: list[int]) -> dict[str, Tensor]:

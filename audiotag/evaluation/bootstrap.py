@@ -32,7 +32,8 @@ def bootstrap_intervals(
     """
     if resamples == 0:
         return None
-    values = np.stack([hits(ranked, labels), reciprocal_ranks(ranked, labels)])  # (2, N)
+    found = hits(ranked, labels)
+    values = np.stack([found[:, 0], reciprocal_ranks(found)])  # (2, N)
     rng, n = generator(seed, "bootstrap"), len(labels)
     at_once = max(1, CHUNK // n)
     means = [

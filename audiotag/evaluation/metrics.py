@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,9 @@ def score_ranked(ranked: Sequence[Sequence[str]], labels: Sequence[str], classes
     )
     columns = (list(classes), count.astype(int), recall, precision, recall, f1)
     per_class = pd.DataFrame(dict(zip(PER_CLASS, columns, strict=True)))
-    return Scores(len(labels), float(np.mean(hits(ranked, labels))), mean_average_precision(ranked, labels), per_class)
+    return Scores(
+        len(labels), float(hits(ranked, labels)[:, 0].mean()), mean_average_precision(ranked, labels), per_class
+    )
 
 
 def first_labels(ranked: Sequence[Sequence[str]]) -> list[str]:
@@ -93,26 +96,23 @@ def first_labels(ranked: Sequence[Sequence[str]]) -> list[str]:
     return [names[0] if len(names) else "" for names in ranked]
 
 
-def hits(ranked: Sequence[Sequence[str]], labels: Sequence[str]) -> NDArray[np.float64]:
-    """Return each clip's part (N,) of the accuracy: 1 where its first label is right, else 0."""
-    return np.array([guess == label for guess, label in zip(first_labels(ranked), labels, strict=True)], np.float64)
-
-
 def mean_average_precision(ranked: Sequence[Sequence[str]], labels: Sequence[str], depth: int = MAP_DEPTH) -> float:
-    """Return MAP@depth: 1/rank of the right label where it first stands among its clip's first `depth`, else 0.
+    """Return MAP@depth of each clip's labels, best first, against the right ones."""
+    return float(reciprocal_ranks(hits(ranked, labels, depth)).mean())
 
-    With one right label per clip this is the challenge's measure, as the original's evaluation and the reference code
-    of Kaggle's metric (Hamner, ml_metrics, `apk`) compute it: a label given again scores nothing, yet takes its rank.
+
+def hits(ranked: Sequence[Sequence[str]], labels: Sequence[str], depth: int = MAP_DEPTH) -> NDArray[np.bool_]:
+    """Return which of the first labels of each clip are right (N, depth)."""
+    first = [[*names[:depth], *[None] * depth][:depth] for names in ranked]
+    return np.array(first, dtype=object).reshape(-1, depth) == np.array(labels, dtype=object)[:, None]
+
+
+def reciprocal_ranks(hits: Any) -> Any:
+    """Return each clip's part (N,) of MAP@K: 1 / rank of the first of its K labels, best first, that is right, else 0.
+
+    `hits` (N, K) say which are right, in an array or in a tensor on any device. With one right label per clip this is
+    the challenge's measure, as the original's evaluation and the reference code of Kaggle's metric (Hamner, ml_metrics,
+    `apk`) compute it: a label given again scores nothing, yet takes its rank.
     """
-    return float(np.mean(reciprocal_ranks(ranked, labels, depth)))
-
-
-def reciprocal_ranks(
-    ranked: Sequence[Sequence[str]], labels: Sequence[str], depth: int = MAP_DEPTH
-) -> NDArray[np.float64]:
-    """Return each clip's part (N,) of MAP@depth."""
-    return np.array([_reciprocal_rank(names[:depth], label) for names, label in zip(ranked, labels, strict=True)])
-
-
-def _reciprocal_rank(names: Sequence[str], label: str) -> float:
-    return 1 / (1 + list(names).index(label)) if label in names else 0.0
+    first = hits & (hits.cumsum(1) == 1)
+    return sum((first[:, k] / (k + 1) for k in range(1, first.shape[1])), first[:, 0] / 1)

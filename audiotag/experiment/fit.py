@@ -27,9 +27,11 @@ from audiotag.experiment.prepare import Experiment
 from audiotag.experiment.progress import ProgressDisplay
 from audiotag.experiment.schedule import schedule
 from audiotag.files import replacing, write_csv, write_text
+from audiotag.models.augmentation import build_augmentation
+from audiotag.models.loss import build_loss
+from audiotag.models.network import build_network
 from audiotag.models.sync_batch_norm import AnyDeviceSync
 from audiotag.models.tagger import Tagger
-from audiotag.models.vgg_gap import VggGap
 from audiotag.models.weights import load_weights, read_checkpoint
 from audiotag.randomness import key
 from audiotag.run.folder import TRAINING, Cell, RunFolder
@@ -89,17 +91,13 @@ def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
     config, folder, classes = experiment.config, experiment.folder, experiment.manifest.classes
     seed_key = (config.seed, cell.round, cell.fold)
     torch.manual_seed(key("init", *seed_key))
-    network = build_network(config, classes)
-    tagger = Tagger(network, len(classes), phase, config.augment, seed_key)
+    network = build_network(config.model, len(classes))
+    loss = build_loss(config.training, "mean" if context.current().world_size == 1 else "none")
+    tagger = Tagger(network, len(classes), phase, loss, build_augmentation(config.augment), seed_key)
     if cell.round > 0:
         before = Cell(cell.round - 1, cell.fold)
         load_weights(network, folder.checked(before, "best.ckpt"), folder.best_epoch(before))
     return tagger if config.hardware.channels_last is False else tagger.to(memory_format=torch.channels_last)
-
-
-def build_network(config: TrainConfig, classes: list[str]) -> VggGap:
-    """Return the configured network."""
-    return VggGap(len(classes), config.model.width, config.model.dropout, config.model.head_dropout)
 
 
 def build_data(experiment: Experiment, cell: Cell, clips: CellClips, phase: Phase) -> FoldDataModule:

@@ -12,14 +12,13 @@ from itertools import islice
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiotag.config import Hardware
 from audiotag.distributed.hardware import choose_device, choose_precision
 from audiotag.errors import RunError
-from audiotag.experiment.fit import build_network
 from audiotag.inference.windows import Frames, Windows
-from audiotag.models.vgg_gap import VggGap
+from audiotag.models.network import ask, build_network
 from audiotag.models.weights import load_weights
 from audiotag.run.folder import Cell, RunFolder
 
@@ -30,7 +29,7 @@ TRUE = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
 class Networks:
     """The networks of some folds of one round, by fold, or those of several rounds and runs, by number; to be asked."""
 
-    def __init__(self, by_fold: dict[int, VggGap], hardware: Hardware) -> None:
+    def __init__(self, by_fold: dict[int, nn.Module], hardware: Hardware) -> None:
         self.device = choose_device(hardware)
         if hardware.accelerator == "gpu" and self.device.type == "cpu":
             raise RunError("hardware.accelerator=gpu: there is no GPU that PyTorch can use here; set cpu or auto")
@@ -66,9 +65,9 @@ class Networks:
                 raise RunError(f"posteriors are not finite in precision {self.precision}; {advice}")
             yield answers
 
-    def _ask(self, network: VggGap, x: Tensor) -> NDArray[np.float64]:
+    def _ask(self, network: nn.Module, x: Tensor) -> NDArray[np.float64]:
         with self._autocast():
-            logits: Tensor = network(x.to(self.device, self.dtype))
+            logits = ask(network, x.to(self.device, self.dtype))
         return logits.softmax(dim=1).double().cpu().numpy()
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -81,8 +80,8 @@ def load_networks(folder: RunFolder, round_: int, folds: Sequence[int], hardware
     return Networks({fold: load_network(folder, Cell(round_, fold)) for fold in folds}, hardware)
 
 
-def load_network(folder: RunFolder, cell: Cell) -> VggGap:
+def load_network(folder: RunFolder, cell: Cell) -> nn.Module:
     """Load a cell's best weights; raises RunError where they are missing or damaged."""
-    network = build_network(folder.config, folder.classes)
+    network = build_network(folder.config.model, len(folder.classes))
     load_weights(network, folder.checked(cell, "best.ckpt"), folder.best_epoch(cell))
     return network

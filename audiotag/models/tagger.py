@@ -1,46 +1,60 @@
-"""The LightningModule: soft-target cross-entropy, mixup, masking, Adam with linear decay, accuracy and MAP@3.
+"""The LightningModule: loss, mixup, augmentation, Adam with linear decay, accuracy and MAP@3.
 
 Shapes: B clips, F bands, T frames, C classes.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torchmetrics.retrieval import RetrievalMAP
+from torch import Tensor, nn
 
-from audiotag.config import Augment, Phase
+from audiotag.config import Phase
 from audiotag.distributed import context
 from audiotag.errors import RunError
-from audiotag.models.vgg_gap import VggGap
+from audiotag.evaluation.metrics import MAP_DEPTH, reciprocal_ranks
+from audiotag.models.augmentation import Augmentation, mixed
+from audiotag.models.loss import Loss
+from audiotag.models.network import ask
 from audiotag.randomness import key
 
-Said = tuple[Tensor, Tensor, Tensor]  # positions, logits and labels of one batch's clips
+ValidationOutput = tuple[Tensor, Tensor, Tensor]  # positions, logits and labels of one batch's clips
 
 
 class Tagger(pl.LightningModule):
-    """Trains a network on batches of `FoldDataModule`; `keys` (seed, round, fold) key all that is random."""
+    """Trains a network on batches of `FoldDataModule`; `seed_key` (seed, round, fold) keys all that is random.
 
-    def __init__(self, network: VggGap, classes: int, phase: Phase, augment: Augment, keys: tuple[int, ...]) -> None:
+    `loss` is one of `reduction="none"` where several ranks train together, else of "mean".
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: int,
+        phase: Phase,
+        loss: Loss,
+        augmentation: Augmentation | None,
+        seed_key: tuple[int, ...],
+    ) -> None:
         super().__init__()
-        self.network, self.classes, self.phase, self.keys = network, classes, phase, keys
-        self.masks = build_masks(augment)
-        self._said: dict[int, list[Said]] = {}
+        self.network, self.classes, self.phase, self.seed_key = network, classes, phase, seed_key
+        self.loss, self.augmentation = loss, augmentation
+        self._outputs: dict[int, list[ValidationOutput]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, C) of spectrograms (B, 1, F, T)."""
-        logits: Tensor = self.network(x.to(next(self.network.parameters()).dtype))  # not float32 in every precision
-        return logits
+        return ask(self.network, x.to(next(self.network.parameters()).dtype))  # not float32 in every precision
 
     def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate."""
+        """Set the epoch's learning rate.
+
+        Not by a LambdaLR: Lightning steps it before its hooks at an epoch's end, and `metrics.csv` would hold the rate
+        of the next one.
+        """
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.phase.learning_rate * decay(self.current_epoch, self.phase)
 
@@ -52,54 +66,50 @@ class Tagger(pl.LightningModule):
         # Dropout and masks are keyed here: between epochs Lightning draws numbers too, and others when it resumes.
         # Each rank has its own clips, and needs its own numbers.
         rank = (context.current().rank,) if context.current().rank else ()
-        torch.manual_seed(key("dropout", *self.keys, self.current_epoch, batch_index, *rank))
+        torch.manual_seed(key("dropout", *self.seed_key, self.current_epoch, batch_index, *rank))
         x, targets = mixed(batch, self.classes)
-        for mask in self.masks:
-            x = mask(x)
+        if self.augmentation is not None:
+            x = self.augmentation(x)
+        loss = self.loss(self(x), targets)
         if "weight" not in batch:
-            loss = F.cross_entropy(self(x), targets)
             self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
             return loss
-        loss = (F.cross_entropy(self(x), targets, reduction="none") * batch["weight"]).sum()
+        loss = (loss * batch["weight"]).sum()
         # Of all ranks' clips: Lightning averages batch sizes over ranks as whole numbers.
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=batch["total"], sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to collect what is said of clips."""
-        self._said = {}
+        """Begin to collect the network's outputs."""
+        self._outputs = {}
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
         """Tag whole clips: loader 0 the verified ones, which select the model; loader 1 unverified ones."""
-        said = (batch["at"], self(batch["x"]).float(), batch["label"])
-        self._said.setdefault(dataloader_idx, []).append(said)
+        output = (batch["at"], self(batch["x"]).float(), batch["label"])
+        self._outputs.setdefault(dataloader_idx, []).append(output)
 
     def on_validation_epoch_end(self) -> None:
         """Score all ranks' clips together: every rank logs the same figures."""
-        for loader, said in sorted(self._said.items()):
-            logits, labels = _by_position(said)
+        for loader, outputs in sorted(self._outputs.items()):
+            logits, labels = _by_position(outputs)
             name = "valid" if loader == 0 else "valid_unverified"
             figures = {"loss": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean()}
             if loader == 0:
-                clips, relevant = torch.arange(len(labels)), F.one_hot(labels, self.classes)
-                map3 = RetrievalMAP(top_k=3)
-                figures["map3"] = map3(logits.softmax(dim=1), relevant, clips[:, None].expand_as(relevant))
+                best_first = logits.topk(min(MAP_DEPTH, self.classes)).indices
+                figures["map3"] = reciprocal_ranks(best_first == labels[:, None]).mean()
             # NCCL, which Lightning takes their mean over ranks by, serves GPUs only.
             here = {f"{name}_{figure}": value.to(self.device) for figure, value in figures.items()}
-            self.log_dict(here, sync_dist=self._shared())
-        self._said = {}
-
-    def _shared(self) -> bool:
-        return context.current().world_size > 1
+            self.log_dict(here, sync_dist=context.current().world_size > 1)
+        self._outputs = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam (paper section 3); its learning rate is set by epoch."""
         return torch.optim.Adam(self.parameters(), lr=self.phase.learning_rate)
 
 
-def _by_position(said: list[Said]) -> tuple[Tensor, Tensor]:
+def _by_position(outputs: list[ValidationOutput]) -> tuple[Tensor, Tensor]:
     """Return logits (B, C) and labels (B,) of all ranks' clips in order, on the CPU; a clip that came twice, once."""
-    own = [torch.cat(parts).cpu() for parts in zip(*said, strict=True)]
+    own = [torch.cat(parts).cpu() for parts in zip(*outputs, strict=True)]
     at, logits, labels = (torch.cat(parts) for parts in zip(*context.all_gather(own), strict=True))
     positions, first = np.unique(at.numpy(), return_index=True)
     if not np.array_equal(positions, np.arange(len(positions))):
@@ -115,29 +125,3 @@ def decay(epoch: int, phase: Phase) -> float:
     if epoch < phase.decay_from_epoch:
         return 1.0
     return (phase.epochs - 1 - epoch) / (phase.epochs - phase.decay_from_epoch)
-
-
-def mixed(batch: dict[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:
-    """Return spectrograms (B, 1, F, T) and soft targets (B, C), mixed with their partners where the batch has any."""
-    x, targets = batch["x"], F.one_hot(batch["label"], classes).float()
-    if "share" not in batch:
-        return x, targets
-    share = batch["share"].to(x.dtype)
-    other = F.one_hot(batch["other_label"], classes).float()
-    x = torch.lerp(batch["other_x"], x, share[:, None, None, None])
-    return x, torch.lerp(other, targets, share[:, None])
-
-
-def build_masks(augment: Augment) -> list[Callable[[Tensor], Tensor]]:
-    """Return the masks to apply one after another, each clip masked by itself, with the batch's mean as value."""
-    if augment.time_masks == augment.band_masks == 0:
-        return []
-    from torchaudio.transforms import FrequencyMasking, TimeMasking  # here: it is slow to import and seldom needed
-
-    time = [TimeMasking(augment.time_mask_frames, iid_masks=True)] * augment.time_masks
-    band = [FrequencyMasking(augment.band_mask_bands, iid_masks=True)] * augment.band_masks
-    return [functools.partial(_masked, mask=mask) for mask in [*time, *band]]
-
-
-def _masked(x: Tensor, mask: Callable[..., Tensor]) -> Tensor:
-    return mask(x, mask_value=float(x.mean()))

@@ -6,21 +6,33 @@ Shapes: B clips, F bands, T frames, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from audiotag.errors import AudiotagError
 
+Share = Annotated[float, Field(ge=0, le=1)]
 MOMENTUM, EPSILON = 0.1, 1e-4  # of batch norm, as in the original
 
 
 class VggGap(nn.Module):
     """Fully convolutional network: spectrograms (B, 1, F, T) to logits (B, C), for any T from `min_frames` on.
 
-    `width` n is the number of channels of the first convolution; the paper's networks have 48 and 64.
+    `width` n is the number of channels of the first convolution; the paper's networks have 48 and 64. Dropout, after
+    the blocks and in the head, is to be scaled with the width: the paper's would starve narrow networks.
     """
 
-    def __init__(self, classes: int, width: int, dropout: float = 0.3, head_dropout: float = 0.5) -> None:
+    fixed_frames = None
+
+    def __init__(
+        self,
+        classes: int,
+        width: Annotated[int, Field(ge=1, le=1024)],
+        dropout: Share = 0.3,
+        head_dropout: Share = 0.5,
+    ) -> None:
         super().__init__()
         n = width
         self.features = nn.Sequential(
@@ -41,7 +53,7 @@ class VggGap(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits; raises AudiotagError where x has too few bands or frames for the pools."""
+        """Return logits; raises AudiotagError if x has too few bands or frames for the pools."""
         bands, frames = x.shape[-2:]
         if bands < self.min_bands or frames < self.min_frames:
             raise AudiotagError(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from audiotag.config import Phase
-from audiotag.models.tagger import decay, mixed
+from audiotag.models.augmentation import mixed
+from audiotag.models.tagger import decay
 from tests.toy_tagger import CLASSES, batch_of, cross_entropy, loader, make_tagger, trainer
 
 
@@ -118,7 +119,7 @@ def test_validation_figures_are_on_the_networks_device_when_ranks_take_their_mea
     tagger, _ = make_tagger()
     logged: dict[str, Tensor] = {}
     tagger.log_dict = lambda figures, **_: logged.update(figures)  # type: ignore[method-assign, assignment]
-    tagger._said = {0: [(torch.arange(2), torch.eye(2, CLASSES), torch.tensor([0, 1]))]}
+    tagger._outputs = {0: [(torch.arange(2), torch.eye(2, CLASSES), torch.tensor([0, 1]))]}
     tagger.to("meta").on_validation_epoch_end()
     assert logged.keys() == {"valid_loss", "valid_accuracy", "valid_map3"}
     assert {value.device.type for value in logged.values()} == {"meta"}

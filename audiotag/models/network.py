@@ -1,0 +1,105 @@
+"""The network as the configuration names it: built, held to its contract, and asked.
+
+Shapes: B clips, F bands, T frames, C classes.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from audiotag.config import Features, Model
+from audiotag.config.leaf import build
+from audiotag.errors import ConfigError
+
+SETTING = "model.network"
+TRIED_CLASSES = 3
+
+
+class Network(Protocol):
+    """A `torch.nn.Module` that turns spectrograms (B, 1, F, T) into logits (B, C), each clip by itself.
+
+    The program gives its constructor `classes`, the number C; all other arguments come from the configuration. It draws
+    its initial weights from PyTorch's global generator, which is seeded beforehand. `fixed_frames` may be left out: any
+    T from `min_frames` on is taken then. One that takes a single T sees longer clips in windows (see `ask`).
+    """
+
+    min_frames: int
+    """Fewest frames T that it takes."""
+    fixed_frames: int | None
+    """The only T that it takes; None: any from `min_frames` on."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits (B, C) of spectrograms (B, 1, F, T)."""
+
+
+def build_network(model: Model, classes: int) -> nn.Module:
+    """Build the configured network; raises ConfigError if it cannot be imported or built."""
+    leaf = {"width": model.width, "dropout": model.dropout, "head_dropout": model.head_dropout}
+    network: nn.Module = build({"_target_": "audiotag.models.vgg_gap.VggGap", **leaf}, SETTING, classes=classes)
+    return network
+
+
+def ask(network: nn.Module, x: Tensor) -> Tensor:
+    """Return logits (B, C) of spectrograms (B, 1, F, T).
+
+    A network of `fixed_frames` sees evenly spaced windows that cover the clip; their logits are averaged.
+    """
+    length, n_frames = getattr(network, "fixed_frames", None), x.shape[-1]
+    if length is None or length == n_frames:
+        logits: Tensor = network(x)
+        return logits
+    starts = torch.linspace(0, n_frames - length, -(-n_frames // length)).round().int().tolist()
+    windows = torch.cat([x[..., start : start + length] for start in starts])  # (windows * B, 1, F, length)
+    return network(windows).unflatten(0, (len(starts), len(x))).mean(dim=0)
+
+
+def check_network(model: Model, features: Features, bands: int) -> None:
+    """Build the network on the CPU and try it on random spectrograms; raises ConfigError if it breaks its contract."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network(model, TRIED_CLASSES)
+        problems = _attribute_problems(network, features) or _answer_problems(network, features, bands)
+    if problems:
+        name = f"{type(network).__module__}.{type(network).__qualname__}"
+        raise ConfigError("The network cannot be trained:", [f"{SETTING}: {name} {problem}" for problem in problems])
+
+
+def _attribute_problems(network: Any, features: Features) -> list[str]:
+    if not isinstance(network, nn.Module):
+        return ["is not a torch.nn.Module"]
+    problems = []
+    if not any(weight.requires_grad for weight in network.parameters()):
+        problems.append("has no weights to train")
+    least, fixed = getattr(network, "min_frames", None), getattr(network, "fixed_frames", None)
+    if not isinstance(least, int):
+        problems.append(f"has no min_frames: set it to the fewest frames that it takes, a whole number (it is {least})")
+    elif features.excerpt_frames < least:
+        problems.append(f"needs {least} frames or more: features.excerpt_frames={features.excerpt_frames} is too short")
+    if fixed not in (None, features.excerpt_frames):
+        problems.append(f"takes {fixed} frames only: set features.excerpt_frames={fixed}")
+    return problems
+
+
+def _answer_problems(network: nn.Module, features: Features, bands: int) -> list[str]:
+    """Return what is wrong with what a network says to random clips, as long as an excerpt and a little longer."""
+    network.eval()
+    for n_frames in (features.excerpt_frames, features.excerpt_frames + 7):
+        x, expected = torch.randn(2, 1, bands, n_frames), (2, TRIED_CLASSES)
+        try:
+            with torch.inference_mode():
+                both, first = ask(network, x), ask(network, x[:1])
+        except RuntimeError as error:  # PyTorch's, for shapes that do not fit
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            return [f"fails on spectrograms {tuple(x.shape)}: {error} ({at.filename}, line {at.lineno})"]
+        if not isinstance(both, Tensor) or tuple(both.shape) != expected:
+            shape = tuple(both.shape) if isinstance(both, Tensor) else type(both).__name__
+            return [f"makes {shape} of spectrograms {tuple(x.shape)}; it must be (clips, classes) = {expected}"]
+        if not both.isfinite().all():
+            return [f"makes values that are not finite of spectrograms {tuple(x.shape)}"]
+        if not torch.allclose(both[:1], first, rtol=1e-3, atol=1e-3):
+            return ["gives a clip other logits beside another clip than alone, when it is not trained"]
+    return []
