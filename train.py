@@ -25,7 +25,8 @@ def main(config: TrainConfig) -> float | None:
         announce("train.py", f"run {run}, data {config.data.name}{place}")
     from audiotag.experiment.checks import check_run_and_data
 
-    loss: float | None = launch("train", config, lambda: check_run_and_data(config))
+    loop, apart = "audiotag.experiment.loop:run_experiment", config.parallel == "folds"
+    loss: float | None = launch(loop, config, lambda: check_run_and_data(config), apart)
     if config.report and leads():
         from audiotag.report.finished import report_finished
 

@@ -17,12 +17,7 @@ from tests.conftest import TOP
 
 END_WITHIN_S = 30.0
 MARK = "AUDIOTAG_TEST_MARK"  # in the environment of a process and of all that it starts
-ROLES = {
-    "train.py": "job",
-    "predict.py": "job",
-    "audiotag.distributed.supervisor": "supervisor",
-    "audiotag.distributed.worker": "rank",
-}
+ROLES = {"train.py": "job", "predict.py": "job", "audiotag.distributed.worker": "rank"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def left_behind(mark: str, within_s: float) -> list[Process]:
 
 
 class Job:
-    """A started program. Its processes are "job", "supervisor", "rank 0", "rank 1" and others, by their number."""
+    """A started program. Its processes are "job", "rank 0", "rank 1" and others, by their number."""
 
     def __init__(
         self, arguments: list[str], folder: Path, fault: str = "", program: str = "train.py", **variables: str
@@ -107,8 +102,9 @@ class Job:
     def send(self, number: int, role: str) -> None:
         """Send a signal to one of the processes."""
         processes = self.processes()
-        if "supervisor" in processes:
-            self.sessions.add(os.getsid(processes["supervisor"]))
+        for name in processes:
+            if name.startswith("rank"):
+                self.sessions.add(processes[name])  # each one begins its own
         self.struck_at = time.time()
         if role == "job":
             self.process.send_signal(number)  # which may have ended of the signal before
@@ -124,7 +120,7 @@ class Job:
             self.wait_until(lambda: self.process.poll() is not None or self.struck.exists())
             self.struck_at = self.struck.stat().st_mtime if self.struck.exists() else time.time()
         code = self.process.wait(seconds)
-        # Of a killed job, the supervisor ends the others after it.
+        # Of a killed job, the others end after it.
         deadline_s = time.monotonic() + (seconds if code == -signal.SIGKILL else 2)
         while left := {**self.processes(), **self._in_sessions()}:
             assert time.monotonic() < deadline_s, f"left over: {left}\n{self.output()}"
@@ -132,7 +128,7 @@ class Job:
         return code, self.output(), time.time() - self.struck_at
 
     def _in_sessions(self) -> dict[str, int]:
-        """Return what is left of the tree's session, zombies too but for those that are for the system to reap."""
+        """Return what is left of the ranks' sessions, zombies too but for those that are for the system to reap."""
         found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):

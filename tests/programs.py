@@ -23,14 +23,15 @@ FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(
     [
         "audiotag",  # before PyTorch: it sets how its threads wait
-        "audiotag.distributed.tasks",
+        "audiotag.distributed.worker",
+        "audiotag.experiment.vote_again",
         "audiotag.inference.answers",
         "audiotag.report.write",
         "audiotag.compare",
     ]
 )
-# As torchrun starts a job of one process, which does its work itself.
-ONE_PROCESS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "1"}
+# As torchrun starts a job.
+OF_TORCHRUN = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "1"}
 
 
 def run_program(
@@ -42,11 +43,9 @@ def run_program(
 ) -> tuple[int, str]:
     """Run a program, `train.py` or `-m audiotag.show`, in a folder; return its exit code and what it printed.
 
-    `before` is called in its process first. A job of one device does its work in this process; on more, and in sweeps,
-    it starts others as it always does. What is done at exit is not done: joblib's jobs would be waited for.
+    `before` is called in its process first. What is done at exit is not done: joblib's jobs would be waited for.
     """
-    sweep, several = {"-m", "--multirun"} & {*arguments}, [word for word in arguments if word.startswith("devices=")]
-    with started(name, arguments, folder, before, **({} if sweep or several else ONE_PROCESS)) as (process, screen):
+    with started(name, arguments, folder, before) as (process, screen):
         process.join(within_s)
         if process.exitcode is None:
             process.kill()
@@ -65,7 +64,7 @@ def run_ranks(name: str, arguments: list[str], folder: Path, size: int = 2, **va
     with contextlib.ExitStack() as running:
         ranks = []
         for rank in range(size):
-            own = {**ONE_PROCESS, **shared, "RANK": rank, "LOCAL_RANK": rank}
+            own = {**OF_TORCHRUN, **shared, "RANK": rank, "LOCAL_RANK": rank}
             words = {key: str(value) for key, value in own.items()}
             ranks.append(running.enter_context(started(name, arguments, folder, **words, **variables)))
         for process, _ in ranks:

@@ -1,33 +1,32 @@
-"""The processes that fit one network together, a device each: which one this is, and what they tell each other.
-
-A rank is one of them; the first does what is to be done once, such as writing files.
-"""
+"""The processes that fit one network together, a device each: which one this is, and what they exchange."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.plugins.environments import ClusterEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from audiotag.distributed.processes import STORE_FD
 from audiotag.errors import AudiotagError
 
 Value = TypeVar("Value")
-# Ranks wait for the first while it waits for other processes' cells; that may take days.
-PATIENCE = datetime.timedelta(days=30)
+# Ranks wait for rank zero while it waits for other processes' cells; that may take days.
+TIMEOUT = datetime.timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """One process among those that fit a network together: its number among all, and among those on its machine."""
+    """One process of a group: its number among all, and among those on its machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -36,145 +35,117 @@ class DistributedContext:
 
 
 ALONE = DistributedContext()
-_current = ALONE
-_number = 0
+_job = _current = ALONE  # among the job's processes, and among those that fit a network together
 _control: dist.ProcessGroup | None = None
 
 
 def from_environment() -> DistributedContext:
-    """Return the context that torchrun's variables give this process; the only one, where there are none."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    return (
-        DistributedContext(*(int(os.environ[name]) for name in names))
-        if all(map(os.environ.__contains__, names))
-        else ALONE
-    )
+    """Return the context that torchrun's variables give this process; without them, that of a single process."""
+    values = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+    return ALONE if None in values else DistributedContext(*map(int, filter(None, values)))
 
 
 def current() -> DistributedContext:
-    """Return this process among those that fit together; alone, where it has not joined any."""
+    """Return this process's place among those that fit a network together."""
     return _current
 
 
 def is_rank_zero() -> bool:
-    """Say whether this process does what is to be done once for a network, such as writing its files."""
+    """Return whether this process does what is done once per network, such as writing its files."""
     return _current.rank == 0
 
 
 def is_job_leader() -> bool:
-    """Say whether this process does what is to be done once for the whole job, such as speaking to its user."""
-    return _number == 0
+    """Return whether this process does what is done once per job, such as printing its results."""
+    return _job.rank == 0
 
 
 def processes_on_this_machine() -> int:
     """Return how many processes of the job share this machine."""
-    return from_environment().local_world_size
+    return _job.local_world_size
 
 
-def join(device_type: str, apart: bool) -> None:
-    """Meet the other processes of the job that the environment tells of, unless they are to work `apart`."""
-    global _current, _number, _control
-    found = from_environment()
-    _number = found.rank
-    if not apart and found.world_size > 1:
-        if os.environ.get("MASTER_ADDR") == "127.0.0.1":
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # whatever the machine's name resolves to
-        if device_type == "cuda":
-            if torch.cuda.device_count() == 1:  # srun --gpus-per-task=1: a machine of its own, as far as one can see
-                found = dataclasses.replace(found, local_rank=0, local_world_size=1)
-            torch.cuda.set_device(found.local_rank)
-        backend = "nccl" if device_type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=_store(found), rank=found.rank, world_size=found.world_size)
-        _control = dist.new_group(backend="gloo", timeout=PATIENCE)
-        _current = found
-    # Lightning has read it from the environment, where processes apart have a number too.
-    rank_zero_only.rank = _current.rank  # type: ignore[attr-defined]
+@contextlib.contextmanager
+def joined(job: DistributedContext, device_type: str, apart: bool) -> Iterator[None]:
+    """Be part of a job in the block: in one process group with its other processes, unless they work `apart`."""
+    global _job, _current, _control
+    try:
+        _job = job
+        if not apart and job.world_size > 1:
+            _current = _init_process_group(job, device_type)
+            _control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        # Lightning has read it from the environment, where processes that work apart have a number too.
+        rank_zero_only.rank = _current.rank  # type: ignore[attr-defined]
+        yield
+        leave()
+    finally:
+        _job, _current, _control = ALONE, ALONE, None
 
 
-def _store(found: DistributedContext) -> dist.Store | None:
-    """Return the store that the ranks of this project's own launcher meet at; None leaves it to the environment."""
+def _init_process_group(job: DistributedContext, device_type: str) -> DistributedContext:
+    if os.environ.get("MASTER_ADDR") == "127.0.0.1":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # whatever the machine's name resolves to
+    if device_type == "cuda":
+        if torch.cuda.device_count() == 1:  # srun --gpus-per-task=1: a machine of its own, as far as one can see
+            job = dataclasses.replace(job, local_rank=0, local_world_size=1)
+        torch.cuda.set_device(job.local_rank)
+    backend = "nccl" if device_type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=_store(job), rank=job.rank, world_size=job.world_size)
+    return job
+
+
+def _store(job: DistributedContext) -> dist.Store | None:
+    """Return the store at which ranks that this project started meet; None leaves it to the environment."""
     if "TORCHELASTIC_RUN_ID" in os.environ or "MASTER_PORT" not in os.environ:
         return None
-    options: dict[str, Any] = {"is_master": found.rank == 0, "wait_for_workers": False}
-    if found.rank == 0 and STORE_FD in os.environ:
+    options: dict[str, Any] = {"is_master": job.rank == 0, "wait_for_workers": False}
+    if job.rank == 0 and STORE_FD in os.environ:
         options["master_listen_fd"] = int(os.environ[STORE_FD])
-    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), found.world_size, **options)
+    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), job.world_size, **options)
 
 
 def leave() -> None:
-    """Wait for the others, then part; a process that leaves earlier makes the others abort."""
-    global _current, _number, _control
-    if dist.is_initialized():
+    """Wait for the other ranks, then leave the group; a process that leaves earlier makes the others abort."""
+    if _control is not None:
         dist.barrier(group=_control)
         dist.destroy_process_group()
-    _current, _number, _control = ALONE, 0, None
 
 
 def all_gather(value: Value) -> list[Value]:
     """Return the values of all ranks, in order, on every rank."""
-    if _control is None:
-        return [value]
-    values: list[Any] = [None] * _current.world_size
-    dist.all_gather_object(values, value, group=_control)
+    values: list[Any] = [value] * _current.world_size
+    if _control is not None:
+        dist.all_gather_object(values, value, group=_control)
     return values
 
 
 def broadcast(value: Value) -> Value:
-    """Return the first rank's value on every rank."""
-    if _control is None:
-        return value
+    """Return rank zero's value on every rank."""
     values = [value]
-    dist.broadcast_object_list(values, src=0, group=_control)
+    if _control is not None:
+        dist.broadcast_object_list(values, src=0, group=_control)
     return values[0]
 
 
 def assert_same_on_all_ranks(what: str, text: str) -> None:
-    """Make sure that a text is the same on every rank; raises AudiotagError where it is not."""
+    """Raise AudiotagError if a text is not the same on every rank."""
     digests = all_gather(hashlib.sha256(text.encode()).hexdigest())
-    if len(set(digests)) > 1:
-        different = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
+    different = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
+    if different:
         raise AudiotagError(
             f"{what} differs between the processes of this job (rank 0 and {', '.join(different)}): start all of them "
             "with the same command, on the same files"
         )
 
 
-class RanksEnvironment(ClusterEnvironment):
-    """Tells Lightning of the place found here, so that it looks for none of its own and starts no process."""
+class RanksEnvironment(LightningEnvironment):
+    """Tells Lightning of the context found here, so that it looks for none of its own and starts no process."""
 
-    @property
-    def creates_processes_externally(self) -> bool:
-        """Always: Lightning starts none."""
-        return True
+    creates_processes_externally = True  # always: a property there
 
-    @property
-    def main_address(self) -> str:
-        """Unused: the ranks have met before."""
-        return "127.0.0.1"
-
-    @property
-    def main_port(self) -> int:
-        """Unused: the ranks have met before."""
-        return 0
-
-    @staticmethod
-    def detect() -> bool:
-        """Never found by itself; it is passed to the Trainer."""
-        return False
-
-    def world_size(self) -> int:
-        """Return the number of ranks."""
-        return _current.world_size
-
-    def set_world_size(self, size: int) -> None:
-        """Keep what was found; Lightning counts devices times machines, which is the same."""
-
-    def global_rank(self) -> int:
-        """Return the number of this rank among all."""
-        return _current.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        """Keep what was found."""
+    def __init__(self) -> None:
+        super().__init__()
+        self._global_rank, self._world_size = _current.rank, _current.world_size
 
     def local_rank(self) -> int:
         """Return the number of this rank on its machine."""
@@ -183,3 +154,12 @@ class RanksEnvironment(ClusterEnvironment):
     def node_rank(self) -> int:
         """Return the number of the machine."""
         return _current.rank // _current.local_world_size
+
+    def set_world_size(self, size: int) -> None:
+        """Keep what was found, which holds where machines have different numbers of devices, too."""
+
+    def set_global_rank(self, rank: int) -> None:
+        """Keep what was found."""
+
+    def teardown(self) -> None:
+        """Leave the environment's variables as they are: other networks are fitted after this one."""

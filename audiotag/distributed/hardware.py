@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
+from collections.abc import Iterator
 
 import torch
 
-from audiotag.config import Hardware
 from audiotag.distributed import context
+from audiotag.distributed.gpu_locks import Hardware
 from audiotag.errors import AudiotagError
 
 
@@ -22,6 +25,22 @@ def set_numerics(hardware: Hardware) -> None:
     torch.backends.cudnn.allow_tf32 = choose_precision(hardware) != "32-true"
     torch.backends.cuda.matmul.allow_tf32 = False  # as by itself
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
+@contextlib.contextmanager
+def numerics_put_back() -> Iterator[None]:
+    """Put back, after the block, what `set_numerics` sets for the whole process, and a GPU's memory."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    threads, flags = torch.get_num_threads(), (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark)
+    tf32 = matmul.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark), matmul.allow_tf32 = flags, tf32
+        if torch.cuda.is_initialized():
+            gc.collect()  # a Trainer and what it holds refer to each other
+            torch.cuda.empty_cache()
 
 
 def choose_device(hardware: Hardware) -> torch.device:

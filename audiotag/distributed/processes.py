@@ -1,4 +1,4 @@
-"""How processes begin and end: what they are told, with whom they end, and how that is said in words."""
+"""How processes begin and end: what they inherit, which signals end them, and how that is said in words."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 # Names of environment variables by which one process tells those that it starts:
 STORE_FD = "AUDIOTAG_STORE_FD"  # the socket, open already, at which a job's ranks meet
 SWEEP_STARTED = "AUDIOTAG_SWEEP_STARTED"  # when the sweep began that this job is one of, in seconds
+ENDS_WITHIN_S = 25.0  # what a job has to end after a signal; the supervisor needs 18 s at most
+ENDS_AT_ONCE_S = 1.0  # and after a second one
 
 _last_words: list[Callable[[], None]] = []
 
@@ -30,6 +33,12 @@ def end_with(parent_id: int, number: int) -> None:
         threading.Thread(target=_watch, args=(parent_id, number), daemon=True).start()
 
 
+def _watch(parent_id: int, number: int) -> None:
+    while os.getppid() == parent_id:
+        time.sleep(0.5)
+    os.kill(os.getpid(), number)
+
+
 @contextlib.contextmanager
 def last_words(say: Callable[[], None]) -> Iterator[None]:
     """Have something done, in seconds, if the signal of `end_at_once_by` ends this process inside the block."""
@@ -38,12 +47,6 @@ def last_words(say: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _last_words.remove(say)
-
-
-def python(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module as this process was run: -O, -W and the like are handed on."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # as multiprocessing does
-    return [sys.executable, *flags, *(() if "-P" in flags else ("-P",)), "-m", module, *arguments]
 
 
 def end_at_once_by(number: int) -> None:
@@ -65,16 +68,74 @@ def end_at_once_by(number: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP end the block by an exception, at once by a second one.
+
+    The block ends by SystemExit, which Lightning passes on, and becomes KeyboardInterrupt after it for SIGINT. Signals
+    that somebody else handles, such as submitit, stay with him, as do those that come to a thread's block. The
+    process ends by itself where the exception got lost, in a destructor for example, or the way out hangs.
+    """
+    received: list[int] = []
+    timers: list[threading.Timer] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) <= 2:
+            seconds = ENDS_WITHIN_S if len(received) == 1 else ENDS_AT_ONCE_S
+            timers.append(threading.Timer(seconds, os._exit, [128 + number]))
+            timers[-1].daemon = True
+            timers[-1].start()
+            sys.exit(128 + number)
+
+    mine: dict[int, object] = {}
+    if threading.current_thread() is threading.main_thread():
+        mine = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        mine = {n: handler for n, handler in mine.items() if handler in (signal.SIG_DFL, signal.default_int_handler)}
+    try:
+        for number in mine:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in mine.items():
+            signal.signal(number, handler)  # type: ignore[arg-type] # it came from there
+        for timer in timers:
+            timer.cancel()
+        if received and received[0] == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        if received:
+            sys.exit(128 + received[0])
+
+
+@contextlib.contextmanager
+def environment(settings: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables of the environment, None removes one; they are as before at the end."""
+    before = {name: os.environ.get(name) for name in settings}
+    try:
+        _set_all(settings)
+        yield
+    finally:
+        _set_all(before)
+
+
+def _set_all(settings: Mapping[str, str | None]) -> None:
+    for name, value in settings.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module as this process was run: -O, -W and the like are handed on."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # as multiprocessing does
+    return [sys.executable, *flags, *(() if "-P" in flags else ("-P",)), "-m", module, *arguments]
+
+
 def describe(code: int) -> str:
-    """Say in words how a process ended; negative codes, and those above 128, are signals."""
+    """Return in words how a process ended; negative codes, and those above 128, are signals."""
     number = -code if code < 0 else code - 128
     if number not in list(signal.Signals):
         return f"it ended with exit code {code}"
     name = signal.Signals(number).name
     return f"it was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-
-
-def _watch(parent_id: int, number: int) -> None:
-    while os.getppid() == parent_id:
-        time.sleep(0.5)
-    os.kill(os.getpid(), number)

@@ -1,6 +1,7 @@
-"""The head of a job's process tree: starts a process per device, watches them, and ends all when one fails.
+"""A job on several devices: starts a process per device, watches them, and ends all when one fails or the job ends.
 
-Started by `audiotag.distributed.launch` in a session of its own: `supervise PARENT_ID OUTCOME_FD`, the work on stdin.
+The job itself, a Hydra task, never becomes a rank: Hydra replays command lines, and whole sweeps, in processes that
+Lightning would start.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -15,13 +17,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
-from audiotag.distributed.gpu_locks import claimed, for_processes, gpus, locks_folder
-from audiotag.distributed.processes import STORE_FD, describe, end_with, python
-from audiotag.errors import AudiotagError
+import audiotag
+from audiotag.distributed.processes import STORE_FD, describe, python
+from audiotag.errors import AudiotagError, WorkError
 
+RANK_VARIABLES = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "ROLE_RANK"}
+RANK_VARIABLES |= {"ROLE_WORLD_SIZE", "GROUP_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 POLL_S = 0.05
 OTHERS_END_S = 1.0  # what ranks have to end by themselves after one failed: another's error may be the cause
 LAST_WORDS_S = 10.0  # what they have after SIGTERM, at which all but trackers of runs end at once
@@ -30,110 +34,99 @@ KILLED_WITHIN_S = 8.0  # a process in the middle of a disk's or driver's operati
 
 @dataclass
 class Rank:
-    """One process of the job; `pipe` is where it says its result or its error before it ends."""
+    """One process of the job; `pipe` is where it reports its result or its error before it ends."""
 
     number: int
     process: subprocess.Popen[bytes]
     pipe: int
-    heard: bytes = b""
+    output: bytes = b""
+    code: int | None = None
+    """Its exit code, once it has ended. It is not reaped before the end, so that no other process gets its number."""
     alive_s: float = field(default_factory=time.monotonic)
     """When it was last seen alive."""
 
+    def give(self, work: bytes) -> None:
+        """Hand over the work; where the process ended early, its exit says why."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self.process.stdin:
+            self.process.stdin.write(work)
+
     def ended(self) -> bool:
-        """Say whether it is gone; until then, take in what it says, for a full pipe would hold it up."""
+        """Return whether it is gone; until then, read its report, for a full pipe would hold it up."""
         now_s = time.monotonic()
-        ended = self.process.poll() is not None
-        if not ended:
+        end = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end is None:
             self.alive_s = now_s
+        else:
+            self.code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
         with contextlib.suppress(BlockingIOError):
-            while said := os.read(self.pipe, 1 << 16):
-                self.heard += said
-        return ended
+            while part := os.read(self.pipe, 1 << 16):
+                self.output += part
+        return end is not None
 
-    def told(self) -> dict[str, Any]:
-        """Return what it has said; nothing, where it was killed before it had said all."""
-        return dict(json.loads(self.heard)) if self.heard.endswith(b"\n") else {}
+    def report(self) -> dict[str, Any]:
+        """Return what it has reported; nothing, where it was killed before it had written all."""
+        return dict(json.loads(self.output)) if self.output.endswith(b"\n") else {}
 
 
-def main() -> None:
-    """Do the work that stands on stdin, and say on the outcome pipe how it ended."""
-    parent_id, outcome_fd = map(int, sys.argv[1:3])
-    os.set_inheritable(outcome_fd, False)
-    end_with(parent_id, signal.SIGTERM)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
-    work = json.loads(sys.stdin.buffer.read())
+def supervise(work: str, config: Any, apart: bool, gpus: list[str]) -> Any:
+    """Do the work in a process per device, and return rank zero's result.
+
+    Raises AudiotagError with the message of an error made by the user, WorkError with the traceback of any other.
+    """
+    ranks: list[Rank] = []
     try:
-        outcome, code = _supervised(work)
-    except AudiotagError as error:
-        outcome, code = {"problem": str(error)}, error.exit_code
-    with os.fdopen(outcome_fd, "w", encoding="utf-8") as pipe:
-        json.dump(outcome, pipe)
-    sys.exit(code)
+        for rank in _start(config.devices, apart, gpus):
+            ranks.append(rank)  # one by one: what is started is known, whatever comes between
+            rank.give(pickle.dumps(sys.path) + pickle.dumps((work, config, apart)))
+        failed = _first_failed(ranks)
+    finally:
+        _end(ranks)
+    if failed is None:
+        return ranks[0].report().get("result")
+    report, code = failed.report(), failed.code or 0
+    if "problem" in report:
+        raise AudiotagError(report["problem"])
+    why = f"\n{report['traceback']}" if "traceback" in report else describe(code)
+    raise WorkError(f"rank {failed.number} of {len(ranks)} failed: {why}", code)
 
 
-def _leave(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    sys.exit(128 + number)
+def stale_variables() -> list[str]:
+    """Return the variables of the environment that make a rank; those of whatever started this job concern nobody."""
+    return [name for name in os.environ if name in RANK_VARIABLES or name.startswith("TORCHELASTIC_")]
 
 
-def _supervised(work: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    with _devices(work["config"]) as names:
-        ranks: list[Rank] = []
-        try:
-            for rank in _start(work, names):
-                ranks.append(rank)  # one by one: what is started is known, whatever comes between
-            failed = _first_failed(ranks)
-        finally:
-            _end(ranks)
-        return _outcome(ranks, failed)
-
-
-@contextlib.contextmanager
-def _devices(config: dict[str, Any]) -> Iterator[list[str]]:
-    """Yield the GPU of each process of this job, none on a CPU."""
-    hardware, wanted = config["hardware"], config["devices"]
-    available = gpus(hardware["accelerator"])
-    if available and not hardware["share_devices"]:
-        with claimed(wanted, available, locks_folder(), _say_waiting) as names:
-            yield names
-    else:
-        yield for_processes(wanted, available, config.get("parallel") == "folds")
-
-
-def _say_waiting(names: list[str]) -> None:
-    print(f"waiting for GPUs: {', '.join(names)} are used by other runs (hardware.share_devices=true shares them)")
-    sys.stdout.flush()
-
-
-def _start(work: dict[str, Any], names: list[str]) -> Iterator[Rank]:
+def _start(count: int, apart: bool, gpus: list[str]) -> Iterator[Rank]:
     """Start a process per device; they meet at a socket that is open before any of them looks for it."""
-    count = work["config"]["devices"]
     with socket.create_server(("127.0.0.1", 0), backlog=max(128, count)) as meeting:
+        shared = {**environment_of_ranks(), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(meeting.getsockname()[1])}
         for number in range(count):
-            environment = {**os.environ, "RANK": str(number), "WORLD_SIZE": str(count)}
-            environment |= {"LOCAL_RANK": str(number), "LOCAL_WORLD_SIZE": str(count)}
-            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(meeting.getsockname()[1])}
-            if names:
-                apart = work["config"].get("parallel") == "folds"
-                environment["CUDA_VISIBLE_DEVICES"] = names[number] if apart else ",".join(names)
-            inherited = []
+            own = {"RANK": str(number), "LOCAL_RANK": str(number)}
+            if gpus:
+                own["CUDA_VISIBLE_DEVICES"] = gpus[number] if apart else ",".join(gpus)
             if number == 0:
-                environment[STORE_FD] = str(meeting.fileno())
-                inherited = [meeting.fileno()]
-            yield _rank(number, work, environment, inherited)
+                own[STORE_FD] = str(meeting.fileno())
+            yield _rank(number, shared | own, [meeting.fileno()] if number == 0 else [])
 
 
-def _rank(number: int, work: dict[str, Any], environment: dict[str, str], inherited: list[int]) -> Rank:
+def environment_of_ranks() -> dict[str, str]:
+    """Return the environment of a job's processes: no rank of whatever started the job, this very package."""
+    here = str(Path(audiotag.__file__).resolve().parent.parent)
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != here]
+    kept = {name: value for name, value in os.environ.items() if name not in stale_variables()}
+    return {**kept, "PYTHONPATH": os.pathsep.join([here, *others])}
+
+
+def _rank(number: int, environment: dict[str, str], inherited: list[int]) -> Rank:
     reading, writing = os.pipe()
     command = python("audiotag.distributed.worker", str(os.getpid()), str(writing))
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[writing, *inherited], env=environment)
+    # In a session of its own: Ctrl-C at a terminal comes to the job alone, and what it starts can be ended with it.
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, pass_fds=[writing, *inherited], env=environment, start_new_session=True
+    )
     os.close(writing)
     os.set_blocking(reading, False)
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it ended early; its exit says why
-        process.stdin.write(json.dumps(work).encode())
-        process.stdin.close()
     return Rank(number, process, reading)
 
 
@@ -141,20 +134,20 @@ def _first_failed(ranks: list[Rank]) -> Rank | None:
     """Wait until all have ended well, or one has not; return the one that failed first, the cause of the others."""
     while True:
         ended = [rank for rank in ranks if rank.ended()]  # asked once a turn: one may fail between two questions
-        if any(rank.process.returncode for rank in ended):
+        if any(rank.code for rank in ended):
             break
         if len(ended) == len(ranks):
             return None
         time.sleep(POLL_S)
-    _ended_within(ranks, OTHERS_END_S)
-    failed = [rank for rank in ranks if rank.process.returncode]
+    _end_within(ranks, OTHERS_END_S)
+    failed = [rank for rank in ranks if rank.code]
     # One that was killed could not say when; the others noticed it later than it was last seen alive.
-    return min(failed, key=lambda rank: rank.told().get("at_s", rank.alive_s))
+    return min(failed, key=lambda rank: rank.report().get("at_s", rank.alive_s))
 
 
-def _ended_within(ranks: list[Rank], seconds: float) -> bool:
+def _end_within(ranks: list[Rank], seconds: float) -> bool:
     deadline_s = time.monotonic() + seconds
-    while [rank for rank in ranks if not rank.ended()]:
+    while [rank for rank in ranks if not rank.ended()]:  # asks each one, whose report is read on the way
         if time.monotonic() >= deadline_s:
             return False
         time.sleep(POLL_S)
@@ -162,24 +155,17 @@ def _ended_within(ranks: list[Rank], seconds: float) -> bool:
 
 
 def _end(ranks: list[Rank]) -> None:
-    """Leave none of the processes. Killing them is safe: every file is whole or absent at any time."""
-    for number, seconds in ((signal.SIGTERM, LAST_WORDS_S), (signal.SIGKILL, KILLED_WITHIN_S)):
+    """Leave none of the processes, nor of theirs. Killing them is safe: every file is whole or absent at any time."""
+    try:
         for rank in ranks:
             if not rank.ended():
-                rank.process.send_signal(number)
-        if _ended_within(ranks, seconds):
-            return
-
-
-def _outcome(ranks: list[Rank], failed: Rank | None) -> tuple[dict[str, Any], int]:
-    if failed is None:
-        return {"result": ranks[0].told().get("result")}, 0
-    code, told = failed.process.returncode, failed.told()
-    if "problem" in told:
-        return {"problem": told["problem"]}, code
-    why = told.get("traceback", describe(code))
-    return {"failure": f"rank {failed.number} of {len(ranks)} failed: {why}"}, code if code > 0 else 128 - code
-
-
-if __name__ == "__main__":
-    main()
+                os.kill(rank.process.pid, signal.SIGTERM)
+        _end_within(ranks, LAST_WORDS_S)
+    finally:
+        for rank in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(rank.process.pid, signal.SIGKILL)
+        if _end_within(ranks, KILLED_WITHIN_S):
+            for rank in ranks:
+                rank.process.wait()
+                os.close(rank.pipe)

@@ -1,56 +1,111 @@
-"""One process of a job, on one device: does the work beside the others, and says how it ended.
+"""A process that does a job's work on one device, beside others or alone.
 
-Started by `audiotag.distributed.supervisor`: `worker PARENT_ID REPORT_FD`, the work on stdin.
+The supervisor starts it as `worker PARENT_ID REPORT_FD`, with the work on stdin.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
+import pkgutil
 import signal
 import sys
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from audiotag.distributed.gpu_locks import see_own_gpu_only
 from audiotag.distributed.processes import end_at_once_by, end_with
 from audiotag.errors import AudiotagError
 
+if TYPE_CHECKING:
+    from audiotag.distributed.context import DistributedContext
+
 
 def main() -> None:
-    """Do the work that stands on stdin as one rank; the report says its result, or its error."""
+    """Do the work as one rank; the report says its result, or its error, and when it came."""
     parent_id, report_fd = map(int, sys.argv[1:3])
     os.set_inheritable(report_fd, False)
     end_with(parent_id, signal.SIGKILL)
     end_at_once_by(signal.SIGTERM)
-    report, code = _reported(json.loads(sys.stdin.buffer.read()))
+    code = 0
+    try:
+        sys.path[:] = pickle.load(sys.stdin.buffer)
+        report = {"result": run_as_rank(*pickle.load(sys.stdin.buffer))}
+    except AudiotagError as error:
+        report, code = {"problem": str(error)}, error.exit_code
+    except Exception:  # noqa: BLE001 - whatever it is, the job's screen shows it
+        report, code = {"traceback": traceback.format_exc()}, 1
     with os.fdopen(report_fd, "w", encoding="utf-8") as pipe:
-        pipe.write(json.dumps(report) + "\n")  # without the end of the line, a kill has cut it short
+        # Without the end of the line, a kill has cut it short.
+        pipe.write(json.dumps({**report, "at_s": time.monotonic()}) + "\n")
     sys.stdout.flush()
     sys.stderr.flush()
     if code:
         os._exit(code)  # the interpreter's own way out may wait for ranks that are gone
 
 
-def _reported(work: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Return what to report and the exit code; of an error also when it came, since it may be another one's echo."""
+def run_as_rank(work: str, config: Any, apart: bool) -> Any:
+    """Do the work together with the other processes of the job that the environment tells of."""
+    from audiotag.distributed import context  # here: it takes seconds, in which signals are to be heeded already
+
+    take_over_slurm_task()
+    job = context.from_environment()
+    if config.devices not in (1, job.local_world_size):
+        raise AudiotagError(
+            f"devices={config.devices}, but the job was started as {job.local_world_size} processes on this machine"
+        )
+    if apart:
+        see_own_gpu_only(config.hardware, job.local_rank, job.local_world_size)
+    return _run(pkgutil.resolve_name(work), config, apart, job)
+
+
+def run_alone(work: str | Callable[[Any], Any], config: Any) -> Any:
+    """Do the work in this process, which has no others beside it."""
+    from audiotag.distributed import context
+
+    return _run(pkgutil.resolve_name(work) if isinstance(work, str) else work, config, False, context.ALONE)
+
+
+def _run(work: Callable[[Any], Any], config: Any, apart: bool, job: DistributedContext) -> Any:
+    """Do the work; what it sets for the whole process is put back."""
+    from audiotag.console import console
+    from audiotag.distributed import context
+    from audiotag.distributed.hardware import choose_device, numerics_put_back
+    from audiotag.files import full_disk_reported
+
+    device, quiet = choose_device(config.hardware), console.quiet  # raises for a device that is not there
     try:
-        return {"result": _done(work)}, 0
-    except AudiotagError as error:
-        return {"problem": str(error), "at_s": time.monotonic()}, error.exit_code
-    except Exception:  # noqa: BLE001 - whatever it is, the job's screen shows it
-        return {"traceback": "\n" + traceback.format_exc(), "at_s": time.monotonic()}, 1
+        with numerics_put_back(), context.joined(job, device.type, apart):
+            console.quiet = quiet or not context.is_job_leader()
+            context.assert_same_on_all_ranks("The configuration", repr(config))
+            with full_disk_reported():
+                return work(config)
+    finally:
+        console.quiet = quiet
 
 
-def _done(work: dict[str, Any]) -> Any:
-    # Here: they take seconds, in which the signals are to be heeded already.
-    from omegaconf import OmegaConf
+def take_over_slurm_task() -> None:
+    """Say in torchrun's variables which of srun's tasks this process is."""
+    environment = os.environ
+    size = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+    if size == 1 or "TORCHELASTIC_RUN_ID" in environment:
+        return
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-    from audiotag.config.schema import validate
-    from audiotag.distributed.tasks import TASKS, run_as_rank
+    from audiotag.randomness import key
 
-    schema, _ = TASKS[work["task"]]
-    return run_as_rank(work["task"], validate(OmegaConf.create(work["config"]), schema))
+    local_size = size // int(environment.get("SLURM_STEP_NUM_NODES", "1"))
+    environment |= {"RANK": environment["SLURM_PROCID"], "WORLD_SIZE": str(size)}
+    environment |= {"LOCAL_RANK": environment["SLURM_LOCALID"], "LOCAL_WORLD_SIZE": str(local_size)}
+    # Lightning knows how to read the list of machines; the port is by its custom too, other for other jobs.
+    machines = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", "127.0.0.1"))
+    environment["MASTER_ADDR"] = SLURMEnvironment.resolve_root_node_address(machines)
+    # Steps of one job may run side by side.
+    step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID", "0"))
+    environment["MASTER_PORT"] = str(15_000 + key("port", environment["SLURM_JOB_ID"], step) % 10_000)
 
 
 if __name__ == "__main__":

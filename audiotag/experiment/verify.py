@@ -39,7 +39,8 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
     asked = _rounds(folder, config.round)
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
     if config.vote_again and missing_cells(folder, config):
-        launch("vote_again", config, lambda: check_tables(as_of_now(folder.config, config)))
+        again = "audiotag.experiment.vote_again:vote_again"  # by name: it needs PyTorch
+        launch(again, config, lambda: check_tables(as_of_now(folder.config, config)))
     ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.vote_again else None)
     settings = {name: getattr(verification, name) for name in SETTINGS}
     rounds = [

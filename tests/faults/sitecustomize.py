@@ -1,13 +1,12 @@
 """Makes a process of a job fail at a chosen place. Python runs this file where its folder stands on PYTHONPATH.
 
 AUDIOTAG_TEST_FAULT says how, as NAME=VALUE,...: `at` a place, the `call`-th time that a process comes there, in the
-process with this `rank` only. It raises there, fills the `disk` up to `spare` bytes, or reads another
-configuration than the other ranks; `mark` is touched when it raises or fills.
+process with this `rank` only. It raises there, fills the `disk` up to `spare` bytes, or has another configuration
+than the other ranks; `mark` is touched when it raises or fills.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.abc
 import importlib.machinery
@@ -28,7 +27,7 @@ PLACES = {
     "checkpoint": "audiotag.files:replacing:last.ckpt",
     "ledger": "audiotag.files:replacing:ledger.csv",
     "devices": "audiotag.distributed.gpu_locks:gpus",
-    "configuration": "audiotag.distributed.tasks:run_as_rank",
+    "configuration": "audiotag.distributed.context:assert_same_on_all_ranks",
 }
 
 
@@ -41,7 +40,7 @@ def strike(fault: dict[str, str]) -> None:
             os.posix_fallocate(filler.fileno(), 0, disk.f_bavail * disk.f_frsize - int(fault.get("spare", "0")))
     else:
         # Longer than what a pipe holds.
-        raise RuntimeError(f"injected in rank {os.environ['RANK']}, {'ä' * 20_000} and so on")
+        raise RuntimeError(f"injected in rank {os.environ.get('RANK', '-')}, {'ä' * 20_000} and so on")
 
 
 def failing(function: Callable[..., Any], file: str, fault: dict[str, str]) -> Callable[..., Any]:
@@ -53,7 +52,7 @@ def failing(function: Callable[..., Any], file: str, fault: dict[str, str]) -> C
         if fault["at"] == "devices":
             return ["held"]  # a GPU that is not there; the test holds its lock
         if fault["at"] == "configuration":
-            return function(arguments[0], dataclasses.replace(arguments[1], seed=99))
+            return function(arguments[0], f"{arguments[1]} of another")
         if (not file or arguments[0].name == file) and next(calls) == int(fault.get("call", "1")):
             strike(fault)
         return function(*arguments, **named)
@@ -93,9 +92,8 @@ class AfterImport(importlib.abc.MetaPathFinder):
 def plan(text: str) -> None:
     """Prepare the fault in a process that it is meant for."""
     fault = dict(part.split("=") for part in text.split(","))
-    role = "supervisor" if fault["at"] == "devices" else "worker"
-    meant = f"audiotag.distributed.{role}" in sys.orig_argv
-    if meant and fault.get("rank", os.environ.get("RANK")) == os.environ.get("RANK"):
+    does_work = {"audiotag.distributed.worker", *(word for word in sys.orig_argv if word.endswith("train.py"))}
+    if does_work & {*sys.orig_argv} and fault.get("rank", os.environ.get("RANK")) == os.environ.get("RANK"):
         sys.meta_path.insert(0, AfterImport(fault))
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import SMALL, TOP
 from tests.integration.test_loop import assert_same_result, cells
 from tests.job import MARK, left_behind
-from tests.programs import ONE_PROCESS, run_ranks, started
+from tests.programs import OF_TORCHRUN, run_ranks, started
 
 # A step an epoch, so that metrics.csv has the loss of every step; 85 clips, which two ranks cannot share evenly; double
 # precision, as Adam's first steps are signs of gradients, and PyTorch's batch norm in single precision flips some.
@@ -150,7 +150,7 @@ def test_sigterm_to_torchrun_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_
 
 def test_a_sweep_under_torchrun_is_refused(work_folder):
     sweep = ["-m", *SMALL, "runs_dir=no", "seed=0,1"]
-    with started("train.py", sweep, work_folder, **ONE_PROCESS) as (process, screen):
+    with started("train.py", sweep, work_folder, **OF_TORCHRUN) as (process, screen):
         process.join(60)
         assert process.exitcode == 2
         assert "start the multirun without it" in screen()

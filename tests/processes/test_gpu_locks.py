@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from audiotag.config import Hardware
 from audiotag.distributed import gpu_locks as devices
-from audiotag.distributed.gpu_locks import claimed, for_processes, gpus
+from audiotag.distributed.gpu_locks import claimed, for_processes, gpus, gpus_of_job
 from audiotag.errors import AudiotagError
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -146,9 +147,6 @@ def test_gpus_that_are_too_few_are_shared_by_folds_and_not_by_one_network():
 
 @pytest.mark.usefixtures("driver")
 def test_gpus_of_several_folds_are_seen_by_each(monkeypatch):
-    from audiotag.distributed.supervisor import _devices
-
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    hardware = {"accelerator": "auto", "share_devices": True}
-    with _devices({"hardware": hardware, "devices": 4, "parallel": "folds"}) as names:
+    with gpus_of_job(4, Hardware(share_devices=True), apart=True) as names:
         assert names == [UUIDS[2]] * 4

@@ -38,8 +38,8 @@ def test_supervisor_finds_a_killed_process_the_cause_of_later_errors():
     ranks = [started(0, FAILS, "0.6"), started(1, KILLED, "0.3")]
     failed = _first_failed(ranks)
     assert failed is ranks[1]
-    assert failed.told() == {}
-    assert ranks[0].told()["at_s"] > failed.alive_s
+    assert failed.report() == {}
+    assert ranks[0].report()["at_s"] > failed.alive_s
 
 
 def test_supervisor_finds_an_error_the_cause_of_a_later_abort():
@@ -51,8 +51,8 @@ def test_supervisor_reads_reports_longer_than_a_pipe_and_none_cut_short():
     code = SAYS + "say('\"'); [say('x' * 1000) for _ in range(300)]; os._exit(1)"
     cut = started(0, code)
     assert _first_failed([cut]) is cut
-    assert len(cut.heard) == 300_001
-    assert cut.told() == {}
+    assert len(cut.output) == 300_001
+    assert cut.report() == {}
 
 
 class EndsBetweenTwoLooks(Rank):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from audiotag.distributed import context
 
 
-def test_alone_everything_is_ones_own():
+def test_context_alone_exchanges_with_itself():
     assert context.all_gather("x") == ["x"]
     assert context.broadcast("x") == "x"
     assert context.is_rank_zero()

@@ -7,8 +7,9 @@ import signal
 
 import filelock
 
-from audiotag.distributed.launch import _is_rank, child_environment
+from audiotag.distributed.launch import is_rank
 from audiotag.distributed.processes import describe
+from audiotag.distributed.supervisor import environment_of_ranks
 from audiotag.experiment.scheduler import cells_to_fit
 from audiotag.run.folder import Cell, RunFolder
 from tests.conftest import TOP
@@ -23,12 +24,12 @@ def test_ends_in_words():
 
 def test_variables_of_a_rank_are_neither_believed_nor_passed_on(monkeypatch):
     left_over = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_PORT": "1"}
-    assert not _is_rank(left_over)
-    assert _is_rank({**left_over, "TORCHELASTIC_RUN_ID": "none"})
+    assert not is_rank(left_over)
+    assert is_rank({**left_over, "TORCHELASTIC_RUN_ID": "none"})
     for name, value in {**left_over, "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", f"mine{os.pathsep}{TOP}")
-    environment = child_environment()
+    environment = environment_of_ranks()
     assert not [name for name in environment if name in left_over or name.startswith("TORCHELASTIC")]
     assert environment["PYTHONPATH"] == os.pathsep.join([str(TOP), "mine"])
 
