@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hydra import compose, initialize_config_dir
 from rich.padding import Padding
 from rich.text import Text
 
-from audiotag.cli.arguments import CONF
-from audiotag.cli.program import check_command_line, register, reported
-from audiotag.config import CompareConfig, TrainConfig
+from audiotag.cli.composition import compose_config
+from audiotag.cli.program import run_command
+from audiotag.config import CompareConfig
 from audiotag.config.result import concerns, result_settings
-from audiotag.config.schema import is_key, unknown_key, validate
 from audiotag.console import console, print_columns
-from audiotag.errors import AudiotagError, ConfigError, RunError
+from audiotag.errors import AudiotagError, RunError
 from audiotag.files import check_output, read_json, write_csv
 from audiotag.run.folder import Cell, RunFolder, find_run
 
@@ -265,23 +262,9 @@ def _readable(folders: list[RunFolder], all_needed: bool) -> list[RunFolder]:
     return found
 
 
-def configure(arguments: list[str]) -> CompareConfig:
-    """Return the settings of the command line; raises ConfigError."""
-    arguments = check_command_line(CompareConfig, arguments)
-    register(CompareConfig, "compare_schema")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = validate(compose("compare_schema", arguments), CompareConfig)
-    if config.over is not None and not is_key(config.over, TrainConfig):
-        raise ConfigError("There is nothing to average over:", [f"over={unknown_key(config.over, TrainConfig)}"])
-    return config
-
-
 def main(arguments: list[str]) -> None:
     """Compare, print and write."""
-    if {"--help", "-h"} & set(arguments):
-        print((__doc__ or "").strip())
-        return
-    config = configure(arguments)
+    config = compose_config(CompareConfig, arguments)
     if config.out is not None:
         check_output(Path(config.out).absolute(), OWN_TABLE if config.over is None else OWN_MEANS)
     table = compare(_readable(find(config), all_needed=config.run is not None))
@@ -297,4 +280,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    reported(lambda: main(sys.argv[1:]))
+    run_command(main, __doc__)

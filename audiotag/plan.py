@@ -9,18 +9,15 @@ training clip.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from rich.table import Table
 
-from audiotag.cli.arguments import CONF, refuse_forgotten_data
-from audiotag.cli.program import check_command_line, register, reported
+from audiotag.cli.arguments import refuse_forgotten_data
+from audiotag.cli.composition import compose_config
+from audiotag.cli.program import run_command
 from audiotag.config import TrainConfig
-from audiotag.config.schema import validate
 from audiotag.console import console
 from audiotag.data.folds import worst_deviation
 from audiotag.data.manifest import plan_folds, read_known, read_rows, refuse
@@ -52,13 +49,7 @@ def plan(config: TrainConfig) -> pd.DataFrame:
 
 def configure(arguments: list[str]) -> TrainConfig:
     """Compose settings of the command line as train.py does; raises ConfigError."""
-    arguments = check_command_line(TrainConfig, arguments)
-    register(TrainConfig, "train_schema")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            config = validate(compose("train", arguments), TrainConfig)
-        except HydraException as error:
-            raise ConfigError("The configuration cannot be composed:", [str(error)]) from error
+    config = compose_config(TrainConfig, arguments)
     refuse_forgotten_data(config.data, arguments)
     return config
 
@@ -79,9 +70,6 @@ def show(clips: pd.DataFrame, folds: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Make, print and write the folds."""
-    if not arguments or {"--help", "-h"} & set(arguments):
-        print((__doc__ or "").strip())
-        return
     outs = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     if len(outs) > 1 or "" in outs:
         raise ConfigError("The folds have no place to be written to:", ["out=FILE.csv is a file, and given once"])
@@ -99,4 +87,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    reported(lambda: main(sys.argv[1:]))
+    run_command(main, __doc__, needs_arguments=True)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from audiotag.cli.program import reported
+from audiotag.cli.program import run_command
 from audiotag.config import Features
 from audiotag.config.features import FRONT_ENDS, FrontEnd
 from audiotag.console import console
@@ -134,4 +133,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    reported(lambda: main(sys.argv[1:]))
+    run_command(main, None)

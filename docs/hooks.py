@@ -19,8 +19,8 @@ from mkdocs.structure.files import File, Files
 import audiotag
 from audiotag import config as schemas
 from audiotag.cli.arguments import CONF, groups
-from audiotag.cli.program import composed_defaults
-from audiotag.config.schema import Program, choices, leaves, schema_fields, schema_keys
+from audiotag.cli.composition import composed_defaults
+from audiotag.config.schema import Program, choices, schema_fields
 
 TOP = CONF.parent
 LOADED = re.compile(r"<(?:script|img|iframe|audio|video|source|embed)\b[^>]*\ssrc=\"?(?:https?:)?//[^\s\">]+")
@@ -101,24 +101,16 @@ def settings_page() -> str:
     ]
     for command, schema in programs().items():
         lines += [f"## {command}", "", inspect.getdoc(schema) or "", ""]
-        defaults = _defaults(schema)
+        defaults = composed_defaults(schema)
         sections: dict[str, list[str]] = {}
         for path, field in schema_fields(schema).items():
             default = "null" if defaults[path] is None else str(defaults[path])
-            meaning = " ".join((field.description or "").split())
             shown = f"`{path}={default}`{{ #{_anchor(command, path)} }} {_type(field.annotation)}"
-            sections.setdefault(path.rpartition(".")[0], []).extend([shown, f":   {meaning}", ""])
+            sections.setdefault(path.rpartition(".")[0], []).extend([shown, f":   {field.description}", ""])
         for section, entries in sections.items():
             lines += [f"### {section} {{ #{_anchor(command, section)} }}", ""] if section else []
             lines += entries
     return "\n".join(lines)
-
-
-def _defaults(schema: type) -> dict[str, object]:
-    """Return what settings are where nothing is said: in the composed configuration of a program that has one."""
-    if (CONF / f"{schema.__name__.removesuffix('Config').lower()}.yaml").is_file():
-        return dict(leaves(composed_defaults(schema)))
-    return {path: default for path, default, _ in schema_keys(schema)}
 
 
 def _type(kind: Any) -> str:

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from audiotag.cli.arguments import CONF
-from audiotag.cli.program import register
+from audiotag.cli.composition import register
 from audiotag.config import TrainConfig
 from audiotag.data.scan import hash_of
 from tests.clips import write_sound
@@ -81,7 +81,7 @@ def made_run(
                 _votes(clips, classes).to_parquet(cell / f"{name}.parquet", index=False)
     manifest.assign(split="train", content_hash=hashes).to_csv(run / "manifest.csv", index=False)
     (run / "classes.json").write_text(json.dumps(list(classes)))
-    register(TrainConfig, "train_schema")
+    register(TrainConfig)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", ["experiment=smoke", "folds=2", f"finetune_rounds={rounds}"])
     config.data.root = str(root)

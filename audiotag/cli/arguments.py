@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.config.result import is_in_name
 from audiotag.config.schema import in_leaf, is_key, is_text, schema_fields, type_problems, unknown_key
-from audiotag.errors import ConfigError
+from audiotag.errors import ConfigError, Nearest
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OPTIONAL = ("experiment", "hparams_search")  # groups of which nothing need be chosen
@@ -54,17 +54,30 @@ def _is_option(name: str, schema: type) -> bool:
     return name != "of_run" or schema is VerifyConfig  # verify.py's own: there is no run before training
 
 
-def in_order(arguments: list[str]) -> list[str]:
+def settings_of(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that are neither flags nor their values."""
+    pairs = pairwise(["", *arguments])
+    return [text for before, text in pairs if not text.startswith("-") and before not in TAKING_A_VALUE]
+
+
+def own_folders(arguments: Sequence[str]) -> list[Path]:
+    """Return the folders of options that --config-dir names."""
+    named = [(one.partition("="), after) for one, after in pairwise([*arguments, ""])]
+    return [Path(value if equals else after) for (flag, equals, value), after in named if flag in CONFIG_DIR]
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
     """Return the arguments in the order that Hydra needs, whatever the order they came to mind in.
 
-    Its parser wants -m before the settings; and its sweeps vary the last setting fastest, but all folds of a round must
-    come before the next round.
+    Its parser wants flags before the settings; and its sweeps vary the last setting fastest, but all folds of a round
+    must come before the next round.
     """
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    settings = [argument for argument in arguments if argument not in flags]
-    at = next((i for i, argument in enumerate(settings) if argument.startswith("fold=")), len(settings))
-    late = [argument for argument in settings[at:] if argument.startswith("round=")]
-    return [*flags, *settings[:at], *late, *(argument for argument in settings[at:] if argument not in late)]
+    pairs = pairwise(["", *arguments])
+    flags = [text for before, text in pairs if text.startswith("-") or before in TAKING_A_VALUE]
+    settings = settings_of(arguments)
+    at = next((i for i, text in enumerate(settings) if text.startswith("fold=")), len(settings))
+    late = [text for text in settings[at:] if text.startswith("round=")]
+    return [*flags, *settings[:at], *late, *(text for text in settings[at:] if text not in late)]
 
 
 def refuse_forgotten_data(data: Data, given: Iterable[str]) -> None:
@@ -79,20 +92,21 @@ def refuse_forgotten_data(data: Data, given: Iterable[str]) -> None:
         )
 
 
-def quoted(arguments: list[str], schema: type) -> list[str]:
-    """Return the arguments with texts in quotes that Hydra's grammar refuses or takes for something else.
+def quoted(arguments: Sequence[str], schema: type) -> list[str]:
+    """Return the arguments as Hydra's grammar needs them.
 
-    Of settings that are texts: `data.root=/x/Größe (1)`, or the name of a folder that is there and looks like a number
-    or several values.
+    Texts that it refuses or takes for something else are put in quotes: `data.root=/x/Größe (1)`, or the name of a
+    folder that is there and looks like a number or several values. Arguments of a leaf's class are added where the
+    chosen option does not set them.
     """
     texts = {name for name, field in schema_fields(schema).items() if is_text(field)}
-    added = [_added(text, schema) for text in arguments]
-    return [_quoted(text) if text.partition("=")[0].lstrip("+") in texts else text for text in added]
-
-
-def _added(text: str, schema: type) -> str:
-    """Return an argument of a leaf's class so that Hydra adds it where the option does not set it."""
-    return f"++{text}" if in_leaf(text.partition("=")[0], schema) else text
+    found = []
+    for text in arguments:
+        name = text.partition("=")[0]
+        if name.lstrip("+") in texts:
+            text = _quoted(text)
+        found.append(f"++{text}" if in_leaf(name, schema) else text)
+    return found
 
 
 def _quoted(text: str) -> str:
@@ -109,33 +123,28 @@ def _quoted(text: str) -> str:
     return f"{name}='{escaped}'"
 
 
-def argument_problems(arguments: list[str], schema: type) -> list[str]:
+def argument_problems(arguments: Sequence[str], schema: type) -> list[str]:
     """Return a message for every setting that does not exist or does not fit."""
     folders = own_folders(arguments)
     own_options = bool(folders) or any(a.startswith("hydra.searchpath=") for a in arguments)
-    problems = [problem for folder in folders for problem in yaml_problems(folder, schema)]
-    problems += [
-        problem for text in settings_of(arguments) for problem in _argument_problems(text, schema, own_options)
-    ]
-    return problems or (_one_name_for_several(arguments) if schema is TrainConfig else [])
+    problems = [problem for folder in folders for problem in _yaml_problems(folder, schema)]
+    overrides = []
+    for text in settings_of(arguments):
+        if "=" not in text and not text.startswith("~"):
+            problems.append(f"{text}: settings are given as SETTING=VALUE")
+            continue
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            quotes = "{}='{}'".format(*text.split("=", 1))
+            problems.append(f'{text}: {str(error).splitlines()[0]} (characters like these need quotes: "{quotes}")')
+            continue
+        overrides.append(override)
+        problems += _override_problems(override, schema, own_options)
+    return problems or (_one_name_for_several(overrides) if schema is TrainConfig else [])
 
 
-def settings_of(arguments: list[str]) -> list[str]:
-    """Return the arguments that are no flags, nor their values."""
-    return [
-        text
-        for before, text in zip(["", *arguments], arguments, strict=False)
-        if not text.startswith("-") and before not in TAKING_A_VALUE
-    ]
-
-
-def own_folders(arguments: list[str]) -> list[Path]:
-    """Return the folders of options that --config-dir names."""
-    named = [(one.partition("="), after) for one, after in pairwise([*arguments, ""])]
-    return [Path(value if equals else after) for (flag, equals, value), after in named if flag in CONFIG_DIR]
-
-
-def yaml_problems(folder: Path, schema: type) -> list[str]:
+def _yaml_problems(folder: Path, schema: type) -> list[str]:
     """Return a message for every option in a folder that cannot be read; Hydra would show a traceback."""
     problems = []
     for file in (file for name in groups(schema) for file in sorted((folder / name).rglob("*.yaml"))):
@@ -146,34 +155,30 @@ def yaml_problems(folder: Path, schema: type) -> list[str]:
     return problems
 
 
-def _argument_problems(text: str, schema: type, own_options: bool) -> list[str]:
-    if "=" not in text and not text.startswith("~"):
-        return [f"{text}: settings are given as SETTING=VALUE"]
-    try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        name, _, value = text.partition("=")
-        quoted = f"{name}='{value}'"
-        return [f'{text}: {str(error).splitlines()[0]} (characters like these need quotes: "{quoted}")']
-    name = override.key_or_group
+def _override_problems(override: Override, schema: type, own_options: bool) -> list[str]:
+    name, text, options = override.key_or_group, str(override.input_line), groups(schema)
     if name == "hydra" or name.startswith(("hydra.", "hydra/")):
         return _package_problems(text)
-    in_groups = name in groups(schema)
-    if not in_groups and not is_key(name, schema):
-        return [unknown_key(name, schema, tuple(groups(schema)))]
-    if override.is_add() and not override.is_force_add():
+    if name not in options and not is_key(name, schema):
+        return [unknown_key(name, schema, tuple(options))]
+    if override.is_add() and not override.is_force_add() and not in_leaf(name, schema):
         return [f"{text}: {name} is a setting already; write it without the +"]
     if override.is_delete():
         return []
-    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
-    if in_groups:
-        options = groups(schema)[name]
-        chosen = [one for value in values for one in _chosen(name, value)]
-        found = [] if own_options else [p for one in chosen for p in _option_problems(name, one, text, options)]
-        return found or _package_problems(text)
+    if name in options:
+        given = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+        chosen = [one for value in given for one in _chosen(name, value)]
+        allowed = [*options[name], *([None] if name in OPTIONAL else [])]
+        wrong = [] if own_options else [one for one in chosen if one not in allowed]
+        known, near = ", ".join(options[name]), Nearest(options[name])
+        return [f"{text}: {name} is one of {known}{near(str(one))}" for one in wrong] or _package_problems(text)
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
     return type_problems(name, override.value(), schema)
+
+
+def _chosen(group: str, value: Any) -> list[Any]:
+    return value if group in SEVERAL and isinstance(value, list) and value else [value]
 
 
 def _package_problems(text: str) -> list[str]:
@@ -188,33 +193,18 @@ def _package_problems(text: str) -> list[str]:
     return []
 
 
-def _one_name_for_several(arguments: list[str]) -> list[str]:
+def _one_name_for_several(overrides: Sequence[Override]) -> list[str]:
     """Return a message where run=NAME would give several runs with different settings the same folder."""
-    settings = OverridesParser.create().parse_overrides([text for text in arguments if "=" in text and text[0] != "-"])
-    given = [
-        s for s in settings if s.key_or_group == "run" and not s.is_sweep_override() and "${" not in str(s.value())
-    ]
+    names = [one.value() for one in overrides if one.key_or_group == "run" and not one.is_sweep_override()]
     several = [
-        str(s.input_line)
-        for s in settings
-        if (s.is_sweep_override() and (is_in_name(s.key_or_group) or s.key_or_group == "data.root"))
-        or (s.key_or_group == "hparams_search" and s.value() is not None)
+        str(one.input_line)
+        for one in overrides
+        if (one.is_sweep_override() and (is_in_name(one.key_or_group) or one.key_or_group == "data.root"))
+        or (one.key_or_group == "hparams_search" and one.value() is not None)
     ]
-    if not given or given[-1].value() is None or not several:
+    if not several or not names or names[-1] is None or "${" in str(names[-1]):
         return []
-    name = given[-1].value()
     return [
-        f"run={name} names one run, but {' '.join(several)} makes several: leave run= out, and each has a name of its "
-        f"own; or put what differs into it, such as 'run={name}-${{seed}}'"
+        f"run={names[-1]} names one run, but {' '.join(several)} makes several: leave run= out, and each has a name of "
+        f"its own; or put what differs into it, such as 'run={names[-1]}-${{seed}}'"
     ]
-
-
-def _chosen(group: str, value: Any) -> list[Any]:
-    return value if group in SEVERAL and isinstance(value, list) and value else [value]
-
-
-def _option_problems(group: str, option: Any, text: str, options: list[str]) -> list[str]:
-    if option in options or (option is None and group in OPTIONAL):
-        return []
-    near = difflib.get_close_matches(str(option), options, n=1)
-    return [f"{text}: {group} is one of {', '.join(options)}" + (f"; did you mean {near[0]}?" if near else "")]

@@ -18,32 +18,3 @@ from audiotag.config.train import TrainConfig
 from audiotag.config.training import Phase, Training
 from audiotag.config.verification import CONFIDENT_LEARNING, Verification, VerificationChange
 from audiotag.config.verify import VerifyConfig
-
-__all__ = [
-    "CONFIDENT_LEARNING",
-    "MIN_FRAMES",
-    "Augment",
-    "Columns",
-    "CompareConfig",
-    "Data",
-    "Ensemble",
-    "Features",
-    "Hardware",
-    "Logger",
-    "Mlflow",
-    "Model",
-    "Noise",
-    "Phase",
-    "PredictConfig",
-    "ReportConfig",
-    "ScoredData",
-    "Synthetic",
-    "TensorBoard",
-    "TrainConfig",
-    "Trainer",
-    "Training",
-    "Verification",
-    "VerificationChange",
-    "VerifyConfig",
-    "Wandb",
-]

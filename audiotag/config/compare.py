@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from audiotag.config.schema import Program, settings
+from audiotag.config.schema import Program, is_key, settings, unknown_key
+from audiotag.config.train import TrainConfig
 
 
 @settings
@@ -24,6 +25,8 @@ class CompareConfig(Program):
     def clashes(self, prefix: str) -> Iterator[str]:
         if self.over == "":
             yield "over= names no setting; over=seed averages over seeds"
+        elif self.over is not None and not is_key(self.over, TrainConfig):
+            yield f"over={unknown_key(self.over, TrainConfig)}"
         if isinstance(self.run, dict) or self.run in ([], ""):
             yield f"run={self.run} names no run; several are given as run=[A,B]"
         if self.out == "":

@@ -41,7 +41,10 @@ RULES = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=
 @dataclass_transform(frozen_default=True)
 def settings(cls: type[Class]) -> type[Class]:
     """Make a class a frozen dataclass whose values are validated, also by `dataclasses.replace`."""
-    return dataclass(frozen=True, config=RULES)(cls)  # type: ignore[return-value]
+    made = dataclass(frozen=True, config=RULES)(cls)
+    for field in made.__pydantic_fields__.values():
+        field.description = " ".join((field.description or "").split())
+    return made  # type: ignore[return-value]
 
 
 @settings
@@ -88,21 +91,31 @@ def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
         raise ConfigError("The configuration cannot be resolved:", [str(error).splitlines()[0]]) from error
     if isinstance(values.get("config_dir"), str):
         import_from(values["config_dir"])
-    given = [(path, value) for path, value in leaves(values) if is_key(path, schema)]
-    found = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
-    found += [f"{path} is not given" for path, value in given if value == "???"]
-    known = nested((path, value) for path, value in given if value != "???")
-    try:
-        config = schema(**known)
-    except ValidationError as error:
-        found += [_message(problem, schema) for problem in error.errors()]
-        if all(problem["type"] in OUT_OF_RANGE for problem in error.errors()):
-            found += _unchecked(schema, known).problems()
-    except ConfigError as error:
-        found += error.problems
-    if found:
-        raise ConfigError("The configuration cannot be run:", found)
+    config, wrong, impossible = _checked(values, schema)
+    if config is None or wrong:
+        raise ConfigError("The configuration cannot be run:", [*wrong, *impossible])
     return config
+
+
+def type_problems(path: str, value: Any, schema: type[Settings]) -> list[str]:
+    """Return what is unknown or of the wrong type in the value of one setting, whatever the others are."""
+    return _checked(nested([(path, value)]), schema)[1]
+
+
+def _checked(values: dict[str, Any], schema: type[Schema]) -> tuple[Schema | None, list[str], list[str]]:
+    """Return settings as their schema, what of them is unknown or of the wrong type, and what else cannot be."""
+    wrong = [unknown_key(path, schema) for path, _ in leaves(values) if not is_key(path, schema)]
+    wrong += [f"{path} is not given" for path, value in leaves(values) if value == "???"]
+    known = nested((path, value) for path, value in leaves(values) if is_key(path, schema) and value != "???")
+    try:
+        return schema(**known), wrong, []
+    except ConfigError as error:
+        return None, wrong, error.problems
+    except ValidationError as error:
+        outside = [problem for problem in error.errors() if problem["type"] in OUT_OF_RANGE]
+        wrong += [_message(problem, schema) for problem in error.errors() if problem not in outside]
+        together = _unchecked(schema, known).problems() if len(outside) == error.error_count() else []
+        return None, wrong, [*(_message(problem, schema) for problem in outside), *together]
 
 
 def check_leaves(config: Settings) -> None:
@@ -114,19 +127,6 @@ def check_leaves(config: Settings) -> None:
             found += leaf_problems(operator.attrgetter(path)(config), path, leaf.given)
     if found:
         raise ConfigError("The configuration cannot be run:", found)
-
-
-def type_problems(path: str, value: Any, schema: type[Settings]) -> list[str]:
-    """Return a message for everything of the wrong type in the value of one setting, whatever the others are."""
-    settings = nested((path, value) for path, value in leaves({path: value}) if is_key(path, schema))
-    found = [unknown_key(path, schema) for path, _ in leaves({path: value}) if not is_key(path, schema)]
-    try:
-        schema(**settings)
-    except ConfigError:
-        pass
-    except ValidationError as error:
-        found += [_message(problem, schema) for problem in error.errors() if problem["type"] not in OUT_OF_RANGE]
-    return found
 
 
 def _as_meant(value: Any, kinds: tuple[Any, ...]) -> Any:
@@ -146,15 +146,21 @@ def _unchecked(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
     made = object.__new__(schema)
     for name, field in _fields(schema).items():
         inner = _section(field)
-        value = values.get(name, field.get_default(call_default_factory=True))
+        value = values.get(name, field.default)
         if inner is not None and isinstance(value, dict):
             value = _unchecked(inner, value)
         object.__setattr__(made, name, _as_meant(value, _parts(field.annotation)))
     return made
 
 
-# Pydantic's names of errors in a value of the right type, and what is said of the wrong ones.
-OUT_OF_RANGE = {"literal_error", "greater_than", "greater_than_equal", "less_than_equal"}
+# What is said of pydantic's errors: of a value of the right type, and of one of a wrong type.
+OUT_OF_RANGE = {
+    "literal_error": "{path}={value} is none of {allowed}{near}",
+    "greater_than_equal": "{path}={value} must be {ge:g} or more",
+    "greater_than": "{path}={value} must be above {gt:g}",
+    "less_than_equal": "{path}={value} is out of all proportion: {le:,} is the largest that makes sense",
+    "share": "{path}={value} must lie in 0 to 1",
+}
 EXPECTED = {
     "int": "a whole number",
     "float": "a number",
@@ -171,25 +177,18 @@ def _message(problem: ErrorDetails, schema: type) -> str:
     """Return what is wrong with a value, in a line."""
     path = ".".join(name for name in problem["loc"] if isinstance(name, str))
     value, limits, kind = problem["input"], problem.get("ctx", {}), problem["type"]
-    if kind == "literal_error":
-        allowed = [str(choice) for choice in choices(_field_at(path, schema).annotation)]
-        return f"{path}={value} is none of {', '.join(allowed)}{Nearest(allowed)(str(value))}"
-    if kind == "greater_than_equal":
-        return f"{path}={value} must be {limits['ge']:g} or more"
-    if kind == "greater_than":
-        return f"{path}={value} must be above {limits['gt']:g}"
-    if kind == "less_than_equal" and limits["le"] == 1:
-        return f"{path}={value} must lie in 0 to 1"
-    if kind == "less_than_equal":
-        return f"{path}={value} is out of all proportion: {limits['le']:,} is the largest that makes sense"
+    if kind in OUT_OF_RANGE:
+        allowed = [str(choice) for choice in choices(schema_fields(schema)[path].annotation)]
+        form = OUT_OF_RANGE["share" if limits.get("le") == 1 else kind]
+        return form.format(
+            path=path, value=value, allowed=", ".join(allowed), near=Nearest(allowed)(str(value)), **limits
+        )
     expected = EXPECTED.get(kind.split("_")[0])
     if expected is None:
         return f"{path}={value!r}: {problem['msg']}"
-    in_list = any(isinstance(name, int) for name in problem["loc"])
-    shown = (
-        f"{path} holds {value!r}, which" if in_list else f"{path}={value if kind == 'finite_number' else repr(value)}"
-    )
-    return f"{shown} is not {expected}"
+    if any(isinstance(name, int) for name in problem["loc"]):
+        return f"{path} holds {value!r}, which is not {expected}"
+    return f"{path}={value if isinstance(value, float) else repr(value)} is not {expected}"
 
 
 def nested(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -254,19 +253,9 @@ def schema_fields(schema: type, prefix: str = "") -> dict[str, FieldInfo]:
     return found
 
 
-def schema_keys(schema: type) -> Iterator[tuple[str, Any, str]]:
-    """Yield (dotted path, default, docstring) of every setting of a schema, sections themselves left out."""
-    for path, field in schema_fields(schema).items():
-        yield path, field.get_default(call_default_factory=True), " ".join((field.description or "").split())
-
-
 def is_text(field: FieldInfo) -> bool:
     """Return whether a setting may be a text."""
     return not {str, Any}.isdisjoint([field.annotation, *get_args(field.annotation)])
-
-
-def _field_at(path: str, schema: type) -> FieldInfo:
-    return schema_fields(schema)[path]
 
 
 @cache

@@ -10,7 +10,6 @@ would accept the data set, 1 where it would refuse it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from audiotag.cli.program import announce, reported
+from audiotag.cli.program import announce, run_command
 from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.formats import is_recording
@@ -156,9 +155,6 @@ def write(diagnosis: Diagnosis, out: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Examine, print and write; return the exit code."""
-    if not arguments or {"--help", "-h"} & set(arguments):
-        print((__doc__ or "").strip())
-        return 0
     outs = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     if len(outs) > 1 or "" in outs or any(Path(name).is_file() for name in outs):
         raise ConfigError("The findings have no place to be written to:", ["out=DIR is a folder, and given once"])
@@ -176,4 +172,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    reported(lambda: sys.exit(main(sys.argv[1:])))
+    run_command(main, __doc__, needs_arguments=True)

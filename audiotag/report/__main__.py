@@ -8,31 +8,16 @@ Writes `report.html`, `report/` and `review.csv` into the folder of any run that
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from audiotag.cli.arguments import CONF
-from audiotag.cli.program import announce, check_command_line, register, reported
+from audiotag.cli.composition import compose_config
+from audiotag.cli.program import announce, run_command
 from audiotag.config import ReportConfig
-from audiotag.config.schema import validate
-
-
-def configure(arguments: list[str]) -> ReportConfig:
-    """Return the settings of the command line; raises ConfigError."""
-    arguments = check_command_line(ReportConfig, arguments)
-    register(ReportConfig, "report_schema")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return validate(compose("report_schema", arguments), ReportConfig)
 
 
 def main(arguments: list[str]) -> None:
     """Write the report."""
-    if {"--help", "-h"} & set(arguments):
-        print((__doc__ or "").strip())
-        return
-    config = configure(arguments)
+    config = compose_config(ReportConfig, arguments)
     from audiotag.run.folder import find_run  # here: what is wrong with the command is told at once
 
     folder = find_run(config.run, config.runs_dir)
@@ -43,4 +28,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    reported(lambda: main(sys.argv[1:]))
+    run_command(main, __doc__)

@@ -8,18 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-
 from audiotag.cli.arguments import CONF
-from audiotag.cli.program import register
+from audiotag.cli.composition import compose
 from audiotag.config import TrainConfig
 from audiotag.config.result import is_needed_again
-from audiotag.config.schema import leaves, schema_keys, to_dict, validate
+from audiotag.config.schema import leaves, schema_fields, to_dict, validate
 from audiotag.run.folder import RunFolder
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
-_DEFAULTS = {name: str(default) for name, default, _ in schema_keys(TrainConfig)}
+_DEFAULTS = {name: str(field.default) for name, field in schema_fields(TrainConfig).items()}
 
 
 def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str:
@@ -65,15 +62,8 @@ def _groups(config: TrainConfig) -> list[str]:
 
 def _composed(groups: list[str], config: TrainConfig) -> TrainConfig:
     """Compose the choices by themselves, with what they cannot do without."""
-    register(TrainConfig, "train_schema")
     needed = [f"{name}={_hydra(value)}" for name, value in _needed(config).items()]
-    of_job = GlobalHydra.instance().hydra  # at the end of a training there is one already, that of its job
-    GlobalHydra.instance().hydra = None
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return validate(compose("train", [*groups, *needed]), TrainConfig)
-    finally:
-        GlobalHydra.instance().hydra = of_job  # composing has replaced the instance
+    return validate(compose(TrainConfig, [*groups, *needed]), TrainConfig)
 
 
 def _needed(config: TrainConfig) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from audiotag.cli import arguments
 from audiotag.cli.arguments import groups, quoted
-from audiotag.cli.program import check_command_line, print_help, reported
+from audiotag.cli.composition import check_command_line, print_help
+from audiotag.cli.program import reported
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import schema_keys
+from audiotag.config.schema import schema_fields
 from audiotag.errors import ConfigError
 from audiotag.plan import configure as configure_plan
 from audiotag.plan import main as plan
@@ -66,7 +67,7 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("data=[kaggle,csv]", "data is one of csv,"),
         ("verification=of_run", "verification is one of accept_all, as_coded"),
         ("features=3", "features is one of v1, v2"),
-        ("logger=[csv,wand]", "logger is one of csv, mlflow, tensorboard, wandb; did you mean wandb?"),
+        ("logger=[csv,wand]", "logger is one of csv, mlflow, tensorboard, wandb (did you mean wandb?)"),
         ("logger=csv,[csv,wand]", "did you mean wandb?"),
         ("logger=[]", "logger is one of csv,"),
         ("+model=tiny", "write it without the +"),
@@ -107,7 +108,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch, choice):
         (["seed=1,2", "-m"], ["-m", "seed=1,2"]),
         (["fold=0,1", "seed=1", "round=0,1"], ["round=0,1", "fold=0,1", "seed=1"]),
         (["round=0,1", "seed=1", "fold=0,1"], ["round=0,1", "seed=1", "fold=0,1"]),
-        (["finetune_rounds=3", "fold=1", "--config-dir", "x"], ["finetune_rounds=3", "fold=1", "--config-dir", "x"]),
+        (["finetune_rounds=3", "--config-dir", "x", "fold=1"], ["--config-dir", "x", "finetune_rounds=3", "fold=1"]),
     ],
 )
 def test_the_order_of_arguments(typed, meant):
@@ -186,7 +187,8 @@ def test_what_hydra_understands_is_left_to_it():
 
 def test_every_setting_and_group_can_be_named_by_itself():
     for schema in SCHEMAS.values():
-        for path, default, _ in schema_keys(schema):
+        for path, field in schema_fields(schema).items():
+            default = field.default
             check_command_line(schema, [f"{path}={'null' if default is None else default}"])
         for group, options in groups(schema).items():
             for option in options:
@@ -203,9 +205,9 @@ def test_help_names_every_setting_with_its_default_and_meaning(monkeypatch, caps
     output = capsys.readouterr().out
     lines = {line.strip() for line in output.splitlines()}
     text = " ".join(output.split())
-    for path, _, doc in schema_keys(SCHEMAS[program]):
+    for path, field in schema_fields(SCHEMAS[program]).items():
         assert any(line.startswith(f"{path}=") for line in lines)
-        assert doc in text
+        assert str(field.description) in text
     for group, options in groups(SCHEMAS[program]).items():
         assert f"{group}={'|'.join(options)}" in lines
     assert max(len(line) for line in output.splitlines() if line.startswith("      ")) <= int(columns)

@@ -24,9 +24,9 @@ from omegaconf import OmegaConf
 
 from audiotag import config as schemas
 from audiotag.cli.arguments import CONF, groups, refuse_forgotten_data
-from audiotag.cli.program import register
+from audiotag.cli.composition import register
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import nested, schema_fields, schema_keys, to_dict, validate
+from audiotag.config.schema import nested, schema_fields, to_dict, validate
 from audiotag.errors import ConfigError
 from audiotag.run.naming import run_name
 
@@ -43,7 +43,7 @@ NEEDED = {  # what a user must say besides the name of the option
 def composed(*overrides: str, program: str = "train", conf: Path = CONF) -> Any:
     """Compose and validate as the programs do."""
     schema = PROGRAMS[program]
-    register(schema, f"{program}_schema")
+    register(schema)
     with initialize_config_dir(str(conf), version_base="1.3"):
         return validate(compose(program, list(overrides)), schema)  # type: ignore[type-var]
 
@@ -56,7 +56,7 @@ def problems(*overrides: str, program: str = "train", conf: Path = CONF) -> list
 
 @functools.cache
 def defaults() -> Any:
-    register(TrainConfig, "train_schema")
+    register(TrainConfig)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train")
 
@@ -125,7 +125,7 @@ LAUNCHERS = {"joblib": JobLibLauncherConf, "submitit_local": LocalQueueConf, "su
 
 def hydra_of(*overrides: str, program: str = "train") -> Any:
     """Compose Hydra's own part of the configuration."""
-    register(PROGRAMS[program], f"{program}_schema")
+    register(PROGRAMS[program])
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(program, list(overrides), return_hydra_config=True).hydra
 
@@ -166,7 +166,7 @@ def test_a_search_varies_settings_that_exist():
     assert hydra.mode.name == "MULTIRUN"
     varied = {name: OverridesParser.create().parse_override(f"{name}={v}") for name, v in hydra.sweeper.params.items()}
     assert all(override.is_sweep_override() for override in varied.values())
-    assert set(varied) <= {name for name, _, _ in schema_keys(TrainConfig)}
+    assert set(varied) <= set(schema_fields(TrainConfig))
     for name, override in varied.items():
         value = override.value()
         for end in value.list if override.is_choice_sweep() else (value.start, value.end):
@@ -332,12 +332,12 @@ def test_composed_settings_are_the_schemas_where_no_file_says_otherwise():
     }
     said |= {".".join(path) for path in key_paths(yaml.safe_load((CONF / "model/tiny.yaml").read_text()), "")}
     config = to_dict(composed())
-    for path, default, _ in schema_keys(TrainConfig):
+    for path, field in schema_fields(TrainConfig).items():
         value: Any = config
         for name in path.split("."):
             value = value[name]
         if path not in said:
-            assert value == default, path
+            assert value == field.default, path
 
 
 def key_paths(content: dict[str, Any], name: str) -> list[list[str]]:
@@ -485,7 +485,7 @@ def test_programs_that_need_a_run_say_so():
 
 
 def name_of(*overrides: str) -> str:
-    register(TrainConfig, "train_schema")
+    register(TrainConfig)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         whole = compose("train", list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(whole)

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from audiotag.cli.arguments import quoted
-from audiotag.cli.program import check_command_line, register
+from audiotag.cli.composition import check_command_line, register
 from audiotag.config import TrainConfig
 from audiotag.config.leaf import Leaf
-from audiotag.config.schema import Program, Settings, check_leaves, is_key, schema_keys, settings, validate
+from audiotag.config.schema import Program, Settings, check_leaves, is_key, schema_fields, settings, validate
 from audiotag.errors import ConfigError
 
 
@@ -66,8 +66,8 @@ def test_leaf_takes_any_key_until_its_class_is_asked(folder):
 
 
 def test_leaf_is_empty_in_what_hydra_composes_upon():
-    assert {name: default for name, default, _ in schema_keys(LeafyConfig)}["model.network"]["channels"] == 5
-    register(LeafyConfig, "leafy_schema")
+    assert schema_fields(LeafyConfig)["model.network"].default["channels"] == 5
+    register(LeafyConfig)
     assert ConfigStore.instance().repo["leafy_schema.yaml"].node == {"model": {"width": 3, "network": {}}}
 
 

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from audiotag.cli.arguments import CONF
-from audiotag.cli.program import register
+from audiotag.cli.composition import register
 from audiotag.config import TrainConfig
 
 
@@ -19,7 +19,7 @@ def test_launcher_of_local_jobs_shows_the_gpus_that_their_user_does(monkeypatch,
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if outside is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", outside)
-    register(TrainConfig, "train_schema")
+    register(TrainConfig)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         whole = compose("train", ["hydra/launcher=submitit_local"], return_hydra_config=True)
     setup = list(whole.hydra.launcher.setup)

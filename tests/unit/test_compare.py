@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from audiotag.compare import COLUMNS, EFFECT, averaged, compare, configure, main, show, show_averaged, show_effect
+from audiotag.compare import COLUMNS, EFFECT, averaged, compare, main, show, show_averaged, show_effect
 from audiotag.config import Columns, Data, Noise, Synthetic, TrainConfig
 from audiotag.errors import AudiotagError, ConfigError, RunError
 from audiotag.run.folder import RunFolder
@@ -65,7 +65,7 @@ def test_compare_says_where_there_is_nothing_to_average():
     with pytest.raises(RunError, match="None of the runs is complete"):
         averaged(runs().iloc[3:], "seed")
     with pytest.raises(ConfigError) as caught:
-        configure(["over=sed"])
+        main(["over=sed"])
     assert "did you mean seed?" in str(caught.value)
 
 
