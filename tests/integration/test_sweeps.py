@@ -55,10 +55,10 @@ def seeds(runs: Path) -> list[int]:
     return sorted(int(re.search(r"^seed: (\d+)$", (f / "config.yaml").read_text(), re.M)[1]) for f in folders)
 
 
-def test_sweep_does_all_folds_of_a_round_before_the_next(sweep, work_folder):
+def test_sweep_does_all_folds_of_a_round_before_the_next(program):
     """Whatever the order on the command line; the jobs themselves are refused, which is quick."""
     cells = ["fold=0,1", "seed=0", "round=range(0,2)"]
-    output = sweep(TRAIN, "-m", *cells, "finetune_rounds=-1", "runs_dir=runs_order", expected=2)
+    output = program("train.py", "-m", *cells, "finetune_rounds=-1", "runs_dir=runs_order", expected=2)
     jobs = re.findall(r"#\d : (.*)", output)
     assert [re.findall(r"(?:round|fold)=(\d)", job) for job in jobs] == [list(c) for c in ("00", "01", "10", "11")]
 
@@ -151,7 +151,7 @@ def test_search_goes_on_where_it_was(sweep, tmp_path):
     assert weights.stat().st_mtime_ns == before
 
 
-def test_search_is_ended_by_a_wrong_setting(sweep, work_folder):
+def test_search_is_ended_by_a_wrong_setting(sweep):
     output = sweep(TRAIN, *OPTUNA, "data=kaggle", "runs_dir=runs_wrong_search", expected=1)
     assert "data=kaggle needs data.root=DIR" in output
     assert output.count("Launching 1 jobs") == 1
