@@ -40,6 +40,7 @@ NEEDED = {  # what a user must say besides the name of the option
 }
 
 
+@functools.cache
 def composed(*overrides: str, program: str = "train", conf: Path = CONF) -> Any:
     """Compose and validate as the programs do."""
     schema = PROGRAMS[program]
@@ -77,7 +78,7 @@ def options(program: str) -> list[str]:
 
 
 @pytest.mark.parametrize("option", options("train"))
-def test_every_option_of_every_group(option):
+def test_config_composes_with_every_option_of_every_group(option):
     config = composed(option, *NEEDED.get(option, []))
     group, name = option.split("=")
     said = {"data": "name", "features": "front_end", "model": "name", "verification": "rule"}.get(group)
@@ -93,27 +94,27 @@ def trackers(config: TrainConfig) -> set[str]:
     return {name for name in ("wandb", "tensorboard", "mlflow") if getattr(config.logger, name).enabled}
 
 
-def test_trackers_are_chosen_together():
+def test_config_chooses_trackers_together():
     assert trackers(composed()) == set()
     assert trackers(composed("logger=[csv,wandb]")) == trackers(composed("logger=[wandb,csv]")) == {"wandb"}
     assert trackers(composed("logger=[mlflow,tensorboard,wandb]")) == {"mlflow", "tensorboard", "wandb"}
 
 
 @pytest.mark.parametrize("option", options("verify"))
-def test_every_option_of_deciding_again(option):
+def test_config_of_verify_composes_with_every_rule(option):
     config = composed(option, *NEEDED["verify"], program="verify")
     rule = option.split("=")[1]
     assert config.verification.rule == (None if rule == "of_run" else rule)
 
 
 @pytest.mark.parametrize("option", options("predict"))
-def test_every_data_set_that_a_submission_is_scored_against(option):
+def test_config_of_predict_composes_with_every_data_set(option):
     table = ["data.test_table=FILE"] if option == "data=csv" else []
     config = composed(option, "submission=FILE", "data.root=DIR", "usage=Private", *table, program="predict")
     assert (config.data.name, config.data.root, config.usage) == (option.split("=")[1], "DIR", "private")
 
 
-def test_every_file_is_composed_by_a_test():
+def test_config_files_are_all_composed_by_a_test():
     shipped = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     tried = {option.replace("=", "/") for program in PROGRAMS for option in options(program)}
     tried |= {f"hydra/launcher/{launcher}" for launcher in LAUNCHERS}
@@ -132,7 +133,7 @@ def hydra_of(*overrides: str, program: str = "train") -> Any:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_every_launcher_with_every_program(program, launcher, monkeypatch):
+def test_launcher_composes_with_every_program(program, launcher, monkeypatch):
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     hydra = hydra_of(f"hydra/launcher={launcher}", program=program)
     keys = {field.name for field in dataclasses.fields(LAUNCHERS[launcher])}
@@ -141,13 +142,13 @@ def test_every_launcher_with_every_program(program, launcher, monkeypatch):
     assert hydra.launcher._target_ == LAUNCHERS[launcher]._target_
 
 
-def test_a_launcher_of_its_own_values_and_the_plugins():
+def test_launcher_has_values_of_its_own_and_the_plugins():
     launcher = hydra_of("hydra/launcher=joblib").launcher
     assert (launcher.n_jobs, launcher.batch_size, launcher.prefer) == (4, 1, JobLibLauncherConf.prefer)
     assert hydra_of("hydra/launcher=joblib", "hydra.launcher.n_jobs=2").launcher.n_jobs == 2
 
 
-def test_submitit_takes_the_settings_for_slurm(tmp_path, monkeypatch):
+def test_launcher_settings_for_slurm_are_taken_by_submitit(tmp_path, monkeypatch):
     """What sbatch would read, made by submitit itself; there is no cluster here."""
     monkeypatch.setattr(shutil, "which", lambda *_: "/usr/bin/srun")  # it looks whether there is a cluster
     settings = dict(hydra_of("hydra/launcher=submitit_slurm", "devices=2", "hydra.launcher.partition=gpu").launcher)
@@ -161,7 +162,7 @@ def test_submitit_takes_the_settings_for_slurm(tmp_path, monkeypatch):
         assert f"#SBATCH {line}\n" in script, script
 
 
-def test_a_search_varies_settings_that_exist():
+def test_search_varies_settings_that_exist():
     hydra = hydra_of("hparams_search=optuna")
     assert hydra.mode.name == "MULTIRUN"
     varied = {name: OverridesParser.create().parse_override(f"{name}={v}") for name, v in hydra.sweeper.params.items()}
@@ -173,33 +174,33 @@ def test_a_search_varies_settings_that_exist():
             changed(f"{name}={end}")
 
 
-def test_a_search_compares_whole_runs():
+def test_search_compares_whole_runs():
     assert "leave out round= and fold=" in problems("hparams_search=optuna", "fold=1")[0]
 
 
-def test_a_trial_is_the_run_that_its_settings_make_by_hand():
+def test_search_trial_is_the_run_that_its_settings_make_by_hand():
     assert name_of("hparams_search=optuna", "seed=3") == name_of("seed=3")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_programs_without_any_choice(program):
+def test_config_composes_without_any_choice(program):
     composed(*NEEDED.get(program, []), program=program)
 
 
 @pytest.mark.parametrize("experiment", groups(TrainConfig)["experiment"])
-def test_every_experiment_takes_another_model(experiment):
+def test_config_of_every_experiment_takes_another_model(experiment):
     other = "vgg_gap_spec2" if composed(f"experiment={experiment}").model.name == "tiny" else "tiny"
     config = composed(f"experiment={experiment}", f"model={other}")
     assert (config.experiment, config.model.name) == (experiment, other)
 
 
-def test_the_rule_of_a_run_is_no_rule_to_train_with():
+def test_config_of_a_runs_own_rule_is_not_for_training():
     assert "of_run" not in groups(TrainConfig)["verification"]
     assert "of_run" in groups(VerifyConfig)["verification"]
     assert problems("verification=of_run")[0].startswith("verification.rule=None")
 
 
-def test_every_file_says_what_it_is_for():
+def test_config_files_say_what_they_are_for():
     for path in CONF.rglob("*.yaml"):
         comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
         assert any("@package" not in line for line in comments), path
@@ -216,7 +217,7 @@ PAPER = (100, 0.3, 0.0002)  # section 3 and 4.2, of all its networks
 
 @pytest.mark.parametrize("experiment", ["dcase2018", "dcase2018_paper"])
 @pytest.mark.parametrize("model", CODE)
-def test_numbers_of_the_original(model, experiment):
+def test_config_holds_the_numbers_of_the_original(model, experiment):
     front_end, width, of_code = CODE[model]
     batch_size, mixup, rate = of_code if experiment == "dcase2018" else PAPER
     config = composed(f"experiment={experiment}", f"model={model}", "data.root=DIR")
@@ -261,18 +262,18 @@ def test_rules_differ_in_what_their_names_say():
     }
 
 
-def test_the_default_rule_is_calibrated_and_documented_in_the_papers_experiment():
+def test_rule_of_the_default_is_calibrated_and_as_documented_in_the_papers_experiment():
     assert composed().verification.rule == "calibrated"
     assert composed("experiment=cpu_small").verification.rule == "calibrated_120"
     assert composed("experiment=dcase2018").verification.rule == "as_documented"
 
 
-def test_a_rule_chosen_beside_an_experiment_is_the_whole_rule():
+def test_rule_chosen_beside_an_experiment_is_the_whole_rule():
     assert composed("experiment=cpu_small").verification.cap == 120
     assert composed("experiment=cpu_small", "verification=accept_all").verification.cap is None
 
 
-def test_the_command_line_has_the_last_word():
+def test_command_line_has_the_last_word():
     config = composed(
         "experiment=smoke", "model.width=7", "training.pretrain.epochs=11", "features=v2", "verification=calibrated"
     )
@@ -291,7 +292,7 @@ def classes() -> list[type]:
 
 
 @pytest.mark.parametrize("schema", classes())
-def test_every_setting_has_a_docstring(schema):
+def test_schema_has_a_docstring_for_every_setting(schema):
     """Read from the source anew: a string on the line after each field."""
     assert schema.__doc__
     assert not schema.__doc__.startswith(f"{schema.__name__}("), "dataclass's own, not ours"
@@ -308,7 +309,7 @@ def test_every_setting_has_a_docstring(schema):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_settings_are_frozen_and_come_back_from_a_file_as_they_were(program, tmp_path):
+def test_config_is_frozen_and_comes_back_from_a_file_as_it_was(program, tmp_path):
     config = composed(*NEEDED.get(program, []), program=program)
     OmegaConf.save(OmegaConf.create(to_dict(config)), tmp_path / "config.yaml")
     loaded = OmegaConf.load(tmp_path / "config.yaml")
@@ -317,7 +318,7 @@ def test_settings_are_frozen_and_come_back_from_a_file_as_they_were(program, tmp
         config.run = "other"
 
 
-def test_composed_settings_are_the_schemas_where_no_file_says_otherwise():
+def test_config_has_the_values_of_the_schema_where_no_file_says_otherwise():
     said = {
         ".".join(path)
         for name in (
@@ -364,7 +365,7 @@ def key_paths(content: dict[str, Any], name: str) -> list[list[str]]:
         ("augment/none.yaml", "\nzzz: 1\n", "augment.zzz is not a setting"),
     ],
 )
-def test_a_misspelt_key_in_any_file_is_refused_with_the_nearest(tmp_path, file, text, message):
+def test_config_refuses_a_misspelt_key_in_any_file_with_the_nearest(tmp_path, file, text, message):
     shutil.copytree(CONF, tmp_path / "conf")
     path = tmp_path / "conf" / file
     kept = [line for line in path.read_text().splitlines() if not line.startswith(text.strip().split(":")[0] + ":")]
@@ -372,7 +373,7 @@ def test_a_misspelt_key_in_any_file_is_refused_with_the_nearest(tmp_path, file, 
     assert any(message in problem for problem in problems(conf=tmp_path / "conf"))
 
 
-def test_unknown_keys_wrong_types_and_what_does_not_fit_are_listed_together():
+def test_config_lists_unknown_keys_wrong_types_and_misfits_together():
     assert set(problems("+sed=1", "+model.widht=3", "finetune_rounds=many", "training.batch_size=1.5", "seed=x")) == {
         "sed is not a setting; did you mean seed?",
         "model.widht is not a setting; did you mean model.width?",
@@ -408,7 +409,7 @@ def test_unknown_keys_wrong_types_and_what_does_not_fit_are_listed_together():
         ("data.columns=null", "data.columns=None"),
     ],
 )
-def test_values_of_the_wrong_type(override, message):
+def test_config_refuses_values_of_the_wrong_type(override, message):
     if message is None:
         changed(override)
     else:
@@ -468,7 +469,7 @@ def test_values_of_the_wrong_type(override, message):
         (["run=.."], "run=.. is no name"),
     ],
 )
-def test_what_does_not_go_together(overrides, message):
+def test_config_refuses_what_does_not_go_together(overrides, message):
     in_groups = any(override.split("=")[0] in groups(TrainConfig) for override in overrides)
     with pytest.raises(ConfigError) as caught:
         (composed if in_groups else changed)(*overrides)
@@ -476,7 +477,7 @@ def test_what_does_not_go_together(overrides, message):
     assert message in problem
 
 
-def test_programs_that_need_a_run_say_so():
+def test_config_of_programs_that_need_a_run_says_so():
     assert "run=NAME is missing: the run folder to read" in problems(program="verify")
     assert "run=NAME is missing: the run folder to read" in problems("split=test", program="predict")
 
@@ -484,6 +485,7 @@ def test_programs_that_need_a_run_say_so():
 # Names of runs
 
 
+@functools.cache
 def name_of(*overrides: str) -> str:
     register(TrainConfig)
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -493,7 +495,7 @@ def name_of(*overrides: str) -> str:
         return run_name(validate(settings, TrainConfig))
 
 
-def test_a_name_is_made_from_what_was_chosen():
+def test_run_name_is_made_from_what_was_chosen():
     assert name_of("run=mine") == "mine"
     assert name_of() == name_of("hardware.threads=1", "cache_dir=elsewhere", "runs_dir=there")
     assert name_of() == name_of("round=1", "fold=2"), "a sweep over rounds and folds is one run"
@@ -509,7 +511,7 @@ def test_a_name_is_made_from_what_was_chosen():
     assert all(len(name) <= 120 and "/" not in name and " " not in name for name in names)
 
 
-def test_a_long_name_is_shortened_without_meeting_another():
+def test_run_name_that_is_long_is_shortened_without_meeting_another():
     many = [f"training.pretrain.{name}=7" for name in ("epochs", "decay_from_epoch", "min_steps")]
     many += ["model.width=5", "verification.excerpts=12", "data.synthetic.verified_per_class=9"]
     names = {name_of(*many, f"seed={seed}") for seed in range(3)}
@@ -529,13 +531,13 @@ def numbers(schema: type) -> list[str]:
     ("schema", "name"), [(s, name) for s in (TrainConfig, VerifyConfig, PredictConfig) for name in numbers(s)]
 )
 @pytest.mark.parametrize("value", [10**30, -(10**30)])
-def test_no_number_is_out_of_all_proportion(schema, name, value):
+def test_config_refuses_numbers_out_of_all_proportion(schema, name, value):
     given = {"run": "x"} if name != "run" else {}
     with pytest.raises(ConfigError, match=rf"{name}=.*(out of all proportion|must )"):
         validate(OmegaConf.merge(given, nested([(name, value)])), schema)
 
 
-def test_the_embedded_data_set_is_not_made_where_somebodys_own_was_meant(tmp_path):
+def test_config_refuses_to_make_the_embedded_data_where_ones_own_was_meant(tmp_path):
     data = dataclasses.replace(Data(), root=str(tmp_path / "x"))
     with pytest.raises(ConfigError, match=r"Did you mean data=kaggle data\.root="):
         refuse_forgotten_data(data, ["data.root=x"])

@@ -47,13 +47,13 @@ def settings_page(hooks) -> str:
 
 
 @pytest.mark.parametrize("program", ["train.py", "verify.py", "predict.py", "-m audiotag.compare"])
-def test_every_setting_is_on_the_page_of_settings(settings_page, program):
+def test_docs_list_every_setting(settings_page, program):
     part = settings_page.split(f"\n## python {program}\n")[1].split("\n## ")[0]
     entries = re.findall(r"^`([\w.]+)=.*\n:   (\S.*)$", part, re.MULTILINE)
     assert sorted(name for name, _ in entries) == sorted(schema_fields(SCHEMAS[program]))
 
 
-def test_values_are_those_where_nothing_is_said(settings_page):
+def test_docs_give_the_values_where_nothing_is_said(settings_page):
     assert (
         "`finetune_rounds=2`{ #train-finetune_rounds } whole number\n:   Fine-tuning rounds after round 0"
         in settings_page
@@ -65,7 +65,7 @@ def test_values_are_those_where_nothing_is_said(settings_page):
     assert "`out=null`{ #compare-out } text or null\n:   File for the table" in settings_page
 
 
-def test_every_option_is_on_the_page_of_options(hooks):
+def test_docs_list_every_option(hooks):
     page = hooks.options_page()
     for file in sorted((TOP / "conf").glob("*/**/*.yaml")):
         option = f"### {file.parent.relative_to(TOP / 'conf').as_posix()}={file.stem}\n\n```yaml\n"
@@ -83,7 +83,7 @@ def commands() -> list[tuple[str, str, list[str]]]:
     return found
 
 
-def test_commands_of_the_docs_have_settings_that_exist():
+def test_docs_commands_have_settings_that_exist():
     problems = []
     assert len(commands()) > 60
     for page, program, arguments in commands():
@@ -104,7 +104,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", [TOP / "README.md", TOP / "CHANGELOG.md"], ids=lambda page: page.name)
-def test_links_outside_the_site_lead_somewhere(page):
+def test_docs_links_outside_the_site_lead_somewhere(page):
     # Those within it are checked when it is built: `make docs`.
     for link in LINK.findall(page.read_text(encoding="utf-8")):
         path, _, anchor = link.partition("#")
@@ -125,7 +125,7 @@ def test_links_outside_the_site_lead_somewhere(page):
         ("api/a.css", "p { background: url(//elsewhere.org/a.png) }"),
     ],
 )
-def test_a_site_that_loads_from_elsewhere_is_not_built(hooks, tmp_path, name, text):
+def test_site_that_loads_from_elsewhere_is_not_built(hooks, tmp_path, name, text):
     site = SimpleNamespace(site_dir=str(tmp_path))
     (tmp_path / "api").mkdir()
     (tmp_path / "b.html").write_text('<a href="https://elsewhere.org">a link</a><script src="a.js"></script>')
@@ -138,7 +138,7 @@ def test_a_site_that_loads_from_elsewhere_is_not_built(hooks, tmp_path, name, te
 @pytest.mark.parametrize(
     "tag", ["<source media=x srcset=b.webp>", '<audio controls src="b.mp3">', "<img src=c/b.webp#dark>"]
 )
-def test_a_site_that_shows_what_is_not_there_is_not_built(hooks, tmp_path, tag):
+def test_site_that_shows_what_is_not_there_is_not_built(hooks, tmp_path, tag):
     site = SimpleNamespace(site_dir=str(tmp_path))
     (tmp_path / "a.webp").touch()
     (tmp_path / "a.html").write_text('<img src="a.webp#only-light"><img src=data:,>')
@@ -148,14 +148,14 @@ def test_a_site_that_shows_what_is_not_there_is_not_built(hooks, tmp_path, tag):
         hooks.on_post_build(site)
 
 
-def test_settings_begin_with_training(settings_page):
+def test_docs_begin_the_settings_with_training(settings_page):
     commands = re.findall(r"^## python (.*)$", settings_page, re.MULTILINE)
     assert commands[:3] == ["train.py", "verify.py", "predict.py"]
     assert len(commands) == len(set(commands)) > 4
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
-def test_the_first_commands_come_before_all_else(page):
+def test_docs_give_the_first_commands_before_all_else(page):
     readme = (TOP / "README.md").read_text(encoding="utf-8")
     included = re.compile(r'{% include-markdown "../README.md" start="(.*?)" end="(.*?)" %}')
     text = included.sub(
@@ -171,7 +171,7 @@ def test_the_first_commands_come_before_all_else(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pictures_are_there_small_and_described(page):
+def test_docs_pictures_are_there_small_and_described(page):
     """Those in HTML, which MkDocs does not look for."""
     text = page.read_text(encoding="utf-8")
     for tag in re.findall(r"<(?:img|source|audio)\b[^>]*>", text):
@@ -182,7 +182,7 @@ def test_pictures_are_there_small_and_described(page):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
-def test_pictures_of_the_first_pages_are_for_both_schemes(page):
+def test_docs_pictures_of_the_first_pages_are_for_both_schemes(page):
     text = (TOP / page).read_text(encoding="utf-8")
     assert "report-light.webp" in text
     assert "report-dark.webp" in text
@@ -190,7 +190,7 @@ def test_pictures_of_the_first_pages_are_for_both_schemes(page):
 
 
 @pytest.mark.parametrize("name", ["loop.svg", "loop-portrait.svg"])
-def test_the_diagram_follows_the_readers_colours(name):
+def test_docs_diagram_follows_the_readers_colours(name):
     root = ElementTree.parse(TOP / "docs" / name).getroot()
     text = (TOP / "docs" / name).read_text(encoding="utf-8")
     assert "@media (prefers-color-scheme: dark)" in text
@@ -198,7 +198,7 @@ def test_the_diagram_follows_the_readers_colours(name):
     assert len(root.get("aria-label", "")) > 30
 
 
-def test_variables_of_the_environment_are_documented():
+def test_docs_list_the_variables_of_the_environment():
     sources = [*(TOP / "audiotag").rglob("*.py"), *(TOP / "notebooks").glob("*.ipynb"), *(TOP / "tests").rglob("*.py")]
     text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
     read = set(re.findall(r"environ(?:\.get\(|\[)\\?\"(\w+)", text))
