@@ -9,6 +9,7 @@ training clip.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -19,35 +20,29 @@ from audiotag.cli.composition import compose_config
 from audiotag.cli.program import run_command
 from audiotag.config import TrainConfig
 from audiotag.console import console
+from audiotag.data.checking import check_data, refuse
 from audiotag.data.folds import worst_deviation
-from audiotag.data.manifest import plan_folds, read_known, read_rows, refuse
-from audiotag.data.noise import Labels, with_noise
-from audiotag.data.tables import gathered
 from audiotag.errors import ConfigError
 from audiotag.files import check_output, write_csv
 
-COLUMNS = ["clip_id", "label", "verified", "fold"]
-PARTS = {"verified": ["1"], "unverified": ["0"], "all": ["1", "0"]}
+FOLD_COLUMNS = ["clip_id", "label", "verified", "fold"]
+PARTS = {"verified": [True], "unverified": [False], "all": [True, False]}
 
 
 def plan(config: TrainConfig) -> pd.DataFrame:
-    """Return the training clips that the tables name (columns `COLUMNS`, fold a number), by clip id.
+    """Return the training clips that the tables name (columns `FOLD_COLUMNS`, fold a number), by clip id.
 
     Raises DataError with every problem of the tables.
     """
-    rows, classes, root = read_rows(config)
-    problems: list[str] = []
-    labels = Labels(rows, classes, gathered(problems, lambda: read_known(config, root, rows)))
-    labels = gathered(problems, lambda: with_noise(labels, config.data, config.seed, root)) or labels
-    rows, classes = labels.rows, labels.classes
-    frame = gathered(problems, lambda: plan_folds(rows, classes, config))
-    refuse(rows, problems, config.data.on_bad_clip == "skip")
-    assert frame is not None
-    train = frame[frame["split"] == "train"][COLUMNS].sort_values("clip_id", ignore_index=True)
+    data = dataclasses.replace(config.data, corrections=None)  # folds are made before them
+    checked = check_data(dataclasses.replace(config, data=data), None)
+    refuse(checked, data.on_bad_clip == "skip")
+    assert checked.frame is not None
+    train = checked.frame[checked.frame["split"] == "train"][FOLD_COLUMNS].sort_values("clip_id", ignore_index=True)
     return train.assign(fold=train["fold"].astype(int))
 
 
-def configure(arguments: list[str]) -> TrainConfig:
+def compose_training(arguments: list[str]) -> TrainConfig:
     """Compose settings of the command line as train.py does; raises ConfigError."""
     config = compose_config(TrainConfig, arguments)
     refuse_forgotten_data(config.data, arguments)
@@ -73,16 +68,16 @@ def main(arguments: list[str]) -> None:
     outs = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     if len(outs) > 1 or "" in outs:
         raise ConfigError("The folds have no place to be written to:", ["out=FILE.csv is a file, and given once"])
-    config = configure([argument for argument in arguments if not argument.startswith("out=")])
+    config = compose_training([argument for argument in arguments if not argument.startswith("out=")])
     read = [getattr(config.data, name) for name in ("table", "test_table", "truth", "corrections")]
     root = Path(config.data.root or "")
     inputs = [place / name for name in filter(None, read) for place in (root, Path())] + list(root.glob("*.csv"))
     for out in outs:
-        check_output(Path(out).absolute(), ",".join(COLUMNS), inputs=inputs)
+        check_output(Path(out).absolute(), ",".join(FOLD_COLUMNS), inputs=inputs)
     clips = plan(config)
     show(clips, config.folds)
     for out in outs:
-        write_csv(Path(out), clips)
+        write_csv(Path(out), clips.assign(verified=clips["verified"].astype(int)))
         console.print(f"Folds: {out}", soft_wrap=True)
 
 

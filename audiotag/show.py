@@ -23,7 +23,7 @@ from audiotag.errors import AudiotagError, ConfigError, DataError
 from audiotag.files import PNG_MARK, check_output, write_csv
 from audiotag.inference.members import choose_folds, choose_round
 from audiotag.inference.recordings import Recording, find_recordings
-from audiotag.plan import configure
+from audiotag.plan import compose_training
 from audiotag.run.folder import find_run
 
 SETTING = re.compile(r"[~+]*[A-Za-z_][\w./]*=")
@@ -99,7 +99,7 @@ def check_lengths(out: Path) -> None:
 def show_data_set(settings: list[str], out: Path) -> None:
     """Print and draw how long the recordings of a data set are; raises DataError where it cannot be trained on."""
     check_lengths(out)
-    _lengths(build_manifest(configure(settings)).frame, out)
+    _lengths(build_manifest(compose_training(settings)).frame, out)
     console.print(f"Lengths: {out / 'lengths.png'}", soft_wrap=True)
 
 

@@ -52,8 +52,8 @@ class CellClips:
             "held-out clips were trained on in an earlier round": set(held.index) & earlier_training,
             "held-out audio is trained on": set(held["content_hash"]) & set(self.train["content_hash"]),
             "groups are both trained on and held out": set(held["group"]) & set(self.train["group"]) - {""},
-            "clips to select a model by are not verified": set(self.valid.index[self.valid["verified"] != "1"]),
-            "clips to vote on are verified": set(self.unverified.index[self.unverified["verified"] != "0"]),
+            "clips to select a model by are not verified": set(self.valid.index[~self.valid["verified"]]),
+            "clips to vote on are verified": set(self.unverified.index[self.unverified["verified"]]),
         }
         found = [f"{what}: {', '.join(sorted(which)[:5])}" for what, which in leaks.items() if which]
         if self.train.empty:
@@ -69,7 +69,7 @@ def cell_clips(manifest: Manifest, round_: int, fold: int, accepted: set[str], t
     whose audio, byte for byte, the fold holds out under another id are not trained on.
     """
     clips = manifest.train
-    in_fold, verified = clips["fold"] == fold, clips["verified"] == "1"
+    in_fold, verified = clips["fold"] == fold, clips["verified"]
     wanted = verified | (round_ == 0) | clips.index.isin(accepted)
     unheard = ~clips["content_hash"].isin(clips["content_hash"][in_fold])
     train = clips[wanted & (unheard | train_on_all)]
@@ -96,11 +96,11 @@ class ExcerptSampler(Sampler[Draw]):
         features: Features,
         batch_size: int,
         alpha: float,
-        keys: tuple[int, ...],
+        seed_key: tuple[int, ...],
         context: DistributedContext = ALONE,
     ) -> None:
         self.rows, self.labels, self.features = rows, labels, features
-        self.batch_size, self.alpha, self.keys, self.context = batch_size, alpha, keys, context
+        self.batch_size, self.alpha, self.seed_key, self.context = batch_size, alpha, seed_key, context
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -111,7 +111,7 @@ class ExcerptSampler(Sampler[Draw]):
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:
-        rng = generator("epoch", *self.keys, self.epoch)
+        rng = generator("epoch", *self.seed_key, self.epoch)
         size = min(self.batch_size, len(self.rows))
         n = len(self) * size
         last_offset = self.features.clip_frames - self.features.excerpt_frames
@@ -146,7 +146,7 @@ class WholeClips(Sampler[Draw]):
     """Every clip from its beginning, in the order given; `at` is its position in that order.
 
     Batches are the same for any number of ranks, and dealt out in turn. So that every rank has as many, some come
-    twice: what is said of clips is to be kept by position.
+    twice: results are to be kept by position.
     """
 
     def __init__(
@@ -170,26 +170,26 @@ class WholeClips(Sampler[Draw]):
 class _Drawn(Dataset[Any]):
     """Turns a draw into tensors; cuts its excerpts here where the store stays in the host's memory."""
 
-    def __init__(self, cutter: Excerpts | None, n_frames: int) -> None:
-        self.cutter, self.n_frames = cutter, n_frames
+    def __init__(self, excerpts: Excerpts | None, n_frames: int) -> None:
+        self.excerpts, self.n_frames = excerpts, n_frames
 
     def __getitem__(self, draw: Draw) -> Batch:
         arrays = {name: values for name, values in draw.items() if isinstance(values, np.ndarray)}
         batch = {**draw, **{name: torch.from_numpy(values.copy()) for name, values in arrays.items()}}
-        return batch if self.cutter is None else cut(batch, self.cutter, self.n_frames)
+        return batch if self.excerpts is None else crop_batch(batch, self.excerpts, self.n_frames)
 
 
-def cut(batch: Batch, cutter: Excerpts, n_frames: int) -> Batch:
+def crop_batch(batch: Batch, excerpts: Excerpts, n_frames: int) -> Batch:
     """Replace rows and offsets of a drawn batch by spectrograms (B, 1, F, n_frames): `x`, and `other_x` for mixup."""
     made = {name: values for name, values in batch.items() if not name.endswith(("row", "offset"))}
-    made["x"] = cutter.cut(batch["row"], batch["offset"], n_frames)
+    made["x"] = excerpts.crop(batch["row"], batch["offset"], n_frames)
     if "share" in batch:
-        made["other_x"] = cutter.cut(batch["other_row"], batch["other_offset"], n_frames)
+        made["other_x"] = excerpts.crop(batch["other_row"], batch["other_offset"], n_frames)
     return made
 
 
 class FoldDataModule(pl.LightningDataModule):
-    """Data of one cell: `train` excerpts and `valid` whole clips, cut on the device where the store fits there.
+    """Data of one cell: `train` excerpts and `valid` whole clips, cut on the device if the store fits there.
 
     `shared_by`: how many processes of the job may use the same GPU.
     """
@@ -203,7 +203,7 @@ class FoldDataModule(pl.LightningDataModule):
         batch_size: int,
         valid_batch_size: int,
         mixup_alpha: float,
-        keys: tuple[int, ...],
+        seed_key: tuple[int, ...],
         store_on_device: bool | None = None,
         validate_unverified: bool = False,
         context: DistributedContext = ALONE,
@@ -212,15 +212,18 @@ class FoldDataModule(pl.LightningDataModule):
         super().__init__()
         self.clips, self.classes, self.store, self.features = clips, classes, store, features
         self.batch_size, self.valid_batch_size, self.mixup_alpha = batch_size, valid_batch_size, mixup_alpha
-        self.keys, self.store_on_device, self.validate_unverified = keys, store_on_device, validate_unverified
+        self.seed_key, self.store_on_device, self.validate_unverified = seed_key, store_on_device, validate_unverified
         self.context, self.shared_by = context, shared_by
-        self._cutter: Excerpts | None = None  # where excerpts are cut after the transfer to the device
+        self._excerpts: Excerpts | None = None  # where excerpts are cut after the transfer to the device
 
     def setup(self, stage: str) -> None:
         """Decide where excerpts are cut."""
+        self._excerpts = self.store.excerpts_on(self._device, self.store_on_device, self.shared_by)
+
+    @property
+    def _device(self) -> torch.device:
         assert self.trainer is not None
-        device = self.trainer.strategy.root_device
-        self._cutter = self.store.excerpts_on(device, self.store_on_device, self.shared_by)
+        return self.trainer.strategy.root_device
 
     def labels(self, clips: pd.DataFrame) -> np.ndarray:
         """Return class indices of clips."""
@@ -228,40 +231,36 @@ class FoldDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Excerpts of the training clips, drawn anew each epoch."""
-        clips = self.clips.train
-        rows, labels = self.store.rows(clips), self.labels(clips)
-        return self._loader(
-            ExcerptSampler(rows, labels, self.features, self.batch_size, self.mixup_alpha, self.keys, self.context),
-            self.features.excerpt_frames,
+        rows, labels = self.store.rows(self.clips.train), self.labels(self.clips.train)
+        sampler = ExcerptSampler(
+            rows, labels, self.features, self.batch_size, self.mixup_alpha, self.seed_key, self.context
         )
+        return self._loader(sampler, self.features.excerpt_frames)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Whole held-out clips: verified ones, and, if asked for, a second loader of unverified ones."""
-        groups = [self.clips.valid, self.clips.unverified] if self.validate_unverified else [self.clips.valid]
-        return [
-            self._loader(
-                WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size, self.context),
-                self.features.clip_frames,
-            )
-            for clips in groups
+        parts = [self.clips.valid, self.clips.unverified] if self.validate_unverified else [self.clips.valid]
+        samplers = [
+            WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size, self.context)
+            for clips in parts
         ]
+        return [self._loader(sampler, self.features.clip_frames) for sampler in samplers]
 
     def _loader(self, sampler: Sampler[Draw], n_frames: int) -> DataLoader[Batch]:
-        host = self.store.excerpts if self._cutter is None else None
+        host = self.store.excerpts if self._excerpts is None else None
         return DataLoader(_Drawn(host, n_frames), batch_size=None, sampler=sampler, pin_memory=host is not None)
 
     def excerpts(self, row: int, offsets: np.ndarray) -> Tensor:
         """Cut K excerpts of one clip, (K, 1, F, excerpt_frames), onto the device of the fit."""
-        assert self.trainer is not None
-        cutter = self.store.excerpts if self._cutter is None else self._cutter
-        where = cutter.frames.device
+        excerpts = self._excerpts or self.store.excerpts
+        where = excerpts.frames.device
         rows, starts = torch.full((len(offsets),), row, device=where), torch.from_numpy(offsets).to(where)
-        return cutter.cut(rows, starts, self.features.excerpt_frames).to(self.trainer.strategy.root_device)
+        return excerpts.crop(rows, starts, self.features.excerpt_frames).to(self._device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Cut excerpts on the device."""
-        if self._cutter is None:
+        if self._excerpts is None:
             return batch
         assert self.trainer is not None
-        training = self.trainer.training
-        return cut(batch, self._cutter, self.features.excerpt_frames if training else self.features.clip_frames)
+        n_frames = self.features.excerpt_frames if self.trainer.training else self.features.clip_frames
+        return crop_batch(batch, self._excerpts, n_frames)

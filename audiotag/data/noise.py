@@ -5,7 +5,7 @@ Every share is exact: round(share x clips of a class), not a chance per clip. Ve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,20 @@ import pandas as pd
 
 from audiotag.config import Data, Noise
 from audiotag.console import console
-from audiotag.data.sources.csv_table import find
-from audiotag.data.tables import Rows, read_csv, unknown_label
+from audiotag.data.clips import ClipTable
+from audiotag.data.tables import collect_problems, find_file, read_csv, unknown_label
 from audiotag.errors import DataError, Nearest
 from audiotag.randomness import generator
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Rows and class list of a data set, its right labels by clip id where they are known, and what was made wrong.
+    """Clips and class list of a data set, its right labels by clip id where they are known, and what was made wrong.
 
     `injected` has a row per clip that was given a wrong label: clip_id, label, right_label.
     """
 
-    rows: Rows
+    clips: ClipTable
     classes: list[str]
     truth: pd.Series | None
     injected: pd.DataFrame | None = None
@@ -36,7 +36,7 @@ def with_noise(labels: Labels, data: Data, seed: int, root: Path) -> Labels:
     """Return the labels with the noise that was asked for, and right labels for all unverified clips.
 
     Unverified clips are given their right labels first, so that no other noise is left. Those whose right label is not
-    known are blamed. Raises DataError where the noise is of other classes, or there are too few clips for it.
+    known are marked invalid. Raises DataError if the noise is of other classes, or there are too few clips for it.
     """
     noise = data.noise
     if noise.kind == "none":
@@ -44,10 +44,10 @@ def with_noise(labels: Labels, data: Data, seed: int, root: Path) -> Labels:
     seed = seed if noise.seed is None else noise.seed
     _check_classes(noise, labels.classes)
     known = [name for name in labels.classes if name not in (noise.left_out or ())]
-    _blame_unknown(labels, skip=data.on_bad_clip == "skip")
-    usable = labels.rows.usable
+    _mark_unknown(labels, skip=data.on_bad_clip == "skip")
+    usable = labels.clips.usable
     right = _unchecked(_right(usable[usable["split"] == "train"], labels.truth), noise, seed)
-    if not (right["verified"] == "0").any():
+    if right["verified"].all():
         raise _refused(
             "every training label is verified, so there is none to make wrong: set data.noise.unverified to the share "
             "of each class that is to be unverified, such as 0.6"
@@ -62,11 +62,11 @@ def with_noise(labels: Labels, data: Data, seed: int, root: Path) -> Labels:
 def closed_set(clips: pd.DataFrame, targets: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """Return clips (clip_id, label, verified) with round(share x n) of the n unverified ones of each class mislabelled.
 
-    `targets` (C, C) says in what proportions a class (row) is given other labels (column); a class of no targets keeps
-    its own. What does not come out even goes to the largest remainders.
+    `targets` (C, C) are the proportions in which a class (row) is given other labels (column); a class of no targets
+    keeps its own. What does not come out even goes to the largest remainders.
     """
     given = clips["label"].copy()
-    for label, of_class in clips[clips["verified"] == "0"].sort_values("clip_id").groupby("label"):
+    for label, of_class in clips[~clips["verified"]].sort_values("clip_id").groupby("label"):
         proportions = targets.loc[str(label)]
         if proportions.sum() == 0:
             continue
@@ -81,11 +81,11 @@ def open_set(clips: pd.DataFrame, known: list[str], share: float, seed: int) -> 
     """Return the clips of known classes, and among them unverified ones of left-out classes under known labels.
 
     Of each known class's unverified clips, n right ones and the others, round(share / (1 - share) x n), are no clips of
-    it. Which left-out clip gets which label is random; those that are not needed are left out. Raises DataError where
+    it. Which left-out clip gets which label is random; those that are not needed are left out. Raises DataError if
     they are too few.
     """
     inside = clips["label"].isin(known)
-    counts = clips[inside & (clips["verified"] == "0")]["label"].value_counts().reindex(known, fill_value=0)
+    counts = clips[inside & ~clips["verified"]]["label"].value_counts().reindex(known, fill_value=0)
     wrong = {label: round(share / (1 - share) * int(n)) for label, n in counts.items()}
     needed, pool = sum(wrong.values()), clips[~inside].sort_values("clip_id")
     if needed > len(pool):
@@ -95,7 +95,7 @@ def open_set(clips: pd.DataFrame, known: list[str], share: float, seed: int) -> 
         )
     rng = generator(seed, "noise", "open_set")
     chosen = rng.permutation(pool.index.to_numpy())[:needed]
-    others = pool.loc[chosen].assign(label=np.repeat(list(wrong), list(wrong.values())), verified="0")
+    others = pool.loc[chosen].assign(label=np.repeat(list(wrong), list(wrong.values())), verified=False)
     return pd.concat([clips[inside], others]).loc[lambda frame: clips.index[clips.index.isin(frame.index)]]
 
 
@@ -126,21 +126,21 @@ def weights(noise: Noise, classes: list[str], root: Path) -> pd.DataFrame:
 
 def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
     """Read a confusion matrix: a row per right class, named in the first column, and a column per given one."""
-    path = find(name, root)
-    if not path.is_file():
-        raise _refused(f"data.noise.matrix={name}: not here, nor in {root}")
+    problems: list[str] = []
+    path = collect_problems(problems, lambda: find_file("data.noise.matrix", name, root))
+    if path is None:
+        raise _refused(*problems)
     table, malformed = read_csv(path)
-    problems = [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
+    problems += [f"{path}:{line}: {why}" for line, why in malformed[malformed != ""].items()]
     table = table.set_index(table.columns[0])
     if table.empty:
         raise _refused(*problems, f"{path}: names no class in its rows, or none in its columns")
     near = Nearest(classes)
-    problems += [f"{path}: {label}: {unknown_label(label, near)}" for label in _strange(table, classes)]
+    strange = sorted({*map(str, table.index), *map(str, table.columns)} - set(classes))
+    problems += [f"{path}: {label}: {unknown_label(label, near)}" for label in strange]
     numbers = table.apply(pd.to_numeric, errors="coerce").fillna(-1)
-    if (
-        not (table.index.is_unique and table.columns.is_unique)
-        or not ((numbers >= 0) & (numbers < np.inf)).to_numpy().all()
-    ):
+    unique = table.index.is_unique and table.columns.is_unique
+    if not unique or not ((numbers >= 0) & (numbers < np.inf)).to_numpy().all():
         problems.append(f"{path}: must hold finite numbers of 0 or more, and each class in one row and one column")
     if problems:
         raise _refused(*problems)
@@ -149,10 +149,6 @@ def _matrix(name: str, classes: list[str], root: Path) -> pd.DataFrame:
 
 def _refused(*problems: str) -> DataError:
     return DataError("The noise cannot be put in:", problems)
-
-
-def _strange(table: pd.DataFrame, classes: list[str]) -> list[str]:
-    return sorted({*map(str, table.index), *map(str, table.columns)} - set(classes))
 
 
 def _check_classes(noise: Noise, classes: list[str]) -> None:
@@ -164,53 +160,49 @@ def _check_classes(noise: Noise, classes: list[str]) -> None:
         raise _refused(*dict.fromkeys(problems))
 
 
-def _blame_unknown(labels: Labels, skip: bool) -> None:
-    """Blame unverified clips whose right label nobody knows, or is none of the classes; raises DataError for all."""
-    usable = labels.rows.usable
-    unverified = usable[usable["verified"] == "0"]
+def _mark_unknown(labels: Labels, skip: bool) -> None:
+    """Mark unverified clips whose right label nobody knows, or is not one of the classes; raises DataError for all."""
+    usable = labels.clips.usable
+    unverified = usable[(usable["split"] == "train") & ~usable["verified"]]
     if labels.truth is None and len(unverified) and not skip:
         raise _refused(
             f"data.noise: the right labels of {len(unverified)} unverified clips are not known: name a table of them "
             "with data.truth=FILE, or set data.on_bad_clip=skip to do without these clips"
         )
-    truth = pd.Series(dtype=object) if labels.truth is None else labels.truth
-    right = unverified["clip_id"].map(truth)
-    unknown = right.isna()
+    right = unverified["clip_id"].map({} if labels.truth is None else labels.truth)
     advice = "name a table of right labels with data.truth=FILE"
-    labels.rows.mark_invalid(
-        unknown, f"its right label is not known, without which data.noise cannot be measured: {advice}"
-    )
-    strange = ~unknown & ~right.isin(labels.classes)
-    near = Nearest(labels.classes)
-    labels.rows.mark_invalid(strange, right[strange].map(lambda label: f"right label: {unknown_label(label, near)}"))
+    why = f"its right label is not known, without which data.noise cannot be measured: {advice}"
+    labels.clips.mark_invalid(right.isna(), why)
+    strange, near = right.notna() & ~right.isin(labels.classes), Nearest(labels.classes)
+    labels.clips.mark_invalid(strange, right[strange].map(lambda label: f"right label: {unknown_label(label, near)}"))
 
 
 def _right(train: pd.DataFrame, truth: pd.Series | None) -> pd.DataFrame:
     """Return training clips with their right labels."""
     if truth is None:
         return train
-    corrected = train["clip_id"].map(truth).where(train["verified"] == "0")
+    corrected = train["clip_id"].map(truth).where(~train["verified"])
     return train.assign(label=corrected.fillna(train["label"]))
 
 
 def _unchecked(clips: pd.DataFrame, noise: Noise, seed: int) -> pd.DataFrame:
     """Return the clips, of each class's verified ones round(data.noise.unverified x n) made unverified."""
     verified = clips["verified"].copy()
-    for label, of_class in clips[clips["verified"] == "1"].sort_values("clip_id").groupby("label"):
+    for label, of_class in clips[clips["verified"]].sort_values("clip_id").groupby("label"):
         rng = generator(seed, "unverified", str(label))
-        verified[rng.permutation(of_class.index.to_numpy())[: round(noise.unverified * len(of_class))]] = "0"
+        verified[rng.permutation(of_class.index.to_numpy())[: round(noise.unverified * len(of_class))]] = False
     return clips.assign(verified=verified)
 
 
 def _put_together(labels: Labels, known: list[str], right: pd.DataFrame, noisy: pd.DataFrame, noise: Noise) -> Labels:
     """Return the whole data set with the noisy training clips, without clips of classes that are left out."""
-    rows = labels.rows
-    usable = rows.usable
+    clips = labels.clips
+    usable = clips.usable
     elsewhere = (usable["split"] != "train") & usable["label"].isin(noise.left_out or ())
     gone = usable.index[elsewhere | ((usable["split"] == "train") & ~usable.index.isin(noisy.index))]
-    frame = rows.frame.copy()
+    frame = clips.frame.copy()
     frame.loc[noisy.index, ["label", "verified"]] = noisy[["label", "verified"]]
-    unverified = noisy.index[noisy["verified"] == "0"]
+    unverified = noisy.index[~noisy["verified"]]
     truth = right.loc[unverified].set_index("clip_id")["label"]
     wrong = unverified[(noisy.loc[unverified, "label"] != right.loc[unverified, "label"]).to_numpy()]
     injected = noisy.loc[wrong, ["clip_id", "label"]].assign(right_label=right.loc[wrong, "label"])
@@ -219,5 +211,5 @@ def _put_together(labels: Labels, known: list[str], right: pd.DataFrame, noisy: 
         + (f"; {len(gone)} clips of left-out classes are not used" if len(gone) else ""),
         soft_wrap=True,
     )
-    kept = Rows(frame.drop(index=gone), rows.faults, rows.unreadable, rows.left_out)
+    kept = replace(clips, frame=frame.drop(index=gone))
     return Labels(kept, known, truth, injected.sort_values("clip_id", ignore_index=True))

@@ -25,13 +25,13 @@ def worker_count(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if workers is None else workers
 
 
-def in_order(
+def parallel_map(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int | None, what: str | None, unit: str = "files"
 ) -> Generator[Result, None, None]:
     """Yield work(item) for every item, in order, computed by `workers` processes (0: in this one).
 
     Shows a bar called `what` that counts `unit`; None: the caller has one of its own.
-    Raises what work raises, and AudiotagError where a process ends of itself.
+    Raises what work raises, and AudiotagError if a process ends of itself.
     """
     count = min(worker_count(workers), len(items) // 8)  # starting a process costs more than a few clips
     results = map(work, items) if count < 1 else _pooled(work, items, count)
@@ -39,10 +39,7 @@ def in_order(
         yield from results
         return
     with progress(unit) as bar:
-        task = bar.add_task(what, total=len(items))
-        for result in results:
-            bar.advance(task)
-            yield result
+        yield from bar.track(results, total=len(items), description=what)
 
 
 def _pooled(work: Callable[[Item], Result], items: Sequence[Item], count: int) -> Iterator[Result]:
@@ -62,7 +59,7 @@ def _pooled(work: Callable[[Item], Result], items: Sequence[Item], count: int) -
             advice = "out of memory? Set hardware.workers= lower"
             raise AudiotagError(f"A process that reads audio ended without an answer ({advice})") from error
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _end_with_parent() -> None:

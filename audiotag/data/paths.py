@@ -9,10 +9,24 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from audiotag.data.formats import is_recording
+import soundfile
+
 from audiotag.errors import FIRST, LAST, Nearest
 
 ALIKE = 0.8  # of a file's name, to be proposed for another
+# Formats of libsndfile that are not recordings or have no header; such a file is read only if it is named.
+NOT_SEARCHED = {"raw", "mat4", "mat5", "wavex"}
+OTHER_SUFFIXES = {"aif", "aifc", "snd", "oga", "opus", "wave", "sph", "iff", "8svx", "fap", "sf"}
+
+
+def is_recording(path: Path) -> bool:
+    """Return whether a file in a folder is taken for a recording, by its name."""
+    return path.suffix[1:].lower() in _suffixes() and not path.name.startswith(".")
+
+
+@functools.cache
+def _suffixes() -> set[str]:
+    return ({name.lower() for name in soundfile.available_formats()} - NOT_SEARCHED) | OTHER_SUFFIXES
 
 
 def nfc(text: str) -> str:
@@ -52,7 +66,7 @@ class _Listing:
     def __init__(self, folder: Path) -> None:
         try:
             paths = [Path(name) for name in os.listdir(folder)]
-        except OSError:  # of the files themselves it will be said why they cannot be read
+        except OSError:  # reading the files tells why they cannot be read
             paths = []
         self.names: dict[str, list[str]] = defaultdict(list)
         self.stems: dict[str, list[str]] = defaultdict(list)

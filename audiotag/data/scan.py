@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.console import console
-from audiotag.data.parallel import in_order
+from audiotag.data.parallel import parallel_map
 from audiotag.features.audio import AudioError, measure
 from audiotag.files import check_folder, digest, remove_damaged, write_parquet
 from audiotag.randomness import key
@@ -44,7 +44,7 @@ def scan_files(paths: list[Path], cache_dir: Path, workers: int | None) -> dict[
     states = [state_of(path) for path in dict.fromkeys(paths)]
     todo = [state for state in states if not state.problem and state not in known]
     saved_s = time.monotonic()
-    for scan in in_order(_scan, todo, workers, "Reading audio files"):
+    for scan in parallel_map(_scan, todo, workers, "Reading audio files"):
         known[_unread(scan)] = scan
         if time.monotonic() - saved_s > SAVE_EVERY_S:
             _save(cache, known)

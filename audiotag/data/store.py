@@ -26,8 +26,8 @@ from torch import Tensor
 from audiotag.config import Features, TrainConfig
 from audiotag.console import console
 from audiotag.data.manifest import Manifest, build_manifest
-from audiotag.data.parallel import in_order
-from audiotag.data.scan import Scan, hash_of, remember
+from audiotag.data.parallel import parallel_map
+from audiotag.data.scan import hash_of, remember
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
 from audiotag.features.spectrogram import FrontEnd, frames, front_end_of, front_end_settings
@@ -51,7 +51,7 @@ class Excerpts:
     lengths: Tensor
     """Number of frames T of each clip, by row of the store."""
 
-    def cut(self, rows: Tensor, offsets: Tensor, n_frames: int) -> Tensor:
+    def crop(self, rows: Tensor, offsets: Tensor, n_frames: int) -> Tensor:
         """Cut (B, 1, F, n_frames) float32 from clips `rows` (B,), repeated without end, at frame `offsets` (B,)."""
         steps = torch.arange(n_frames, device=rows.device)
         within = (offsets[:, None] + steps) % self.lengths[rows][:, None]
@@ -106,7 +106,7 @@ class Store:
         return self._row.loc[clips["content_hash"]].to_numpy()
 
     def silent(self, clips: pd.DataFrame) -> pd.Series:
-        """Say which clips are wholly silent, and therefore untrimmed."""
+        """Return which clips are wholly silent, and therefore untrimmed."""
         return self.index["silent"].loc[clips["content_hash"]].astype(bool).set_axis(clips.index)
 
 
@@ -114,7 +114,7 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
     """Return the store of the training clips, computing what no store with the same settings holds yet.
 
     A kill at any point loses at most the clips in work; processes that want the same store wait for each other.
-    Raises AudiotagError where the disk is too small, UnusableClipsError where clips have no spectrogram: of the others
+    Raises AudiotagError if the disk is too small, UnusableClipsError if clips have no spectrogram: of the others
     there is a store then.
     """
     front_end = front_end_of(features)
@@ -166,8 +166,11 @@ def manifest_and_store(config: TrainConfig, check: Callable[[Manifest], None]) -
     try:
         store = build_store(manifest, config.features, cache_dir, workers)
     except UnusableClipsError as unusable:
-        told = {path: _with(scan, unusable.why) for path, scan in manifest.scans.items()}
-        remember(told, Path(config.cache_dir))
+        scans = {
+            path: replace(scan, problem=unusable.why.get(scan.content_hash, scan.problem))
+            for path, scan in manifest.scans.items()
+        }
+        remember(scans, Path(config.cache_dir))
         manifest = build_manifest(config)
         store = build_store(manifest, config.features, cache_dir, workers)
     if skip:
@@ -200,10 +203,6 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def _with(scan: Scan, why: dict[str, str]) -> Scan:
-    return replace(scan, problem=why.get(scan.content_hash, scan.problem))
-
-
 def _keep(finished: Path, folder: Path) -> None:
     """Keep the store of some of the clips that were asked for, unless there is one."""
     with FileLock(folder.with_suffix(".lock")):
@@ -218,19 +217,17 @@ def _unfinished(folder: Path) -> Path:
 
 
 def _is_whole(folder: Path, info: dict[str, Any]) -> bool:
-    """Say whether a folder is a finished store of these settings: the clips in its name, and their frames."""
+    """Return whether a folder is a finished store of these settings: the clips in its name, and their frames."""
     try:
-        told = json.loads((folder / INFO).read_text(encoding="utf-8"))
-        lines = _whole_lines(folder, info["bands"])
-        sizes = [(folder / name).stat().st_size for name in (INDEX, FRAMES)]
+        stored = json.loads((folder / INFO).read_text(encoding="utf-8"))
+        entries = _whole_entries(folder, info["bands"])
+        sizes = tuple((folder / name).stat().st_size for name in (INDEX, FRAMES))
     except (OSError, ValueError):
         return False
-    clips = [match for line in lines if (match := INDEX_LINE.fullmatch(line))]
-    n_frames = sum(int(match[3]) for match in clips)
     return (
-        told == {**info, "clips": len(clips)}
-        and sizes == [sum(map(len, lines)), n_frames * info["bands"] * 2]
-        and folder.name.endswith(_digest(*sorted(match[1].decode() for match in clips)))
+        stored == {**info, "clips": len(entries)}
+        and sizes == _sizes(entries, info["bands"])
+        and folder.name.endswith(_digest(*sorted(entry[1].decode() for entry in entries)))
     )
 
 
@@ -253,7 +250,7 @@ def _build(
     new = todo[~todo["content_hash"].isin(held.keys())]
     items = [(manifest.root / path, of) for path, of in zip(new["path"], new["content_hash"], strict=True)]
     one = functools.partial(_compute, features=features)
-    computed = in_order(one, items, workers, f"Computing spectrograms {features.front_end}")
+    computed = parallel_map(one, items, workers, f"Computing spectrograms {features.front_end}")
     failed = {}
     try:
         # Always in the same order, so that the file's bytes depend on its key alone.
@@ -304,15 +301,15 @@ class _Writer:
         for path in [folder] if folder.is_file() else in_the_way:
             remove_damaged(path)
         folder.mkdir(exist_ok=True)
-        lines = _whole_lines(folder, bands)
-        clips = [match for line in lines if (match := INDEX_LINE.fullmatch(line))]
-        self.written = {match[1].decode() for match in clips}
-        self._end = sum(int(match[3]) for match in clips)
+        entries = _whole_entries(folder, bands)
+        self.written = {entry[1].decode() for entry in entries}
+        self._end = sum(int(entry[3]) for entry in entries)
         # What a kill left half-written is cut off; nothing before it is written again, or a kill here would lose it.
         self.frames, self.index = open(folder / FRAMES, "ab"), open(folder / INDEX, "ab")  # noqa: SIM115
-        self.frames.truncate(self._end * bands * 2)
-        self.index.truncate(sum(map(len, lines)))
-        if not lines:
+        index_bytes, frame_bytes = _sizes(entries, bands)
+        self.frames.truncate(frame_bytes)
+        self.index.truncate(index_bytes if entries else 0)
+        if not entries:
             self.index.write(HEADER)
 
     def append(self, content_hash: str, frames: np.ndarray, silent: bool) -> None:
@@ -331,18 +328,22 @@ class _Writer:
             file.close()
 
 
-def _whole_lines(folder: Path, bands: int) -> list[bytes]:
-    """Return the lines of an unfinished index, header first, up to one that is torn or whose frames are not there."""
+def _whole_entries(folder: Path, bands: int) -> list[re.Match[bytes]]:
+    """Return the clips of an index (hash, start, frames), up to one that is torn or whose frames are not there."""
     if not (folder / INDEX).is_file() or not (folder / FRAMES).is_file():
         return []
-    held_frames = (folder / FRAMES).stat().st_size // (bands * 2)
-    lines = (folder / INDEX).read_bytes().splitlines(keepends=True)
-    end = 0
-    for at, line in enumerate(lines):
+    n_frames = (folder / FRAMES).stat().st_size // (bands * 2)
+    header, *lines = (folder / INDEX).read_bytes().splitlines(keepends=True) or [b""]
+    entries, end = [], 0
+    for line in lines if header == HEADER else ():
         match = INDEX_LINE.fullmatch(line)
-        if at == 0 and line == HEADER:
-            continue
-        if at == 0 or match is None or int(match[2]) != end or end + int(match[3]) > held_frames:
-            return lines[:at]
+        if match is None or int(match[2]) != end or end + int(match[3]) > n_frames:
+            break
+        entries.append(match)
         end += int(match[3])
-    return lines
+    return entries
+
+
+def _sizes(entries: list[re.Match[bytes]], bands: int) -> tuple[int, int]:
+    """Return how many bytes of index and frames belong to these clips."""
+    return len(HEADER) + sum(len(entry[0]) for entry in entries), sum(int(entry[3]) for entry in entries) * bands * 2

@@ -10,7 +10,6 @@ would accept the data set, 1 where it would refuse it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +21,14 @@ from rich.text import Text
 from audiotag.cli.program import announce, run_command
 from audiotag.config import TrainConfig
 from audiotag.console import console
-from audiotag.data.formats import is_recording
-from audiotag.data.manifest import Checked, check_data, sources
+from audiotag.data.checking import Checked, check_data
+from audiotag.data.manifest_file import with_flags
 from audiotag.data.scan import Scan, remember
-from audiotag.data.tables import Rows
+from audiotag.data.source import build_source
 from audiotag.doctor import findings as found
 from audiotag.errors import ConfigError, DataError
 from audiotag.files import check_output, write_csv
-from audiotag.plan import configure
+from audiotag.plan import compose_training
 
 if TYPE_CHECKING:
     from audiotag.doctor.examine import Examined  # slow to import, as what is imported in functions below
@@ -57,10 +56,10 @@ def diagnose(config: TrainConfig) -> Diagnosis:
     """Examine a data set; nothing is raised that a finding can say."""
     examined: dict[Path, Examined] = {}
 
-    def scan(rows: Rows, root: Path, config: TrainConfig) -> dict[Path, Scan]:
+    def scan(paths: list[Path]) -> dict[Path, Scan]:
         from audiotag.doctor.examine import examine_files
 
-        examined.update(examine_files([root / path for path in rows.readable["path"]], config.hardware.workers))
+        examined.update(examine_files(paths, config.hardware.workers))
         scans = {path: file.scan for path, file in examined.items()}
         remember(scans, Path(config.cache_dir))
         return scans
@@ -73,23 +72,25 @@ def diagnose(config: TrainConfig) -> Diagnosis:
     from audiotag.doctor.duplicates import find_duplicates
 
     clips = _clips(checked)
-    skip = config.data.on_bad_clip == "skip"
-    told = [*found.row_findings(checked, skip), *found.refused(checked.problems, "class or fold")]
-    told += found.file_findings(clips, examined, checked.root)
     files = [examined[checked.root / path] for path in clips["path"]]
-    told += found.duplicate_findings(clips, find_duplicates(files, config.hardware.workers))
-    told += found.group_findings(clips)
-    named = {checked.root / path for path in checked.rows.frame["path"]}
-    folders = dict.fromkeys(source.audio_dir for source in sources(config.data, checked.root))
-    told += found.unnamed_findings(folders, named, checked.root, is_recording)
+    named = {checked.root / path for path in checked.clips.frame["path"]}
+    folders = build_source(config.data).audio_folders(checked.root, config.data)
+    findings = [
+        *found.row_findings(checked, config.data.on_bad_clip == "skip"),
+        *found.refused(checked.problems, "class or fold"),
+        *found.file_findings(clips, files),
+        *found.duplicate_findings(clips, find_duplicates(files, config.hardware.workers)),
+        *found.group_findings(clips),
+        *found.unnamed_findings(folders, named, checked.root),
+    ]
     measured = pd.DataFrame([[getattr(file, name) for name in MEASURED] for file in files], columns=MEASURED)
     measured.insert(0, "duration_s", [file.scan.duration_s for file in files])
-    return Diagnosis(found.as_table(told), pd.concat([clips, measured], axis=1))
+    return Diagnosis(found.as_table(findings), pd.concat([clips, measured], axis=1))
 
 
 def _clips(checked: Checked) -> pd.DataFrame:
     """Return the usable clips, those to train on first, with folds where these could be made."""
-    usable = checked.rows.usable if checked.frame is None else checked.frame
+    usable = checked.clips.usable if checked.frame is None else checked.frame
     clips = usable.reindex(columns=CLIP, fill_value="")
     return clips.sort_values(["split", "clip_id"], ascending=[False, True], ignore_index=True)
 
@@ -97,7 +98,7 @@ def _clips(checked: Checked) -> pd.DataFrame:
 def class_counts(clips: pd.DataFrame) -> pd.DataFrame:
     """Return usable clips per class: label, verified, unverified, verified_share, test."""
     labelled = clips[clips["label"] != ""]
-    part = labelled["verified"].map({"1": "verified", "0": "unverified"}).where(labelled["split"] == "train", "test")
+    part = labelled["verified"].map({True: "verified", False: "unverified"}).where(labelled["split"] == "train", "test")
     counts = pd.crosstab(labelled["label"], part).reindex(columns=["verified", "unverified", "test"], fill_value=0)
     counts.insert(2, "verified_share", counts["verified"] / (counts["verified"] + counts["unverified"]))
     return counts.reset_index()
@@ -111,18 +112,15 @@ def show(diagnosis: Diagnosis, out: Path | None) -> None:
         colour = COLOURS[str(severity)]
         console.print(Text(f"{severity}:", colour), Text(str(kind), "bold"), f"({len(rows)})", soft_wrap=True)
         for row in rows.head(SHOWN).to_dict("records"):
-            console.print(f"  {_told(row)}", soft_wrap=True)
+            path, what = row["path"], row["what"]
+            console.print(f"  {what if not path or what.startswith(path) else f'{path}: {what}'}", soft_wrap=True)
         if len(rows) > SHOWN:
             where = "out=DIR lists them all" if out is None else str(out / "doctor.csv")
             console.print(f"  and {len(rows) - SHOWN} more: {where}", soft_wrap=True)
     counts = diagnosis.findings["severity"].value_counts()
-    told = ", ".join(f"{counts.get(name, 0)} {name}s" for name in found.SEVERITIES)
+    totals = ", ".join(f"{counts.get(name, 0)} {name}s" for name in found.SEVERITIES)
     verdict = ("Training would refuse this data set", "red") if diagnosis.refused else "Training would accept it"
-    console.print(Text.assemble(verdict, f": {told}"), soft_wrap=True)
-
-
-def _told(row: Mapping[Hashable, str]) -> str:
-    return row["what"] if not row["path"] or row["what"].startswith(row["path"]) else f"{row['path']}: {row['what']}"
+    console.print(Text.assemble(verdict, f": {totals}"), soft_wrap=True)
 
 
 def _show_clips(clips: pd.DataFrame) -> None:
@@ -148,7 +146,7 @@ def write(diagnosis: Diagnosis, out: Path) -> None:
     write_csv(out / "doctor.csv", diagnosis.findings)
     if len(diagnosis.clips):
         write_csv(out / "classes.csv", class_counts(diagnosis.clips))
-        write_csv(out / "clips.csv", diagnosis.clips)
+        write_csv(out / "clips.csv", with_flags(diagnosis.clips))
         save_png(out / "lengths.png", length_histogram(diagnosis.clips))
     console.print(f"Written: {out}", soft_wrap=True)
 
@@ -161,9 +159,9 @@ def main(arguments: list[str]) -> int:
     out = Path(outs[0]) if outs else None
     if out is not None:
         check_output(out / "doctor.csv", "severity,kind,clip_id,path,what", ("classes.csv", "clips.csv", "lengths.png"))
-    config = configure([argument for argument in arguments if not argument.startswith("out=")])
-    place = "" if config.data.root is None else f" in {config.data.root}"
-    announce("audiotag.doctor", f"data {config.data.name}{place}")
+    config = compose_training([argument for argument in arguments if not argument.startswith("out=")])
+    where = "" if config.data.root is None else f" in {config.data.root}"
+    announce("audiotag.doctor", f"data {config.data.name}{where}")
     diagnosis = diagnose(config)
     show(diagnosis, out)
     if out is not None:

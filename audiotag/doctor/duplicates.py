@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
-from audiotag.data.parallel import in_order
+from audiotag.data.parallel import parallel_map
 from audiotag.doctor.examine import Examined
-from audiotag.doctor.fingerprint import SAME, candidates, heard, similarity
+from audiotag.doctor.fingerprint import SAME, candidates, compared, similarity
 from audiotag.features.audio import AudioStream
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Duplicates:
     """Two recordings, by their places in a list, the earlier first; `similarity` is 1 where all samples are equal."""
 
@@ -27,32 +27,26 @@ def find_duplicates(examined: Sequence[Examined], workers: int | None) -> list[D
     """Return pairs of recordings that are the same sound, in order.
 
     Of several equal to the sample, each is paired with the first, and only that one is compared with others. What is
-    silent or cannot be used is nobody's twin.
+    silent or cannot be used is a duplicate of nothing.
     """
     first: dict[str, int] = {}
     found = []
     for at, file in enumerate(examined):
-        if file.scan.problem or not len(file.patches):
-            continue
-        if (earlier := first.setdefault(file.sound, at)) != at:
+        if not file.scan.problem and len(file.patches) and (earlier := first.setdefault(file.sound, at)) != at:
             found.append(Duplicates(earlier, at, True, 1.0))
-    places = sorted(first.values())
-    paths = [Path(examined[at].scan.path) for at in places]
-    near = [(one, [j for _, j in pairs]) for one, pairs in groupby(
-        candidates([examined[at].patches for at in places]), key=lambda pair: pair[0])]  # fmt: skip
-    items = [(paths[one], [paths[j] for j in others]) for one, others in near]
-    compared = in_order(_compare, items, workers, "Comparing recordings", "recordings")
-    for (one, others), alike in zip(near, compared, strict=True):
-        found += [
-            Duplicates(places[one], places[j], False, value)
-            for j, value in zip(others, alike, strict=True)
-            if value >= SAME
-        ]
-    return sorted(found, key=lambda twins: (twins.one, twins.other))
+    distinct = sorted(first.values())
+    near: dict[int, list[int]] = defaultdict(list)
+    for i, j in candidates([examined[at].patches for at in distinct]):
+        near[distinct[i]].append(distinct[j])
+    items = [(examined[one].scan.path, [examined[at].scan.path for at in others]) for one, others in near.items()]
+    similarities = parallel_map(_compare, items, workers, "Comparing recordings", "recordings")
+    for (one, others), values in zip(near.items(), similarities, strict=True):
+        pairs = zip(others, values, strict=True)
+        found += [Duplicates(one, other, False, value) for other, value in pairs if value >= SAME]
+    return sorted(found)
 
 
-def _compare(item: tuple[Path, list[Path]]) -> list[float]:
+def _compare(item: tuple[str, list[str]]) -> list[float]:
     """Return how alike a recording is to each of others."""
-    path, others = item
-    wave = heard(AudioStream(path))
-    return [similarity(wave, heard(AudioStream(other))) for other in others]
+    one, *others = (compared(AudioStream(Path(path))) for path in (item[0], *item[1]))
+    return [similarity(one, other) for other in others]

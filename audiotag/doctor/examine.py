@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotag.data.parallel import in_order
+from audiotag.data.parallel import parallel_map
 from audiotag.data.scan import Scan, hash_of, state_of
 from audiotag.doctor import fingerprint
 from audiotag.features.audio import AudioError, AudioStream, mono, read_frames
@@ -22,7 +22,7 @@ from audiotag.features.trimming import Wave
 
 RUN = 3  # samples in a row at the largest or smallest value, or at full scale, are clipped
 FULL_SCALE = 0.9999
-LOUD = 0.1  # an extreme below this is no clipping
+LOUD = 0.1  # an extreme below this is not clipping
 SHORT_DATA = re.compile(r"(?:data|SSND) *: *(\d+) \(should be (\d+)\)")  # what libsndfile says of WAV and AIFF
 LARGEST_PAGE = 65_307  # bytes of a page of an Ogg file
 UNKNOWN_BYTES = 0x7FFFFFFF  # and above, or 0: written to a pipe, whose length was not known
@@ -56,7 +56,7 @@ class Examined:
 def examine_files(paths: list[Path], workers: int | None) -> dict[Path, Examined]:
     """Examine every file once; shows progress."""
     distinct = list(dict.fromkeys(paths))
-    return dict(zip(distinct, in_order(examine, distinct, workers, "Examining audio files"), strict=True))
+    return dict(zip(distinct, parallel_map(examine, distinct, workers, "Examining audio files"), strict=True))
 
 
 def examine(path: Path) -> Examined:
@@ -67,8 +67,8 @@ def examine(path: Path) -> Examined:
     try:
         scan = dataclasses.replace(scan, content_hash=hash_of(path))
         audio = AudioStream(path)
-        levels, sound = _measured(audio)
-        patches = fingerprint.patches(fingerprint.heard(audio))
+        measured = _measured(audio)
+        patches = fingerprint.patches(fingerprint.compared(audio))
     except OSError as error:
         return Examined(dataclasses.replace(scan, problem=f"it cannot be read: {error.strerror}"))
     except AudioError as error:
@@ -78,17 +78,13 @@ def examine(path: Path) -> Examined:
     return Examined(
         dataclasses.replace(scan, duration_s=audio.duration_s),
         audio.source_rate_hz,
-        len(levels),
-        f"{info.format} {info.subtype}",
-        peak=max(channel.peak for channel in levels),
-        offset=max(abs(channel.sum) for channel in levels) / audio.n_source,
-        clipped=max(channel.clipped for channel in levels) / audio.n_source,
+        coding=f"{info.format} {info.subtype}",
         kept_s=end_s - begin_s,
         n_samples=audio.n_samples,
         quiet=audio.silent,
         truncated=_truncated(info, path, audio.n_source),
-        sound=sound,
         patches=patches,
+        **measured,
     )
 
 
@@ -124,44 +120,32 @@ class _Side:
         return self.closed + (self.open if self.open >= RUN else 0)
 
 
-class _Channel:
-    """Peak, sum and clipped samples of one channel."""
-
-    def __init__(self) -> None:
-        self.sides, self.sum = (_Side(), _Side()), 0.0
-
-    def add(self, samples: Wave) -> None:
-        """Go on with the next samples (n,)."""
-        self.sides[0].add(samples)
-        self.sides[1].add(-samples)
-        self.sum += float(samples.sum(dtype=np.float64))
-
-    @property
-    def peak(self) -> float:
-        """Largest magnitude so far."""
-        return max(side.peak for side in self.sides)
-
-    @property
-    def clipped(self) -> int:
-        """Number of clipped samples so far."""
-        return sum(side.clipped for side in self.sides)
-
-
-def _measured(audio: AudioStream) -> tuple[list[_Channel], str]:
-    """Return what is said of each channel of a recording, and the hash of its samples."""
-    channels: list[_Channel] = []
+def _measured(audio: AudioStream) -> dict[str, Any]:
+    """Return what is measured on the samples of a recording, and their hash; see `Examined`."""
+    sides: list[_Side] = []  # of every channel, then of every channel upside down
+    sums: Any = 0.0
     sound = hashlib.sha256()
-    for frames in read_frames(audio.path):
-        channels = channels or [_Channel() for _ in frames.T]
-        for channel, samples in zip(channels, frames.T, strict=True):
-            channel.add(samples)
+    for frames in read_frames(audio.path):  # (n, channels)
+        both = np.concatenate([frames.T, -frames.T])
+        sides = sides or [_Side() for _ in both]
+        for side, samples in zip(sides, both, strict=True):
+            side.add(samples)
+        sums = sums + frames.sum(axis=0, dtype=np.float64)
         sound.update(mono(frames).tobytes())
     sound.update(str(audio.source_rate_hz).encode())
-    return channels, sound.hexdigest()[:16]
+    channels = len(sides) // 2
+    clipped = max(sides[at].clipped + sides[at + channels].clipped for at in range(channels))
+    return {
+        "channels": channels,
+        "peak": max(side.peak for side in sides),
+        "offset": float(np.abs(sums).max()) / audio.n_source,
+        "clipped": clipped / audio.n_source,
+        "sound": sound.hexdigest()[:16],
+    }
 
 
 def _truncated(info: Any, path: Path, n_samples: int) -> str:
-    """Say how a file is known to be cut off; "" where it is not, or nothing in it would tell."""
+    """Return how a file is known to be cut off; "" if it is not, or nothing in it would tell."""
     short = SHORT_DATA.search(info.extra_info)
     if short and 0 < int(short[1]) < UNKNOWN_BYTES and int(short[2]) < int(short[1]):
         return f"its header says {short[1]} bytes of audio, and {short[2]} are there"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from audiotag.config.checks import is_formula
-from audiotag.data.manifest import Checked
+from audiotag.data.checking import Checked
+from audiotag.data.paths import is_recording, relative
 from audiotag.data.scan import MISSING
 from audiotag.features.audio import SAMPLE_RATE_HZ
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
-# The kinds in the order in which they are told, the gravest of a severity first.
+# The kinds in the order in which they are listed, the gravest of a severity first.
 KINDS = (
     *("table", "table row", "missing file", "unusable file", "class or fold", "left out"),
     *("duplicate in train and test", "duplicate of another label", "duplicate", "group in train and test"),
@@ -51,7 +52,7 @@ def as_table(findings: Iterable[Finding]) -> pd.DataFrame:
 
 
 def refused(problems: Iterable[str], kind: str) -> Iterator[Finding]:
-    """Yield what training refuses besides single rows, told as text that begins with its place."""
+    """Yield what training refuses besides single rows, as text that begins with its place."""
     for problem in problems:
         place = IN_TABLE.match(problem)
         yield Finding(ERROR, kind, "", place["path"] if place else "", problem)
@@ -59,7 +60,7 @@ def refused(problems: Iterable[str], kind: str) -> Iterator[Finding]:
 
 def row_findings(checked: Checked, skip: bool) -> Iterator[Finding]:
     """Yield every row and file that cannot be used; with `skip` they are left out, and no errors."""
-    rows = checked.rows
+    rows = checked.clips
     for at, reasons in sorted(rows.faults.items()):
         row = rows.frame.loc[at]
         scan = checked.scans.get(checked.root / row["path"])
@@ -76,10 +77,9 @@ def row_findings(checked: Checked, skip: bool) -> Iterator[Finding]:
         yield Finding(NOTE, "left out", "", "", what)
 
 
-def file_findings(clips: pd.DataFrame, files: dict[Path, Examined], root: Path) -> Iterator[Finding]:
-    """Yield what is odd about single recordings (rows with clip_id and path)."""
-    for clip_id, path in zip(clips["clip_id"], clips["path"], strict=True):
-        file = files[root / path]
+def file_findings(clips: pd.DataFrame, files: Iterable[Examined]) -> Iterator[Finding]:
+    """Yield what is odd about single recordings (rows with clip_id and path, and what was measured of each)."""
+    for clip_id, path, file in zip(clips["clip_id"], clips["path"], files, strict=True):
         if not file.scan.problem:
             for severity, kind, what in _oddities(file):
                 yield Finding(severity, kind, clip_id, path, what)
@@ -105,10 +105,10 @@ def _oddities(file: Examined) -> Iterator[tuple[str, str, str]]:
         yield NOTE, "shorter than a frame", f"{kept_ms:.1f} ms without its silent ends; a frame is {frame_ms:.0f} ms"
 
 
-def duplicate_findings(clips: pd.DataFrame, twins: list[Duplicates]) -> Iterator[Finding]:
+def duplicate_findings(clips: pd.DataFrame, duplicates: list[Duplicates]) -> Iterator[Finding]:
     """Yield duplicates among clips (rows with clip_id, path, label, split, group, and fold where known)."""
     rows = clips.to_dict("records")
-    for pair in twins:
+    for pair in duplicates:
         one, other = rows[pair.one], rows[pair.other]
         alike = "the same sound, sample by sample," if pair.exact else f"nearly the same sound ({pair.similarity:.3f})"
         differ = [
@@ -137,11 +137,8 @@ def group_findings(clips: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(WARNING, "group in train and test", first["clip_id"], first["path"], what)
 
 
-def unnamed_findings(
-    folders: Iterable[Path], named: set[Path], root: Path, is_recording: Callable[[Path], bool]
-) -> Iterator[Finding]:
+def unnamed_findings(folders: Iterable[Path], named: set[Path], root: Path) -> Iterator[Finding]:
     """Yield recordings in the audio folders that no table names."""
     there = {path for folder in folders for path in folder.rglob("*") if is_recording(path) and path.is_file()}
     for path in sorted(there - named):
-        shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-        yield Finding(NOTE, "in no table", "", shown, "no table names this file")
+        yield Finding(NOTE, "in no table", "", relative(path, root), "no table names this file")

@@ -19,7 +19,7 @@ from audiotag.features.audio import AudioStream
 from audiotag.features.trimming import Wave
 
 RATE_HZ = 16_000
-LONGEST_S = 120.0  # what is heard of a recording, after its leading silence
+LONGEST_S = 120.0  # what is compared of a recording, after its leading silence
 BAND_HZ = (100.0, 7_000.0)  # no hum, no offset, and nothing that lossy encoders leave out
 FADE_S = 0.01
 HOP, N_FFT = 256, 1024  # 16 ms, 64 ms
@@ -29,13 +29,13 @@ PATCHES = 4
 NEIGHBOURS = 5  # recordings nearest to each patch that are looked at
 NEAR = 0.75  # least cosine of two patches whose recordings are looked at
 LEAST_OVERLAP = 0.5  # of the shorter recording
-# Least similarity of twins. Of real recordings, MP3 and Ogg copies have 0.95 and more; different strokes of one drum
-# 0.86, spoken digits of one person 0.75.
+# Least similarity of duplicates. Of real recordings, MP3 and Ogg copies have 0.95 and more; different strokes of one
+# drum 0.86, spoken digits of one person 0.75.
 SAME = 0.9
-HOPELESS = 0.45  # at whole samples: no shift by part of one makes a twin of it
+HOPELESS = 0.45  # at whole samples: no shift by part of one makes a duplicate of it
 
 
-def heard(audio: AudioStream) -> Wave:
+def compared(audio: AudioStream) -> Wave:
     """Return what is compared of a recording (N,): its beginning without silence, at 16 kHz, `prepared`."""
     return prepared(audio.beginning(LONGEST_S, RATE_HZ))
 
@@ -51,20 +51,22 @@ def prepared(wave: Wave) -> Wave:
     ramp = np.linspace(0, 1, n_faded, dtype=np.float32)
     faded[:n_faded] *= ramp
     faded[len(faded) - n_faded :] *= ramp[::-1]
-    spectrum = scipy.fft.rfft(faded, _fast(len(faded)))
+    n_fast = scipy.fft.next_fast_len(len(faded), real=True)
+    spectrum = scipy.fft.rfft(faded, n_fast)
     hz = np.linspace(0, RATE_HZ / 2, len(spectrum))
     spectrum *= np.where((hz < BAND_HZ[0]) | (hz > BAND_HZ[1]), 0, hz / BAND_HZ[1]).astype(np.float32)
-    filtered: Wave = scipy.fft.irfft(spectrum, _fast(len(faded)))[: len(faded)]
+    filtered: Wave = scipy.fft.irfft(spectrum, n_fast)[: len(faded)]
     return filtered
 
 
-def patches(heard: Wave) -> NDArray[np.float16]:
+def patches(wave: Wave) -> NDArray[np.float16]:
     """Return up to `PATCHES` patches (P, F x T) of a prepared wave (N,), none of silence.
 
     Every band has the mean 0, so that what all recordings of a set have in common does not count; lengths are 1.
     """
-    power = np.abs(librosa.stft(np.pad(heard, (0, max(0, N_FFT - len(heard)))), n_fft=N_FFT, hop_length=HOP)) ** 2
-    banded = _mel() @ power  # (F, T)
+    power = np.abs(librosa.stft(np.pad(wave, (0, max(0, N_FFT - len(wave)))), n_fft=N_FFT, hop_length=HOP)) ** 2
+    mel = librosa.filters.mel(sr=RATE_HZ, n_fft=N_FFT, n_mels=BANDS, fmin=BAND_HZ[0], fmax=BAND_HZ[1])
+    banded = mel @ power  # (F, T)
     if not banded.max() > 0:
         return np.zeros((0, BANDS * FRAMES), np.float16)
     decibels = 10 * np.log10(np.maximum(banded / banded.max(), 10 ** (-DEPTH_DB / 10)))
@@ -110,7 +112,7 @@ def similarity(one: Wave, other: Wave) -> float:
     Over the time in which they overlap, at least half of the shorter; to a quarter of a sample; turned upside down or
     not.
     """
-    n = _fast(len(one) + len(other) - 1)
+    n = scipy.fft.next_fast_len(len(one) + len(other) - 1, real=True)
     product = scipy.fft.rfft(one, n) * np.conj(scipy.fft.rfft(other, n))
     lags = np.arange(-len(other) + 1, len(one))
     begin, end = np.maximum(lags, 0), np.minimum(lags + len(other), len(one))
@@ -130,16 +132,9 @@ def similarity(one: Wave, other: Wave) -> float:
 def _energy(wave: Wave, begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.float64]:
     sums = np.concatenate(([0.0], np.cumsum(wave.astype(np.float64) ** 2)))
     energy: NDArray[np.float64] = sums[end] - sums[begin]
-    energy[energy < 1e-6 * sums[-1]] = 0  # of what is next to silent, nothing can be said
+    energy[energy < 1e-6 * sums[-1]] = 0  # next to silence: nothing to compare
     return energy
 
 
 def _fast(n: int) -> int:
     return int(scipy.fft.next_fast_len(n, real=True))
-
-
-def _mel() -> NDArray[np.float32]:
-    bank: NDArray[np.float32] = librosa.filters.mel(
-        sr=RATE_HZ, n_fft=N_FFT, n_mels=BANDS, fmin=BAND_HZ[0], fmax=BAND_HZ[1]
-    )
-    return bank

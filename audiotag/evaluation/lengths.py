@@ -19,7 +19,7 @@ def parts(clips: pd.DataFrame) -> pd.Series:
     """Name the part of the data set that each clip belongs to; recordings of no data set have no column `split`."""
     if "split" not in clips:
         return pd.Series("recordings", index=clips.index)
-    train = "train, " + clips["verified"].map({"1": "verified", "0": "unverified"})
+    train = "train, " + clips["verified"].map({True: "verified", False: "unverified"})
     return train.where(clips["split"] == "train", clips["split"])
 
 

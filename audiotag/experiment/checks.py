@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from audiotag.config import TrainConfig
-from audiotag.data.manifest import check_tables
+from audiotag.data.checking import check_tables
 from audiotag.errors import RunError
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.files import check_folder

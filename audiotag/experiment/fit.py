@@ -242,7 +242,7 @@ def _trained_on_before(folder: RunFolder, cell: Cell) -> set[str]:
 
 
 def _write_training_clips(path: Path, train: pd.DataFrame) -> None:
-    source = train["verified"].map({"1": "verified", "0": "unverified"})
+    source = train["verified"].map({True: "verified", False: "unverified"})
     write_csv(path, pd.DataFrame({"clip_id": train.index, "label": train["label"], "source": source}))
 
 

@@ -11,15 +11,18 @@ from rich.text import Text
 
 from audiotag.config import TrainConfig
 from audiotag.console import console
+from audiotag.data.checking import data_root
+from audiotag.data.corrections import write_applied
 from audiotag.data.datamodule import cell_clips
-from audiotag.data.manifest import Manifest, data_root, save_manifest, save_truth
-from audiotag.data.sources.csv_table import find
+from audiotag.data.manifest import Manifest, save_truth
+from audiotag.data.manifest_file import manifest_text, write_manifest
 from audiotag.data.store import Store, manifest_and_store
+from audiotag.data.tables import find
 from audiotag.distributed import context
 from audiotag.errors import AudiotagError, RunError
 from audiotag.experiment.checks import check_run
 from audiotag.experiment.warm_start import WarmStart
-from audiotag.files import FileLock, csv_text, damage_reported, write_csv, write_json
+from audiotag.files import FileLock, csv_text, damage_reported, write_json
 from audiotag.run.folder import AGAIN, RunFolder
 from audiotag.tracking.experiment_runs import check_trackers
 
@@ -40,7 +43,7 @@ def prepare(config: TrainConfig) -> Experiment:
     folder, warm_start = check_run(config)
     check_trackers(config, folder)
     manifest, store = _one_after_another(config, folder, warm_start)
-    context.assert_same_on_all_ranks(f"The data set of {folder.path}", csv_text(manifest.frame))
+    context.assert_same_on_all_ranks(f"The data set of {folder.path}", manifest_text(manifest.frame))
     check_clips_for_ranks(config, manifest)
     return Experiment(config, folder, manifest, store)
 
@@ -106,11 +109,11 @@ def _check_data(folder: RunFolder, warm_start: WarmStart, manifest: Manifest) ->
 
 def _keep_manifest(folder: RunFolder, manifest: Manifest) -> None:
     """Write manifest, corrections and class list."""
-    save_manifest(manifest, folder.manifest_file)
+    write_manifest(folder.manifest_file, manifest.frame)
     if manifest.corrections.empty:
         folder.corrections_file.unlink(missing_ok=True)
     else:
-        write_csv(folder.corrections_file, manifest.corrections)
+        write_applied(folder.corrections_file, manifest.corrections)
     save_truth(manifest, folder.path)
     write_json(folder.path / "classes.json", manifest.classes)
 
@@ -144,7 +147,7 @@ def refuse_changed_data(folder: RunFolder, manifest: Manifest) -> None:
     folder.check("manifest.csv")
     with damage_reported(folder.manifest_file, AGAIN):
         before = folder.manifest_file.read_text(encoding="utf-8")
-    changed = len(_lines(before) ^ _lines(csv_text(manifest.frame)))
+    changed = len(_lines(before) ^ _lines(manifest_text(manifest.frame)))
     if changed:
         raise RunError(
             f"{folder.path}: the data set has changed since this run began "

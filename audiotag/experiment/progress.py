@@ -89,7 +89,7 @@ class ProgressDisplay:
 def _epochs_and_votes(config: TrainConfig, manifest: Manifest, cell: Cell) -> tuple[int, int, float]:
     """Estimate a cell's work: epochs, clips per epoch, and what voting on held-out clips costs, in clips."""
     clips = manifest.train
-    outside, unverified = clips["fold"] != cell.fold, clips["verified"] == "0"
+    outside, unverified = clips["fold"] != cell.fold, ~clips["verified"]
     # How many labels will be accepted is not known yet: half of them, say.
     n_train = int(outside.sum() - (outside & unverified).sum() / 2 * (cell.round > 0))
     votes = float((~outside).sum() * config.verification.excerpts / 3)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from audiotag.config import TrainConfig, Verification, VerifyConfig
 from audiotag.console import console
-from audiotag.data.manifest import check_tables
+from audiotag.data.checking import check_tables
 from audiotag.data.tables import read_labels
 from audiotag.distributed.launch import in_sweep, launch
 from audiotag.errors import RunError

@@ -10,8 +10,9 @@ from audiotag.config import TrainConfig
 from audiotag.config.result import is_among, result_settings
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
+from audiotag.data.manifest_file import manifest_text
 from audiotag.errors import ConfigError, RunError
-from audiotag.files import csv_text, replacing, write_json
+from audiotag.files import replacing, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run, taken
 
 # Settings that round 0 knows nothing of. Its votes are means over K excerpts, so their number is none of these.
@@ -48,8 +49,8 @@ class WarmStart:
         """Raise RunError if the data set is not the one whose round 0 is taken over."""
         if self.base is None:
             return
-        theirs = csv_text(self.base.manifest)
-        different = len(set(theirs.splitlines()) ^ set(csv_text(manifest.frame).splitlines()))
+        theirs = manifest_text(self.base.manifest)
+        different = len(set(theirs.splitlines()) ^ set(manifest_text(manifest.frame).splitlines()))
         if different or self.base.classes != manifest.classes:
             raise RunError(
                 f"warm_start: {self.base.path} was trained on another data set ({different} rows of manifest.csv "

@@ -15,11 +15,11 @@ import pandas as pd
 
 from audiotag.config.checks import formula_problem, is_formula
 from audiotag.data.answers import scored
+from audiotag.data.checking import data_root
+from audiotag.data.clips import UNLABELLED
 from audiotag.data.corrections import verified_by_correction
-from audiotag.data.formats import is_recording
-from audiotag.data.manifest import data_root, sources
-from audiotag.data.paths import is_utf8, leading_out
-from audiotag.data.tables import UNLABELLED
+from audiotag.data.paths import is_recording, is_utf8, leading_out
+from audiotag.data.source import build_source
 from audiotag.errors import DataError, LeakError, RunError
 from audiotag.run.folder import TRAINING, Cell, RunFolder
 
@@ -169,7 +169,7 @@ def _valid(manifest: pd.DataFrame, folds: Sequence[int], folder: RunFolder) -> p
     if folder.config.data.train_on_all:
         raise RunError(f"{folder.path} was trained with data.train_on_all=true: no clip was held out to validate on")
     held_out = manifest["fold"].isin([str(fold) for fold in folds])
-    before = (manifest["verified"] == "1") & ~manifest["clip_id"].isin(verified_by_correction(folder.corrections))
+    before = manifest["verified"] & ~manifest["clip_id"].isin(verified_by_correction(folder.corrections))
     clips = manifest[(manifest["split"] == "train") & before & held_out]
     if clips.empty:
         raise DataError(f"{folder.path} has no clips to validate on:", [f"no verified clip is in fold {folds}"])
@@ -194,7 +194,7 @@ def _root(folder: RunFolder, root: str | None) -> Path:
     place = data_root(folder.config)
     # The embedded data set is made again where its cache was deleted; never where only a stranger's run says.
     if folder.config.data.name == "synthetic" and place.is_relative_to(Path(CACHE).absolute()):
-        sources(folder.config.data, place)
+        build_source(folder.config.data).prepare(place, folder.config.data)
     return place
 
 

@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from audiotag.config import Features
-from audiotag.data.parallel import in_order
+from audiotag.data.parallel import parallel_map
 from audiotag.features.audio import AudioError, AudioStream
 from audiotag.features.spectrogram import WHOLE_S, frames, front_end_of
 from audiotag.inference.windows import Frames
@@ -35,7 +35,7 @@ def spectrograms(paths: Sequence[Path], features: Features, workers: int | None)
 
     The pieces of a long recording are computed as they are asked for, and can then still raise AudioError.
     """
-    computed = in_order(functools.partial(_compute, features=features), paths, workers, None)
+    computed = parallel_map(functools.partial(_compute, features=features), paths, workers, None)
     for path, result in zip(paths, computed, strict=True):
         try:
             yield _heard(_open(path, features), features) if result is None else result

@@ -18,7 +18,7 @@ from rich.text import Text
 from audiotag.config import PredictConfig
 from audiotag.console import console
 from audiotag.data.answers import Answers, read_answers
-from audiotag.data.tables import gathered, read_csv
+from audiotag.data.tables import collect_problems, read_csv
 from audiotag.errors import AudiotagError, DataError, Nearest
 from audiotag.evaluation.metrics import MAP_DEPTH, ranked_labels
 from audiotag.evaluation.scores import ScoreFiles, report_scores
@@ -97,7 +97,7 @@ def read_submission(path: Path, answers: Answers) -> Submission:
     if not path.is_file():
         raise DataError("There is no submission to score:", [f"submission={path}: there is no such file"])
     problems: list[str] = []
-    read = gathered(problems, lambda: read_csv(path))
+    read = collect_problems(problems, lambda: read_csv(path))
     if read is None:
         raise DataError("The submission cannot be read:", problems, FORM)
     table, malformed = read

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from audiotag.data.parallel import in_order
+from audiotag.data.parallel import parallel_map
 from audiotag.data.paths import leading_out
 from audiotag.files import csv_text
 from audiotag.report import review
@@ -83,7 +83,7 @@ def cards(facts: ReportData, rows: pd.DataFrame, root: Path) -> list[Card]:
         if path not in outside
     ]
     workers = facts.config.hardware.workers if len(requests) >= MANY else 0
-    heard = in_order(hear, requests, workers, "Sounds of the report", "clips")
+    heard = parallel_map(hear, requests, workers, "Sounds of the report", "clips")
     made = []
     for path, row in zip(paths, rows.to_dict("records"), strict=True):
         sound = f"its file is not below {root} (data.allow_outside)" if path in outside else next(heard)

@@ -88,7 +88,7 @@ class ReportData:
     @property
     def checked(self) -> int:
         """How many verified clips the figures are taken on."""
-        return len(self.held_out.labels) if self.held_out else int((self.folder.train["verified"] == "1").sum())
+        return len(self.held_out.labels) if self.held_out else int(self.folder.train["verified"].sum())
 
     def right_accepted(self, round_: int | None) -> tuple[int, int]:
         """Return how many labels that a round accepted are right, and of how many it is known."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiotag.data.tables import UNLABELLED
+from audiotag.data.clips import UNLABELLED
 from audiotag.report import review
 from audiotag.report.data import ReportData
 from audiotag.report.reproduce import program, training, value

@@ -20,10 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from audiotag.config import TrainConfig
 from audiotag.config.result import result_settings
 from audiotag.config.schema import to_dict, validate
-from audiotag.data.corrections import COLUMNS as CORRECTIONS
-from audiotag.data.corrections import verified_by_correction
-from audiotag.data.tables import read_table
-from audiotag.errors import ConfigError, DataError, RunError
+from audiotag.data.corrections import NO_CORRECTIONS, read_applied, verified_by_correction
+from audiotag.data.manifest_file import read_manifest, training_clips
+from audiotag.errors import ConfigError, RunError
 from audiotag.files import FileLock, damage_reported, digest, read_json, write_json, write_text
 from audiotag.run.naming import run_path
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
@@ -87,17 +86,14 @@ class RunFolder:
     @functools.cached_property
     def train(self) -> pd.DataFrame:
         """Training clips of the manifest, by clip id."""
-        train = self.manifest[self.manifest["split"] == "train"].set_index("clip_id")
-        return train.assign(fold=train["fold"].astype(int))
+        return training_clips(self.manifest)
 
     @functools.cached_property
     def manifest(self) -> pd.DataFrame:
-        """Every clip of the data set, all text; raises RunError if it is missing or damaged."""
+        """Every clip of the data set, all text but `verified`; raises RunError if it is missing or damaged."""
         self.check("manifest.csv")
         with damage_reported(self.manifest_file, AGAIN):
-            table = pd.read_csv(self.manifest_file, dtype=str, keep_default_na=False)
-            table["fold"][table["split"] == "train"].astype(int)
-        return table
+            return read_manifest(self.manifest_file)
 
     def check(self, name: str) -> None:
         """Raise RunError if the manifest or the class list is missing, or not what a complete cell was fitted to."""
@@ -109,13 +105,8 @@ class RunFolder:
 
     @functools.cached_property
     def corrections(self) -> pd.DataFrame:
-        """What a person has decided about training clips (columns of `data.corrections`, all text)."""
-        if not self.corrections_file.is_file():
-            return pd.DataFrame(columns=CORRECTIONS)
-        table, problems = read_table(self.corrections_file, {name: name for name in CORRECTIONS})
-        if problems:
-            raise DataError("The corrections that the run has kept cannot be read:", problems)
-        return table[CORRECTIONS].reset_index(drop=True)
+        """What a person has decided about training clips (columns of `data.corrections`)."""
+        return read_applied(self.corrections_file) if self.corrections_file.is_file() else NO_CORRECTIONS
 
     @functools.cached_property
     def classes(self) -> list[str]:

@@ -84,10 +84,10 @@ def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
     found = []
     for fold, vote in votes.items():
         checked = pd.concat([vote.verified["clip_id"], vote.corrected["clip_id"]])
-        for voted, verified in ((vote.unverified["clip_id"], "0"), (checked, "1")):
+        for voted, verified in ((vote.unverified["clip_id"], False), (checked, True)):
             held_out = train.index[(train["fold"] == fold) & (train["verified"] == verified)]
             wrong = sorted(set(voted) ^ set(held_out))
-            name = "unverified" if verified == "0" else "verified"
+            name = "verified" if verified else "unverified"
             if wrong:
                 found.append(f"fold {fold} did not score just its held-out {name} clips: {', '.join(wrong[:5])}")
             if not voted.is_unique:
@@ -106,7 +106,7 @@ def corrected_rows(round_: int, votes: dict[int, Votes], classes: list[str], cor
     """
     scored = pd.concat([vote.corrected for vote in votes.values()]).set_index("clip_id").reindex(columns=classes)
     rows = []
-    for row in corrections[corrections["verified"] == "0"].to_dict("records"):
+    for row in corrections[~corrections["verified"]].to_dict("records"):
         clip, fold = row["clip_id"], int(row["fold"])
         word, label = decision_parts(row["decision"])
         reason = f"{DONE[word]} {BY_PERSON}" + (f", was {row['label']}" if label else "")

@@ -14,7 +14,7 @@ from audiotag.cli.program import reported
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
 from audiotag.config.schema import schema_fields
 from audiotag.errors import ConfigError
-from audiotag.plan import configure as configure_plan
+from audiotag.plan import compose_training
 from audiotag.plan import main as plan
 from tests.clips import no_rights
 
@@ -157,14 +157,14 @@ def test_any_path_needs_quotes_for_the_shell_alone(tmp_path, monkeypatch, value)
 def test_a_path_reaches_the_settings_as_it_was_typed(tmp_path, monkeypatch, value):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "2024").mkdir()
-    config = configure_plan(["data=csv", f"data.root={value}", "++data.table='given \\'so\\''"])
+    config = compose_training(["data=csv", f"data.root={value}", "++data.table='given \\'so\\''"])
     assert (config.data.root, config.data.table) == (value, "given 'so'")
 
 
 def test_what_may_not_be_read_is_a_sentence(tmp_path, capsys):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.csv").write_text("fname,label,manually_verified\n")
-    configure_plan(["data=kaggle", f"data.root={tmp_path / 'set'}"])  # imports what nobody may import
+    compose_training(["data=kaggle", f"data.root={tmp_path / 'set'}"])  # imports what nobody may import
     with no_rights(tmp_path / "set"), pytest.raises(SystemExit) as ended:
         reported(lambda: plan(["data=kaggle", f"data.root={tmp_path / 'set'}"]))
     assert ended.value.code == 2

@@ -16,7 +16,7 @@ from audiotag.config import Features
 from audiotag.data.datamodule import (
     FoldDataModule,
     cell_clips,
-    cut,
+    crop_batch,
 )
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Store, build_store
@@ -25,7 +25,7 @@ from tests.clips import make_folder, settings
 FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
 
 
-KEYS = (0, 0, 1)  # seed, round, fold
+SEED_KEY = (0, 0, 1)  # seed, round, fold
 
 
 TWIN = "twin.wav"
@@ -49,14 +49,14 @@ def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store
 
 def make_data(manifest: Manifest, store: Store, **changes: Any) -> FoldDataModule:
     arguments: dict[str, Any] = {
-        "clips": cell_clips(manifest, 0, KEYS[2], set(), train_on_all=False),
+        "clips": cell_clips(manifest, 0, SEED_KEY[2], set(), train_on_all=False),
         "classes": manifest.classes,
         "store": store,
         "features": FEATURES,
         "batch_size": 5,
         "valid_batch_size": 3,
         "mixup_alpha": 0.3,
-        "keys": KEYS,
+        "seed_key": SEED_KEY,
     }
     return FoldDataModule(**{**arguments, **changes})
 
@@ -73,8 +73,8 @@ def test_cells_of_one_process_share_one_copy_of_the_store_on_a_device(manifest, 
         data.trainer = types.SimpleNamespace(strategy=types.SimpleNamespace(root_device=torch.device("meta")))
         data.setup("fit")
         modules.append(data)
-    assert modules[0]._cutter.frames.device.type == "meta"
-    assert len({id(data._cutter.frames) for data in modules}) == 1
+    assert modules[0]._excerpts.frames.device.type == "meta"
+    assert len({id(data._excerpts.frames) for data in modules}) == 1
 
 
 def test_a_store_too_large_for_a_share_of_the_gpu_stays_with_the_host(store, monkeypatch):
@@ -123,7 +123,7 @@ def fit(data: FoldDataModule, epochs: int, folder: Path) -> Recorder:
 
 def on_host(data: FoldDataModule, epoch: int) -> list[dict[str, torch.Tensor]]:
     """Return an epoch's batches as cut in the host's memory, for a device on which the store does not fit."""
-    data._cutter = None
+    data._excerpts = None
     loader = data.train_dataloader()
     loader.sampler.set_epoch(epoch)
     return list(loader)
@@ -143,12 +143,12 @@ def test_the_network_gets_an_epochs_draws_wherever_they_are_cut(manifest, store,
 def test_a_gpu_cuts_the_same_batches(manifest, store):
     host = on_host(make_data(manifest, store), 2)
     data = make_data(manifest, store)
-    data._cutter = store.excerpts.to(torch.device("cuda"))
+    data._excerpts = store.excerpts.to(torch.device("cuda"))
     loader = data.train_dataloader()
     loader.sampler.set_epoch(2)
     for batch, expected in zip(loader, host, strict=True):
         there = {name: value.cuda() for name, value in batch.items()}
-        made = cut(there, data._cutter, FEATURES.excerpt_frames)
+        made = crop_batch(there, data._excerpts, FEATURES.excerpt_frames)
         assert equal({name: value.cpu() for name, value in made.items()}, expected)
 
 
@@ -178,7 +178,7 @@ def test_excerpts_to_vote_on(manifest, store, tmp_path):
     fit(data, 1, tmp_path)
     offsets = np.array([0, 5, 28])
     row = int(store.rows(data.clips.unverified)[0])
-    expected = store.excerpts.cut(torch.full((3,), row), torch.from_numpy(offsets), FEATURES.excerpt_frames)
+    expected = store.excerpts.crop(torch.full((3,), row), torch.from_numpy(offsets), FEATURES.excerpt_frames)
     assert torch.equal(data.excerpts(row, offsets), expected)
-    data._cutter = None  # a store that stays in the host's memory
+    data._excerpts = None  # a store that stays in the host's memory
     assert torch.equal(data.excerpts(row, offsets), expected)

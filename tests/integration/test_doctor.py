@@ -12,7 +12,7 @@ import soundfile
 from audiotag.data.manifest import build_manifest
 from audiotag.doctor import __main__ as doctor
 from audiotag.errors import DataError
-from audiotag.plan import configure
+from audiotag.plan import compose_training
 from tests.clips import TUNE_RATE_HZ, make_folder, tune, write_table
 
 
@@ -122,7 +122,7 @@ def test_one_of_every_fault_each_named_with_its_file(root, tmp_path, capsys, mon
 
 
 def test_what_training_refuses_is_what_the_doctor_calls_errors(root, tmp_path):
-    config = configure(settings(root, tmp_path))
+    config = compose_training(settings(root, tmp_path))
     found = doctor.diagnose(config).findings
     with pytest.raises(DataError) as caught:
         build_manifest(config)  # the doctor has read the files: this reads none again
@@ -132,7 +132,7 @@ def test_what_training_refuses_is_what_the_doctor_calls_errors(root, tmp_path):
     assert len(errors) == sum(1 + problem.count("; ") for problem in caught.value.problems)
     clean = {f"audio_train/{name}{i}.wav" for name in ("bark", "meow") for i in range(4)} - {"audio_train/bark0.wav"}
     assert not set(found["path"]) & clean, "something is told of recordings without a fault"
-    skipping = doctor.diagnose(configure(settings(root, tmp_path, "data.on_bad_clip=skip")))
+    skipping = doctor.diagnose(compose_training(settings(root, tmp_path, "data.on_bad_clip=skip")))
     assert skipping.refused == 0
     assert (skipping.findings[["severity", "kind"]] == ["warning", "left out"]).all(axis=1).sum() == len(errors)
 
@@ -143,7 +143,7 @@ def test_tables_that_cannot_be_read_and_groups_that_cross(root, tmp_path, capsys
     rows = [(f"audio_train/{name}{i}.wav", name.capitalize(), 1, "train" if i else "test", f"S{i // 2}")
             for name in ("bark", "meow") for i in range(4)]  # fmt: skip
     write_table(tmp_path / "all.csv", rows, ("fname", "label", "manually_verified", "part", "speaker"))
-    config = configure(
+    config = compose_training(
         [
             "data=csv",
             f"data.root={root}",

@@ -510,7 +510,7 @@ def with_table(content: bytes, name: str = "train_post_competition.csv") -> byte
 
 GOOD_TABLE = contents()["FSDKaggle2018.meta/train_post_competition.csv"]
 BAD_TABLES = {
-    "not UTF-8": (with_table(GOOD_TABLE.replace(b"Bark", b"B\xe4rk")), "no UTF-8 text"),
+    "not UTF-8": (with_table(GOOD_TABLE.replace(b"Bark", b"B\xe4rk")), "not UTF-8 text"),
     "ragged": (with_table(GOOD_TABLE + b"\nf.wav,Bark"), "2 values where the header names 5"),
     "empty": (with_table(b""), "there is nothing in it"),
     "no rows": (with_table(GOOD_TABLE.partition(b"\n")[0]), "names no clips"),
@@ -553,7 +553,7 @@ def test_of_a_folder_by_hand_a_bad_table_is_named_and_nothing_is_fetched(tmp_pat
     root = kaggle_layout(tmp_path)
     (root / "train.csv").write_bytes(b"fname,label\na.wav,B\xe4rk\n")
     for ask in (is_present, lambda root: fetch(root, "http://127.0.0.1:1/nowhere", progress=False)):
-        with pytest.raises(AudiotagError, match=r"train\.csv:2: this is no UTF-8 text"):
+        with pytest.raises(AudiotagError, match=r"train\.csv:2: this is not UTF-8 text"):
             ask(root)
 
 

@@ -139,7 +139,7 @@ def test_weights_are_learned_from_clips_that_were_held_out(
     learned = Ensemble(weights="learned")
     members = choose_members(settings_of(["smoke@1", "small@1"]))
     votes = held_out_votes(members)
-    verified = RunFolder(smoke_run).train.query("verified == '1'")
+    verified = RunFolder(smoke_run).train.query("verified")
     assert votes.posteriors.shape == (2, len(verified), 8)
     stored = pd.concat([pd.read_parquet(f) for f in sorted(small_run.glob("round01/*/verified_posteriors.parquet"))])
     assert sorted(votes.posteriors[1, :, 0]) == sorted(stored[RunFolder(small_run).classes[0]].astype(float))

@@ -11,7 +11,7 @@ import pytest
 from audiotag.config import TrainConfig
 from audiotag.errors import DataError
 from audiotag.features.audio import AudioError, load
-from audiotag.plan import configure, plan
+from audiotag.plan import compose_training, plan
 from tests.clips import write_sound
 from tests.malformed import archives, audio, labels, places, settings, tables
 from tests.malformed.cases import DATA, Case, good_folder
@@ -88,7 +88,7 @@ def test_recordings_are_used_or_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def config() -> TrainConfig:
-    return configure(list(DATA))
+    return compose_training(list(DATA))
 
 
 @pytest.mark.parametrize("case", HERE, ids=lambda case: case.name)

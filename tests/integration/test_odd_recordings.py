@@ -14,7 +14,7 @@ from audiotag.data.manifest import build_manifest
 from audiotag.data.scan import scan_files
 from audiotag.doctor import __main__ as doctor
 from audiotag.errors import DataError
-from audiotag.plan import configure
+from audiotag.plan import compose_training
 from tests.clips import make_folder
 
 ODD = {  # name: samples, channels, rate in Hz, what is said of it (None: it is used)
@@ -45,7 +45,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_doctor_and_the_scan_on_odd_files(odd, tmp_path):
     settings = ["data=kaggle", f"data.root={odd}", f"cache_dir={tmp_path}", "hardware.workers=0"]
-    found = doctor.diagnose(configure(settings)).findings
+    found = doctor.diagnose(compose_training(settings)).findings
     errors = found[found["severity"] == "error"].set_index("clip_id")["what"]
     assert set(errors.index) == {name for name, (*_, said) in ODD.items() if said}
     assert all(said in errors[name] for name, (*_, said) in ODD.items() if said)
@@ -63,10 +63,10 @@ def test_a_pipe_in_place_of_a_clip_is_not_waited_for(tmp_path):
     pipe.unlink()
     os.mkfifo(pipe)
     settings = ["data=kaggle", f"data.root={tmp_path / 'set'}", f"cache_dir={tmp_path}", "hardware.workers=0"]
-    found = doctor.diagnose(configure(settings)).findings
+    found = doctor.diagnose(compose_training(settings)).findings
     assert found["what"].tolist() == [f"{tmp_path}/set/train.csv:2: this is not a file"]
     with pytest.raises(DataError, match=r"train\.csv:2: audio_train/bark00\.wav: this is not a file"):
-        build_manifest(configure(settings))
+        build_manifest(compose_training(settings))
 
 
 def test_pictures_of_odd_files(odd, tmp_path):

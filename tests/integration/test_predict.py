@@ -114,7 +114,7 @@ def test_a_clip_gives_exactly_what_validation_computes_from_the_store(
     named = (work_folder / "cache" / "stores").glob(f"{features.front_end}-*")
     held = [f for f in named if (f / "store.json").is_file()]
     stores = [store.Store(f) for f in held]
-    clips = folder.train[folder.train["verified"] == "1"]
+    clips = folder.train[folder.train["verified"]]
     whole = next(s for s in stores if set(clips["content_hash"]) <= set(s.index.index))
     lengths = whole.index["frames"].loc[clips["content_hash"]].to_numpy()
     assert (lengths < features.clip_frames).any()
@@ -126,14 +126,14 @@ def test_a_clip_gives_exactly_what_validation_computes_from_the_store(
         clip = some.loc[[recording.fname]]
         assert recording.folds == (int(clip["fold"].iloc[0]),)
         row = torch.from_numpy(whole.rows(clip).copy())
-        x = whole.excerpts.cut(row, torch.zeros_like(row), features.clip_frames)
+        x = whole.excerpts.crop(row, torch.zeros_like(row), features.clip_frames)
         np.testing.assert_array_equal(posteriors, reference(folder, recording.folds[0], x))
 
 
 def test_validation_is_scored_as_training_scored_it(folder: RunFolder, tmp_path: Path) -> None:
     table = run_predict(folder.path, split="valid", out=str(tmp_path / "p.csv"), top=8)
     scores = json.loads((tmp_path / "scores.json").read_text())
-    clips = folder.train[folder.train["verified"] == "1"]
+    clips = folder.train[folder.train["verified"]]
     assert set(table["fname"]) == set(clips.index)
     assert scores["clips"] == len(clips)
     labels = table["fname"].map(clips["label"])

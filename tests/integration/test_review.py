@@ -90,7 +90,7 @@ def read(run: Path, file: Path) -> dict[str, str]:
     folder = RunFolder(run)
     change_config(run, data__corrections=str(file))
     clips = folder.train.reset_index()[["clip_id", "label", "split"]]
-    decided = read_corrections(RunFolder(run).config, clips, folder.classes, Path())
+    decided = read_corrections(RunFolder(run).config.data, clips, folder.classes, Path())
     return {} if decided is None else dict(zip(decided["clip_id"], decided["decision"], strict=True))
 
 
@@ -181,7 +181,7 @@ def test_decisions_in_the_file_are_shown_and_a_file_changed_since_holds(copied, 
 def test_decisions_of_an_older_ranking_are_in_the_download(copied, tab, tmp_path):
     file = copied / "review.csv"
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    right = RunFolder(copied).train.query("label == @CLASSES[0] and verified == '0'").iloc[0]
+    right = RunFolder(copied).train.query("label == @CLASSES[0] and not verified").iloc[0]
     older = table[1:].assign(decision=["drop", *[""] * 14])
     more = {"clip_id": right.name, "label": right["label"], "decision": "keep"}
     pd.concat([older, pd.DataFrame([more])]).to_csv(file, index=False)
@@ -194,7 +194,7 @@ def test_decisions_of_an_older_ranking_are_in_the_download(copied, tab, tmp_path
 
 def test_decisions_that_this_run_was_trained_with_stay_in_the_file(copied, tab, tmp_path):
     train = RunFolder(copied).train
-    clip = train.index[(train["verified"] == "1") & (train["label"] == "fold")][0]
+    clip = train.index[train["verified"] & (train["label"] == "fold")][0]
     rows = [{"clip_id": clip, "path": train.at[clip, "path"], "label": "fold", "verified": "1", "fold": "0"}]
     pd.DataFrame(rows).assign(decision="keep").to_csv(copied / "corrections.csv", index=False)
     page = write_report(RunFolder(copied))

@@ -20,7 +20,7 @@ SPOILT: dict[str, tuple[str, Callable[[str], bytes]]] = {  # whatever table it i
     "empty": (":1: there is nothing in it", lambda _: b""),
     "header_alone": ("", lambda good: good.split("\n")[0].encode() + b"\n"),
     "utf_16": (":1: this is UTF-16", lambda good: good.encode("utf-16")),
-    "cp1252": (":2: this is no UTF-8", lambda good: good.replace("\n", "\nGeräusch", 1).encode("cp1252")),
+    "cp1252": (":2: this is not UTF-8", lambda good: good.replace("\n", "\nGeräusch", 1).encode("cp1252")),
     "nul": (":2: there is a NUL", lambda good: good.replace("\n", "\n\0", 1).encode()),
     "open_quote": (":2: ", lambda good: good.replace("\n", '\n"', 1).encode()),
     "ragged": (":2: ", lambda good: good.replace("\n", "\nx,y,z,1,2,3\n", 1).encode()),

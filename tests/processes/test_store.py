@@ -15,7 +15,7 @@ import pytest
 
 from audiotag.config import Features
 from audiotag.data.manifest import Manifest, build_manifest
-from audiotag.data.parallel import in_order
+from audiotag.data.parallel import parallel_map
 from audiotag.data.store import Store, build_store
 from audiotag.errors import AudiotagError
 from tests.clips import TOP, make_folder, settings
@@ -168,9 +168,9 @@ def test_workers_end_with_a_killed_parent_and_two_processes_build_one_store(long
 
 
 def test_work_in_processes_comes_back_in_order():
-    assert list(in_order(math.factorial, range(40), 2, "Multiplying")) == [math.factorial(n) for n in range(40)]
+    assert list(parallel_map(math.factorial, range(40), 2, "Multiplying")) == [math.factorial(n) for n in range(40)]
 
 
 def test_a_worker_that_dies_is_an_error_to_read():
     with pytest.raises(AudiotagError, match="ended without an answer"):
-        list(in_order(os._exit, range(40), 2, "Dying"))
+        list(parallel_map(os._exit, range(40), 2, "Dying"))

@@ -12,7 +12,8 @@ import pytest
 
 from audiotag.config import TrainConfig
 from audiotag.data.datamodule import cell_clips
-from audiotag.data.manifest import Manifest, build_manifest, save_manifest
+from audiotag.data.manifest import Manifest, build_manifest
+from audiotag.data.manifest_file import write_manifest
 from audiotag.errors import DataError
 from audiotag.inference.recordings import split_recordings
 from audiotag.plan import plan
@@ -50,7 +51,7 @@ def test_a_folder_per_class(tmp_path):
     assert list(manifest.train.index) == sorted(
         [*(f"{label}/{i}.wav" for label in ("Bark", "Größe") for i in range(4)), "Bark/session 2/x.flac"]
     )
-    assert set(manifest.train["verified"]) == {"1"}
+    assert manifest.train["verified"].all()
     assert list(plan(config)["clip_id"]) == list(manifest.train.index)
 
 
@@ -59,8 +60,8 @@ def test_what_is_checked_lies_apart_if_not_all_is(tmp_path):
     assert any("every training label is verified" in problem for problem in problems(of(root)))
     manifest = build_manifest(of(fill(root, "", "verified")))
     assert manifest.train["verified"].to_dict() == {
-        **{f"{label}/{i}.wav": "0" for label in ("Bark", "Größe") for i in range(4)},
-        **{f"verified/{label}/{i}.wav": "1" for label in ("Bark", "Größe") for i in range(4)},
+        **{f"{label}/{i}.wav": False for label in ("Bark", "Größe") for i in range(4)},
+        **{f"verified/{label}/{i}.wav": True for label in ("Bark", "Größe") for i in range(4)},
     }
 
 
@@ -70,10 +71,10 @@ def test_folders_of_checked_and_unchecked_labels(tmp_path, capsys):
     manifest = build_manifest(of(root))
     frame = manifest.frame.set_index("clip_id")
     assert frame["split"].value_counts().to_dict() == {"train": 16, "test": 8, "unlabelled": 1}
-    assert frame.loc["verified/Größe/0.wav", ["label", "verified"]].tolist() == ["Größe", "1"]
-    assert frame.loc["unverified/Bark/3.wav", ["label", "verified"]].tolist() == ["Bark", "0"]
-    assert frame.loc["test/Bark/3.wav", ["label", "verified", "fold"]].tolist() == ["Bark", "", ""]
-    assert frame.loc["unlabelled/2024/u.wav", ["label", "verified", "fold"]].tolist() == ["", "", ""]
+    assert frame.loc["verified/Größe/0.wav", ["label", "verified"]].tolist() == ["Größe", True]
+    assert frame.loc["unverified/Bark/3.wav", ["label", "verified"]].tolist() == ["Bark", False]
+    assert frame.loc["test/Bark/3.wav", ["label", "verified", "fold"]].tolist() == ["Bark", False, ""]
+    assert frame.loc["unlabelled/2024/u.wav", ["label", "verified", "fold"]].tolist() == ["", False, ""]
     assert "1 clips without a label are not trained on" in capsys.readouterr().out
 
 
@@ -146,7 +147,7 @@ def test_clips_without_a_label_are_allowed_only_where_asked_for(with_unlabelled)
 def test_clips_without_a_label_are_labelled_by_all_folds_and_scored_by_none(with_unlabelled, tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.save(with_unlabelled)
-    save_manifest(build_manifest(with_unlabelled), folder.manifest_file)
+    write_manifest(folder.manifest_file, build_manifest(with_unlabelled).frame)
     found = split_recordings(folder, "unlabelled", None, [0, 1, 2, 3], None)
     assert [(r.fname, r.folds, r.label, r.scored) for r in found.recordings] == [
         (name, (0, 1, 2, 3), "", False) for name in ("u0.wav", "u1.wav")

@@ -31,7 +31,7 @@ from audiotag.experiment.prepare import check_clips_for_ranks
 from tests.clips import EXAMPLES, make_folder, settings
 
 FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
-KEYS = (0, 0, 1)  # seed, round, fold
+SEED_KEY = (0, 0, 1)  # seed, round, fold
 TWIN = "twin.wav"
 
 
@@ -57,8 +57,8 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_round_0_trains_on_everything_outside_the_fold(manifest, fold):
     clips = cell_clips(manifest, 0, fold, set(), train_on_all=False)
     train = manifest.train
-    assert set(clips.valid.index) == set(train.index[(train["fold"] == fold) & (train["verified"] == "1")])
-    assert set(clips.unverified.index) == set(train.index[(train["fold"] == fold) & (train["verified"] == "0")])
+    assert set(clips.valid.index) == set(train.index[(train["fold"] == fold) & train["verified"]])
+    assert set(clips.unverified.index) == set(train.index[(train["fold"] == fold) & ~train["verified"]])
     outside = set(train.index[train["fold"] != fold])
     twins = {"bark00.wav", TWIN}
     assert set(clips.train.index) | (outside & twins) == outside
@@ -73,7 +73,7 @@ def test_later_rounds_train_on_verified_and_accepted_clips(manifest, round_):
     for fold in range(4):
         clips = cell_clips(manifest, round_, fold, accepted, train_on_all=False)
         outside = train[(train["fold"] != fold) & (train["content_hash"] != train.loc[TWIN, "content_hash"])]
-        expected = set(outside.index[(outside["verified"] == "1") | outside.index.isin(accepted)])
+        expected = set(outside.index[outside["verified"] | outside.index.isin(accepted)])
         assert set(clips.train.index) - {"bark00.wav", TWIN} == expected
         clips.check_no_leak(set())
 
@@ -121,8 +121,8 @@ def leaky(manifest: Manifest) -> dict[str, tuple[CellClips, set[str], str]]:
         "earlier vote": (clean, {clean.unverified.index[0]}, "in an earlier round"),
         "audio": (replace(clean, train=pd.concat([clean.train, renamed])), set(), "held-out audio"),
         "group": (replace(clean, **grouped), set(), "groups"),
-        "selection": (replace(clean, valid=clean.valid.assign(verified="0")), set(), "select a model"),
-        "vote": (replace(clean, unverified=clean.unverified.assign(verified="1")), set(), "vote on are verified"),
+        "selection": (replace(clean, valid=clean.valid.assign(verified=False)), set(), "select a model"),
+        "vote": (replace(clean, unverified=clean.unverified.assign(verified=True)), set(), "vote on are verified"),
         "nothing": (replace(clean, train=clean.train[:0]), set(), "nothing to train on"),
     }
 
@@ -158,10 +158,10 @@ def test_a_clean_cell_and_clips_without_groups_pass(manifest):
 
 
 def draws(
-    n: int = 23, batch_size: int = 5, alpha: float = 0.3, keys: tuple[int, ...] = KEYS, epoch: int = 0
+    n: int = 23, batch_size: int = 5, alpha: float = 0.3, seed_key: tuple[int, ...] = SEED_KEY, epoch: int = 0
 ) -> list[Draw]:
     rows = np.arange(100, 100 + n)
-    sampler = ExcerptSampler(rows, rows % 7, FEATURES, batch_size, alpha, keys)
+    sampler = ExcerptSampler(rows, rows % 7, FEATURES, batch_size, alpha, seed_key)
     sampler.set_epoch(epoch)
     found = list(sampler)
     assert len(found) == len(sampler)
@@ -208,13 +208,13 @@ def test_offsets_cover_the_clip_to_its_last_excerpt():
     offsets = np.concatenate([draw["offset"] for epoch in range(40) for draw in draws(epoch=epoch)])
     assert set(offsets) == set(range(40 - 12 + 1))  # clip_frames - excerpt_frames, inclusive
     whole = dataclasses.replace(FEATURES, excerpt_frames=40)
-    (only,) = ExcerptSampler(np.arange(4), np.arange(4), whole, 5, 0.0, KEYS)
+    (only,) = ExcerptSampler(np.arange(4), np.arange(4), whole, 5, 0.0, SEED_KEY)
     assert set(only["offset"]) == {0}
 
 
 def test_a_clip_that_fills_up_the_last_batch_has_an_excerpt_and_a_share_of_its_own():
     features = dataclasses.replace(FEATURES, clip_frames=3000)
-    found = list(ExcerptSampler(np.arange(23), np.arange(23), features, 20, 0.3, KEYS))
+    found = list(ExcerptSampler(np.arange(23), np.arange(23), features, 20, 0.3, SEED_KEY))
     offsets, shares = (np.concatenate([draw[name] for draw in found]) for name in ("offset", "share"))
     assert (offsets[23:] != offsets[:17]).any()
     assert (shares[23:] != shares[:17]).any()
@@ -222,14 +222,14 @@ def test_a_clip_that_fills_up_the_last_batch_has_an_excerpt_and_a_share_of_its_o
 
 def test_an_epoch_is_drawn_from_seed_round_fold_and_epoch_alone():
     assert all(map(equal, draws(epoch=3), draws(epoch=3)))
-    again = ExcerptSampler(np.arange(100, 123), np.arange(100, 123) % 7, FEATURES, 5, 0.3, KEYS)
+    again = ExcerptSampler(np.arange(100, 123), np.arange(100, 123) % 7, FEATURES, 5, 0.3, SEED_KEY)
     for epoch in (0, 7, 3):  # whatever was drawn before
         again.set_epoch(epoch)
         last = list(again)
     assert all(map(equal, last, draws(epoch=3)))
     others = [
-        draws(keys=keys, epoch=epoch)
-        for keys, epoch in [((1, 0, 1), 3), ((0, 1, 1), 3), ((0, 0, 2), 3), ((0, 0, 1), 2), ((0, 3, 1), 0)]
+        draws(seed_key=seed_key, epoch=epoch)
+        for seed_key, epoch in [((1, 0, 1), 3), ((0, 1, 1), 3), ((0, 0, 2), 3), ((0, 0, 1), 2), ((0, 3, 1), 0)]
     ]
     orders = {tuple(np.concatenate([draw["row"] for draw in found])) for found in [draws(epoch=3), *others]}
     assert len(orders) == 6
@@ -246,7 +246,7 @@ def test_without_mixup_the_excerpts_are_the_same():
 @pytest.mark.parametrize(("n", "batch_size", "size"), [(23, 5, 2), (23, 5, 3), (9, 4, 4), (4, 4, 1), (16, 15, 8)])
 def test_ranks_share_each_batch_of_one_device(n, batch_size, size, alpha):
     def drawn(context: DistributedContext) -> list[dict[str, Any]]:
-        sampler = ExcerptSampler(np.arange(n), np.arange(n) % 7, FEATURES, batch_size, alpha, KEYS, context)
+        sampler = ExcerptSampler(np.arange(n), np.arange(n) % 7, FEATURES, batch_size, alpha, SEED_KEY, context)
         return list(sampler)
 
     alone = drawn(ALONE)
@@ -270,14 +270,14 @@ def test_ranks_share_each_batch_of_one_device(n, batch_size, size, alpha):
 def test_a_rank_without_a_clip_is_refused():
     """A copy of another's clip, of no weight in the loss, would still have one in batch norm."""
     with pytest.raises(ValueError, match="4 clips cannot be shared out among 8 ranks"):
-        next(iter(ExcerptSampler(np.arange(4), np.arange(4), FEATURES, 16, 0.0, KEYS, DistributedContext(7, 8))))
+        next(iter(ExcerptSampler(np.arange(4), np.arange(4), FEATURES, 16, 0.0, SEED_KEY, DistributedContext(7, 8))))
 
 
 def test_a_ranks_clips_keep_their_mixup_partners():
-    (alone,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, KEYS)
+    (alone,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, SEED_KEY)
     partner = dict(zip(alone["row"], alone["other_row"], strict=True))
     for rank in range(3):
-        (part,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, KEYS, DistributedContext(rank, 3))
+        (part,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, SEED_KEY, DistributedContext(rank, 3))
         assert [partner[row] for row in part["row"]] == list(part["other_row"])
         assert list(part["other_label"]) == list(part["other_row"])
 

@@ -38,19 +38,19 @@ COPIES = {
 }
 
 
-def heard(wave: np.ndarray) -> np.ndarray:
+def compared(wave: np.ndarray) -> np.ndarray:
     """What is compared of a wave at 44.1 kHz."""
     return prepared(resample(trim(wave, RATE).wave, RATE, RATE_HZ))
 
 
 @pytest.fixture(scope="module")
 def originals() -> list[np.ndarray]:
-    return [heard(tune(100 + seed)) for seed in range(8)]
+    return [compared(tune(100 + seed)) for seed in range(8)]
 
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES.keys())
 def test_copies_are_found_among_other_sounds(originals, copy):
-    copies = [heard(np.asarray(copy(tune(100 + seed)), np.float32)) for seed in range(3)]
+    copies = [compared(np.asarray(copy(tune(100 + seed)), np.float32)) for seed in range(3)]
     pairs = candidates([patches(wave) for wave in [*originals, *copies]])
     for i, wave in enumerate(copies):
         assert (i, len(originals) + i) in pairs
@@ -63,8 +63,8 @@ def test_other_sounds_are_no_copies(originals):
     assert max(found) < SAME / 2
     wave = tune(100)
     swapped = np.concatenate([wave[len(wave) // 2 :], wave[: len(wave) // 2]])
-    assert similarity(heard(wave), heard(swapped)) > SAME, "half of it is the very same sound"
-    assert similarity(heard(wave), heard(wave[::-1].copy())) < SAME / 2
+    assert similarity(compared(wave), compared(swapped)) > SAME, "half of it is the very same sound"
+    assert similarity(compared(wave), compared(wave[::-1].copy())) < SAME / 2
 
 
 def test_candidates_of_nothing_and_of_silence(originals):
@@ -75,7 +75,7 @@ def test_candidates_of_nothing_and_of_silence(originals):
 
 def test_lengths_by_hand():
     clips = pd.DataFrame(
-        [("a", "train", "1", 1.0), ("b", "train", "1", 3.0), ("c", "test", "", 2.0)],
+        [("a", "train", True, 1.0), ("b", "train", True, 3.0), ("c", "test", False, 2.0)],
         columns=["path", "split", "verified", "duration_s"],
     )
     table = length_table(clips)

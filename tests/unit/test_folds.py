@@ -18,7 +18,7 @@ from tests.clips import EXAMPLES, make_folder, settings, write_table
 
 def clips_of(counts: dict[str, tuple[int, int]], groups: list[str] | None = None) -> pd.DataFrame:
     """Return clips of classes with (verified, unverified) counts, their ids in no order of class."""
-    rows = [(label, str(1 - at)) for label, both in counts.items() for at in (0, 1) for _ in range(both[at])]
+    rows = [(label, at == 0) for label, both in counts.items() for at in (0, 1) for _ in range(both[at])]
     ids = np.random.default_rng(len(rows)).permutation(len(rows))
     frame = pd.DataFrame(rows, columns=["label", "verified"]).assign(clip_id=[f"{i:05d}" for i in ids], group="")
     if groups is not None:
@@ -38,7 +38,7 @@ def largest_difference(clips: pd.DataFrame, fold: pd.Series, folds: int) -> floa
 
 def assert_stratified(clips: pd.DataFrame, fold: pd.Series, folds: int) -> None:
     """Less than one clip per class: among the verified clips, among the unverified ones, and in all."""
-    for part in (clips["verified"] == "1", clips["verified"] == "0", clips["verified"] != ""):
+    for part in (clips["verified"], ~clips["verified"], pd.Series(True, clips.index)):
         assert largest_difference(clips[part], fold[part], folds) < 1
 
 
@@ -57,8 +57,8 @@ def test_every_class_is_even_to_less_than_one_clip(data_set, seed):
     fold = assign_folds(clips, folds, seed)
     assert set(fold) == set(range(folds)), "each clip in one fold, and no fold empty"
     assert_stratified(clips, fold, folds)
-    for verified in ("1", "0"):
-        sizes = fold[clips["verified"] == verified].value_counts().reindex(range(folds), fill_value=0)
+    for part in (clips["verified"], ~clips["verified"]):
+        sizes = fold[part].value_counts().reindex(range(folds), fill_value=0)
         assert sizes.max() - sizes.min() <= 2, "left-over clips of many classes pile up in one fold"
 
 
@@ -101,9 +101,9 @@ def grouped_data_sets(draw: st.DrawFn) -> tuple[pd.DataFrame, int]:
     rows = []
     for group in range(n_groups):
         for label in ("Bark", "Meow"):
-            rows += [(label, "1", f"g{group}")] * draw(st.integers(folds, 6))
-            rows += [(label, "0", f"g{group}")] * draw(st.integers(0, 6))
-    rows += [("Bark", "1", "")] * draw(st.integers(0, 3))
+            rows += [(label, True, f"g{group}")] * draw(st.integers(folds, 6))
+            rows += [(label, False, f"g{group}")] * draw(st.integers(0, 6))
+    rows += [("Bark", True, "")] * draw(st.integers(0, 3))
     frame = pd.DataFrame(rows, columns=["label", "verified", "group"])
     return frame.assign(clip_id=[f"{i:04d}" for i in range(len(frame))]), folds
 
@@ -114,7 +114,7 @@ def test_no_group_is_in_two_folds(data_set, seed):
     clips, folds = data_set
     fold = assign_folds(clips, folds, seed)
     assert (fold.groupby(clips["group"]).nunique()[lambda of: of.index != ""] == 1).all()
-    assert set(fold[clips["verified"] == "1"]) == set(range(folds)), "every fold has clips to validate on"
+    assert set(fold[clips["verified"]]) == set(range(folds)), "every fold has clips to validate on"
     shuffled = clips.sample(frac=1, random_state=seed % 1000)
     assert assign_folds(shuffled, folds, seed).sort_index().equals(fold)
 
@@ -125,7 +125,7 @@ def test_groups_are_spread_evenly_over_classes(seed):
     rows = [
         (label, verified, f"{label}{verified}{group}")
         for label in ("Bark", "Meow")
-        for verified in ("1", "0")
+        for verified in (True, False)
         for group in range(8)
         for _ in range(3)
     ]
@@ -157,7 +157,7 @@ def test_groups_that_cannot_be_spread_are_refused():
     with pytest.raises(DataError, match="class Meow: all its clips are of one group"):
         assign_folds(alone, 4, 0)
     unchecked = clips_of({"Bark": (20, 8), "Meow": (20, 8)}, ["a", "b", "c", "d", "e"])
-    unchecked.loc[unchecked["group"].isin(["a", "b"]), "verified"] = "0"
+    unchecked.loc[unchecked["group"].isin(["a", "b"]), "verified"] = False
     with pytest.raises(DataError, match=r"fold \d has no verified clip to validate on"):
         assign_folds(unchecked, 5, 0)
 
@@ -177,7 +177,7 @@ def test_the_plan_is_what_training_uses(tmp_path):
     train = build_manifest(config).train
     planned = plan(config).set_index("clip_id")
     assert planned["fold"].equals(train["fold"])
-    assert planned["verified"].astype(str).equals(train["verified"])
+    assert planned["verified"].equals(train["verified"])
 
 
 def test_the_plan_reports_every_problem_of_the_tables(tmp_path, monkeypatch):

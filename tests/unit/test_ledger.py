@@ -22,7 +22,7 @@ def make_train(n: int = 24, folds: int = 4) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "label": [CLASSES[i % 3] for i in range(n)],
-            "verified": [str(i // 3 % 2) for i in range(n)],
+            "verified": [i // 3 % 2 == 1 for i in range(n)],
             "fold": [i // 6 % folds for i in range(n)],
         },
         index=pd.Index(ids, name="clip_id"),
@@ -39,7 +39,7 @@ def make_votes(train: pd.DataFrame, seed: int = 0, sharpness: float = 1.0) -> di
         return pd.DataFrame(posteriors, columns=CLASSES).assign(clip_id=clips.index[order])[["clip_id", *CLASSES]]
 
     held_out = {fold: train[train["fold"] == fold] for fold in range(4)}
-    return {f: Votes(score(c[c["verified"] == "0"]), score(c[c["verified"] == "1"])) for f, c in held_out.items()}
+    return {f: Votes(score(c[~c["verified"]]), score(c[c["verified"]])) for f, c in held_out.items()}
 
 
 def test_ledger_has_its_columns_order_and_values():
@@ -47,7 +47,7 @@ def test_ledger_has_its_columns_order_and_values():
     votes = make_votes(train)
     ledger = decide_round(7, votes, train, CLASSES, CODED)
     assert ",".join(ledger.columns) == "round,fold,clip_id,label,predicted,posterior,accepted,reason"  # DESIGN
-    assert list(ledger["clip_id"]) == sorted(train.index[train["verified"] == "0"])
+    assert list(ledger["clip_id"]) == sorted(train.index[~train["verified"]])
     assert set(ledger["round"]) == {7}
     scores = pd.concat([vote.unverified for vote in votes.values()]).set_index("clip_id")
     for row in ledger.to_dict("records"):
@@ -157,9 +157,9 @@ def test_ledger_of_a_fold_or_all_folds_without_unverified_clips(calibrate):
         votes = make_votes(clips)
         return calibrated(votes, clips, CLASSES) if calibrate else votes
 
-    some = train[(train["fold"] != 2) | (train["verified"] == "1")]
-    assert len(decide_round(0, votes_of(some), some, CLASSES, rule)) == (some["verified"] == "0").sum()
-    none = train[train["verified"] == "1"]
+    some = train[(train["fold"] != 2) | train["verified"]]
+    assert len(decide_round(0, votes_of(some), some, CLASSES, rule)) == (~some["verified"]).sum()
+    none = train[train["verified"]]
     ledger = decide_round(0, votes_of(none), none, CLASSES, rule)
     assert len(ledger) == 0
     assert measure(ledger, None) == {"considered": 0, "accepted": 0, "precision": None, "recall": None}

@@ -16,10 +16,12 @@ import pytest
 import soundfile
 
 from audiotag.config import Columns, Noise, TrainConfig
-from audiotag.data.manifest import build_manifest, match_files, save_manifest, save_truth
+from audiotag.data.checking import match_files
+from audiotag.data.clips import ClipTable
+from audiotag.data.manifest import build_manifest, save_truth
+from audiotag.data.manifest_file import read_manifest, write_manifest
 from audiotag.data.paths import Folders
 from audiotag.data.scan import state_of
-from audiotag.data.tables import Rows
 from audiotag.errors import DataError
 from audiotag.inference.recordings import find_recordings, split_recordings
 from audiotag.run.folder import RunFolder
@@ -72,7 +74,8 @@ def test_columns_rows_and_their_order(config, root):
     assert manifest.skipped == []
     assert manifest.truth is None
     test = frame[frame["split"] == "test"]
-    assert list(test["fold"]) == list(test["verified"]) == ["", "", ""]
+    assert list(test["fold"]) == ["", "", ""]
+    assert not test["verified"].any()
     assert list(test["label"]) == ["Bark", "Meow", ""]
     assert list(test["usage"]) == ["Public", "Private", "Ignored"]
     assert set(manifest.train["fold"]) == {0, 1, 2, 3}
@@ -85,19 +88,22 @@ def test_columns_rows_and_their_order(config, root):
 
 def test_manifest_file_reads_back(config, tmp_path):
     manifest = build_manifest(config)
-    save_manifest(manifest, tmp_path / "manifest.csv")
-    again = pd.read_csv(tmp_path / "manifest.csv", dtype=str, keep_default_na=False)
+    write_manifest(tmp_path / "manifest.csv", manifest.frame)
+    again = read_manifest(tmp_path / "manifest.csv")
     expected = manifest.frame.assign(duration_s=manifest.frame["duration_s"].map("{:.6f}".format))
     pd.testing.assert_frame_equal(again, expected, check_dtype=False)
+    assert again["verified"].dtype == bool
+    stored = pd.read_csv(tmp_path / "manifest.csv", dtype=str, keep_default_na=False)
+    assert stored["verified"].groupby(stored["split"]).agg(set).to_dict() == {"test": {""}, "train": {"0", "1"}}
 
 
 def test_order_of_rows_does_not_matter(config, root, tmp_path):
-    save_manifest(build_manifest(config), tmp_path / "before.csv")
+    write_manifest(tmp_path / "before.csv", build_manifest(config).frame)
     for name in ("train.csv", "test_post_competition.csv"):
         header, *lines = (root / name).read_text().splitlines()
         random.Random(0).shuffle(lines)
         (root / name).write_text("\n".join([header, *lines]))
-    save_manifest(build_manifest(config), tmp_path / "after.csv")
+    write_manifest(tmp_path / "after.csv", build_manifest(config).frame)
     assert (tmp_path / "before.csv").read_bytes() == (tmp_path / "after.csv").read_bytes()
 
 
@@ -265,7 +271,7 @@ def test_a_file_named_with_and_without_its_ending_is_there_twice(config, root):
 
 def test_a_folder_that_may_not_be_entered_is_said_of_its_files(config, root):
     with no_rights(root / "audio_train"):
-        rows = Rows(pd.DataFrame({"path": ["audio_train/bark00.wav"], "clip_id": ["bark00.wav"], "where": ["x"]}))
+        rows = ClipTable(pd.DataFrame({"path": ["audio_train/bark00.wav"], "clip_id": ["bark00.wav"], "where": ["x"]}))
         match_files(rows, root, Folders(), True)
         assert state_of(root / "audio_train" / "bark00.wav").problem == "Permission denied"
 
@@ -293,14 +299,14 @@ def test_clips_of_a_run_are_labelled_only_below_the_data_set(config, root, tmp_p
     folder.save(dataclasses.replace(config, run="run"))
     manifest = build_manifest(config)
     manifest.frame.loc[manifest.frame["split"] == "test", "path"] = "../elsewhere.wav"
-    save_manifest(manifest, folder.manifest_file)
+    write_manifest(folder.manifest_file, manifest.frame)
     write_sound(root.parent / "elsewhere.wav", 1)
     with pytest.raises(DataError, match="recordings are not below"):
         split_recordings(folder, "test", None, [0], None)
     allowed = dataclasses.replace(config, run="run", data=dataclasses.replace(config.data, allow_outside=True))
     shutil.rmtree(folder.path)
     folder.save(allowed)
-    save_manifest(manifest, folder.manifest_file)
+    write_manifest(folder.manifest_file, manifest.frame)
     assert len(split_recordings(folder, "test", None, [0], None).recordings) == 3
 
 
@@ -443,13 +449,13 @@ def test_csv_with_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp
     assert frame.loc["b/01 Straße 犬.wav", ["path", "label", "verified", "group"]].tolist() == [
         "b/01 Straße 犬.wav",
         "dog",
-        "1",
+        True,
         "S1",
     ]
     assert frame.loc["t.wav", ["split", "usage", "verified", "fold", "group"]].tolist() == [
         "test",
         "Private",
-        "",
+        False,
         "",
         "",
     ]

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from audiotag.config import Data, Noise, TrainConfig
 from audiotag.config.schema import validate
+from audiotag.data.clips import ClipTable
 from audiotag.data.noise import Labels, apportioned, weights, with_noise
-from audiotag.data.tables import Rows
 from audiotag.errors import ConfigError, DataError
 
 CLASSES = ["a", "b", "c"]
@@ -24,16 +24,16 @@ def data_set(verified: int = 5, unverified: int = 10, test: int = 2, classes: li
     """Return so many clips per class, in no order of class; every third unverified label is wrong already."""
     rows, truth = [], {}
     for i, label in enumerate(classes):
-        for split, flag, n in (("train", "1", verified), ("train", "0", unverified), ("test", "", test)):
+        for split, flag, n in (("train", True, verified), ("train", False, unverified), ("test", False, test)):
             for number in range(n):
-                clip = f"{number}{split}{flag}{label}.wav"
-                wrong = flag == "0" and number % 3 == 0
+                clip = f"{number}{split}{int(flag)}{label}.wav"
+                wrong = split == "train" and not flag and number % 3 == 0
                 given = classes[(i + 2) % len(classes)] if wrong else label
                 rows.append((clip, clip, given, flag, split, "", "", f"t.csv:{len(rows)}"))
                 truth[clip] = label
     columns = ["clip_id", "path", "label", "verified", "split", "usage", "group", "where"]
     frame = pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=3).reset_index(drop=True)
-    return Labels(Rows(frame), list(classes), pd.Series(truth))
+    return Labels(ClipTable(frame), list(classes), pd.Series(truth))
 
 
 def noisy(noise: Noise, labels: Labels | None = None, seed: int = 0, root: Path = HERE, **data: str) -> Labels:
@@ -42,8 +42,8 @@ def noisy(noise: Noise, labels: Labels | None = None, seed: int = 0, root: Path 
 
 def pairs(labels: Labels) -> Counter[tuple[str, str]]:
     """Count the unverified training clips by (right label, given label)."""
-    frame = labels.rows.usable
-    unverified = frame[frame["verified"] == "0"]
+    frame = labels.clips.usable
+    unverified = frame[(frame["split"] == "train") & ~frame["verified"]]
     return Counter(zip(unverified["clip_id"].map(labels.truth), unverified["label"], strict=True))
 
 
@@ -74,7 +74,7 @@ def test_open_set_by_hand():
     labels = noisy(Noise(kind="open_set", share=0.2, left_out=["c"]))
     assert labels.classes == ["a", "b"]
     assert pairs(labels) == {("a", "a"): 10, ("b", "b"): 10, ("c", "a"): 2, ("c", "b"): 2}
-    frame = labels.rows.usable
+    frame = labels.clips.usable
     assert set(frame["label"]) == {"a", "b"}, "nothing that is said to be c is left, in training or test"
     assert Counter(frame["split"]) == {"train": 2 * (5 + 10) + 4, "test": 4}
     assert len(labels.injected) == 4
@@ -92,13 +92,13 @@ def test_more_open_set_noise_than_there_are_clips():
 )
 def test_what_holds_for_every_kind(noise):
     before = data_set()
-    original = before.rows.frame.copy()
+    original = before.clips.frame.copy()
     labels = noisy(noise, before)
-    pd.testing.assert_frame_equal(before.rows.frame, original)  # the input is left alone
-    frame = labels.rows.usable.set_index("clip_id")
-    verified = frame[frame["verified"] == "1"]
+    pd.testing.assert_frame_equal(before.clips.frame, original)  # the input is left alone
+    frame = labels.clips.usable.set_index("clip_id")
+    verified = frame[frame["verified"]]
     assert (verified["label"] == original.set_index("clip_id")["label"][verified.index]).all()
-    unverified = frame[frame["verified"] == "0"]
+    unverified = frame[(frame["split"] == "train") & ~frame["verified"]]
     assert set(labels.truth.index) == set(unverified.index), "all of them can be measured"
     wrong = unverified[unverified["label"] != labels.truth[unverified.index]]
     injected = labels.injected.set_index("clip_id")
@@ -107,7 +107,7 @@ def test_what_holds_for_every_kind(noise):
     assert (injected["right_label"] == labels.truth[injected.index]).all()
     # The same for the same seed, whatever the order of the rows; other clips for another one.
     mixed = data_set()
-    mixed.rows.frame = mixed.rows.frame[::-1].reset_index(drop=True)
+    mixed.clips.frame = mixed.clips.frame[::-1].reset_index(drop=True)
     pd.testing.assert_frame_equal(noisy(noise, mixed).injected, labels.injected)
     other = Noise(**{**vars(noise), "seed": 5})
     assert noisy(other, seed=0).injected["clip_id"].tolist() != injected.index.tolist()
@@ -118,20 +118,20 @@ def test_a_part_of_all_verified_clips_becomes_unverified():
     labels = data_set(verified=10, unverified=0)
     with pytest.raises(DataError, match=r"set data\.noise\.unverified"):
         noisy(Noise(kind="symmetric"), labels)
-    found = noisy(Noise(kind="symmetric", share=0.5, unverified=0.6), Labels(labels.rows, CLASSES, None))
-    frame = found.rows.usable
-    assert Counter(frame["verified"]) == {"1": 12, "0": 18, "": 6}
+    found = noisy(Noise(kind="symmetric", share=0.5, unverified=0.6), Labels(labels.clips, CLASSES, None))
+    frame = found.clips.usable
+    assert Counter(frame["verified"]) == {True: 12, False: 24}
     counts = pairs(found)
     assert [sum(n for (right, _), n in counts.items() if right == label) for label in CLASSES] == [6, 6, 6]
     assert [counts[label, label] for label in CLASSES] == [3, 3, 3]
 
 
-def test_clips_whose_right_label_is_not_known_are_blamed():
+def test_clips_whose_right_label_is_not_known_are_named():
     labels = data_set()
     labels.truth["1train0a.wav"] = "A"
     known = labels.truth.drop("2train0b.wav")
-    found = noisy(Noise(kind="symmetric", share=0.3), Labels(labels.rows, CLASSES, known))
-    why = sorted(str(problem) for problem in found.rows.problems)
+    found = noisy(Noise(kind="symmetric", share=0.3), Labels(labels.clips, CLASSES, known))
+    why = sorted(str(problem) for problem in found.clips.problems)
     assert len(why) == 2
     assert any("1train0a.wav: right label: unknown label A" in text for text in why)
     assert any("2train0b.wav: its right label is not known" in text and "data.truth=FILE" in text for text in why)
@@ -139,12 +139,12 @@ def test_clips_whose_right_label_is_not_known_are_blamed():
 
 
 def test_no_right_label_at_all():
-    unknown = Labels(data_set().rows, CLASSES, None)
+    unknown = Labels(data_set().clips, CLASSES, None)
     noise = Noise(kind="symmetric", share=0.5, unverified=0.4)
     with pytest.raises(DataError, match="the right labels of 30 unverified clips are not known"):
         noisy(noise, unknown)
     found = noisy(noise, unknown, on_bad_clip="skip")
-    assert len(found.rows.problems) == 30
+    assert len(found.clips.problems) == 30
     assert sum(pairs(found).values()) == 6, "two of five verified clips a class"
 
 

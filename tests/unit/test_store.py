@@ -73,10 +73,10 @@ def test_cutting_equals_repeating_to_3000_frames_and_cutting(store, manifest):
         spec, _ = spectrogram(manifest.root / manifest.train.loc[clip_id, "path"], V1)
         repeated = np.tile(spec, (-(-clip_frames // len(spec)), 1))[:clip_frames].astype(np.float32).T
         offsets = torch.tensor([0, 1, len(spec) - 1, len(spec), 1234, clip_frames - excerpt_frames])
-        cut = store.excerpts.cut(torch.full_like(offsets, int(row)), offsets, excerpt_frames)
+        cut = store.excerpts.crop(torch.full_like(offsets, int(row)), offsets, excerpt_frames)
         for at, offset in enumerate(offsets):
             np.testing.assert_array_equal(cut[at, 0].numpy(), repeated[:, offset : offset + excerpt_frames])
-        whole = store.excerpts.cut(torch.tensor([int(row)]), torch.tensor([0]), clip_frames)
+        whole = store.excerpts.crop(torch.tensor([int(row)]), torch.tensor([0]), clip_frames)
         np.testing.assert_array_equal(whole[0, 0].numpy(), repeated)
 
 
@@ -91,7 +91,7 @@ def test_cutting_equals_repeating_and_cutting_for_any_lengths(data):
     frames = np.random.default_rng(0).standard_normal((sum(lengths), 3)).astype(np.float16)
     starts = np.cumsum([0, *lengths[:-1]])
     held = Excerpts(*(torch.from_numpy(np.asarray(values)) for values in (frames, starts, np.asarray(lengths))))
-    cut = held.cut(torch.tensor(rows), torch.tensor(offsets), n_frames)
+    cut = held.crop(torch.tensor(rows), torch.tensor(offsets), n_frames)
     assert cut.shape == (len(rows), 1, 3, n_frames)
     assert cut.dtype == torch.float32
     for at, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
@@ -107,7 +107,7 @@ def test_clips_longer_than_3000_frames_are_cut_to_them(tmp_path):
     store = build_store(manifest, V1, tmp_path, 0)
     row = store.rows(manifest.train.loc[[rows[0][0]]])
     assert store.excerpts.lengths[row[0]] > 3000
-    last = store.excerpts.cut(torch.tensor(row), torch.tensor([3000 - 384]), 384)
+    last = store.excerpts.crop(torch.tensor(row), torch.tensor([3000 - 384]), 384)
     spec, _ = spectrogram(tmp_path / "set" / "audio_train" / rows[0][0], V1)
     np.testing.assert_array_equal(last[0, 0].numpy(), spec[3000 - 384 : 3000].T.astype(np.float32))
 

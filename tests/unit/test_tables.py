@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiotag.config import Columns
-from audiotag.data.tables import Rows, TableSource, read_csv, read_labels, read_tables
+from audiotag.data.clips import ClipTable, check_clips
+from audiotag.data.source import complete_rows
+from audiotag.data.sources.csv_table import CsvTable
+from audiotag.data.sources.table_layout import LabelTable, read_tables
+from audiotag.data.tables import read_csv, read_labels
 from audiotag.errors import COMPARISONS, DataError
 from tests.clips import EXAMPLES, HEADER, no_rights, write_sound, write_table
 
@@ -24,10 +28,11 @@ def read(
     classes: list[str] | None = None,
     splits: tuple[str, ...] = ("train", "test"),
     allow_outside: bool = False,
-) -> tuple[Rows, list[str]]:
+) -> tuple[ClipTable, list[str]]:
     root = tables[0].parent
-    sources = [TableSource(table, root / f"audio_{split}", split) for table, split in zip(tables, splits, strict=False)]
-    return read_tables(sources, columns or Columns(), group, root, classes, allow_outside)
+    named = [LabelTable(table, root / f"audio_{split}", split) for table, split in zip(tables, splits, strict=False)]
+    rows = complete_rows(read_tables(named, columns or Columns(), group), root, CsvTable())
+    return check_clips(rows, root, classes, allow_outside)
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -35,7 +40,7 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def problems(rows: Rows) -> list[tuple[int, str, str]]:
+def problems(rows: ClipTable) -> list[tuple[int, str, str]]:
     """Return (line, file name, why) of every problem."""
     return [(int(p.where.rpartition(":")[2]), p.path.rpartition("/")[2], p.why) for p in rows.problems]
 
@@ -51,7 +56,7 @@ def test_a_plain_table(tmp_path):
         "clip_id": ["a.wav", "b.wav"],
         "path": ["audio_train/a.wav", "audio_train/b.wav"],
         "label": ["Bark", "Meow"],
-        "verified": ["1", "0"],
+        "verified": [True, False],
         "split": ["train", "train"],
         "usage": ["", ""],
         "group": ["", ""],
@@ -158,13 +163,13 @@ def test_line_of_a_problem_reads_as_file_line_path_reason(tmp_path):
 @pytest.mark.parametrize("word", ["1", "1.0", "true", "TRUE", "yes", "verified"])
 def test_words_for_verified(tmp_path, word):
     rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
-    assert list(rows.usable["verified"]) == ["1"]
+    assert list(rows.usable["verified"]) == [True]
 
 
 @pytest.mark.parametrize("word", ["0", "0.0", "false", "False", "no", "unverified", ""])
 def test_words_for_unverified(tmp_path, word):
     rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
-    assert list(rows.usable["verified"]) == ["0"]
+    assert list(rows.usable["verified"]) == [False]
 
 
 @pytest.mark.parametrize("word", ["2", "-1", "0.5", "01", "nan", "None", "y", "1 0"])
@@ -176,7 +181,7 @@ def test_words_for_neither(tmp_path, word):
 def test_without_a_column_of_flags_every_label_is_verified(tmp_path):
     table = write_table(tmp_path / "train.csv", [("a.wav", "Bark"), ("b.wav", "Bark")], ("fname", "label"))
     rows, _ = read(table, columns=Columns(verified=None))
-    assert list(rows.usable["verified"]) == ["1", "1"]
+    assert list(rows.usable["verified"]) == [True, True]
     with pytest.raises(DataError, match=r"no column manually_verified \(data.columns.verified\)"):
         read(table)
 
@@ -195,7 +200,7 @@ def test_test_rows_may_lack_a_label_and_need_no_flag(tmp_path):
     usable = read_rows.usable[read_rows.usable["split"] == "test"]
     assert list(usable["label"]) == ["", "", "Bark"]
     assert list(usable["usage"]) == ["Ignored", "", "Public"]
-    assert set(usable["verified"]) == {""}
+    assert not usable["verified"].any()
     assert problems(read_rows) == [(5, "t4.wav", "unknown label Brak (did you mean Bark?)")]
 
 
@@ -278,7 +283,7 @@ HEADER_FLAG = "manually_verified"
     [
         (b"", 1, "nothing in it"),
         (b"\n \n", 1, "nothing in it"),
-        ("fname,label,manually_verified\na.wav,Bark,1\nMüll.wav,Bark,1\n".encode("latin-1"), 3, "no UTF-8"),
+        ("fname,label,manually_verified\na.wav,Bark,1\nMüll.wav,Bark,1\n".encode("latin-1"), 3, "not UTF-8"),
         (b'fname,label,manually_verified\na.wav,Bark,1\n"b.wav,Bark,1\nc.wav,Bark,1\n', 3, "unexpected end"),
         (b'fname,label,manually_verified\n\n"a".wav,Bark,1\n', 3, "expected after"),
         (PLAIN.encode("utf-16"), 1, "UTF-16"),
@@ -311,7 +316,7 @@ def test_what_is_no_table_is_refused_with_its_line(tmp_path, content, place, why
 
 def test_a_windows_table_is_shown_as_windows_wrote_it(tmp_path):
     table = write(tmp_path / "train.csv", PLAIN.replace("b.wav", "Müll.wav"), "cp1252")
-    with pytest.raises(DataError, match=r"no UTF-8 text; as cp1252, .* it says: Müll\.wav"):
+    with pytest.raises(DataError, match=r"not UTF-8 text; as cp1252, .* it says: Müll\.wav"):
         read(table)
 
 

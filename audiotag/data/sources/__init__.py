@@ -1,1 +1,1 @@
-"""Layouts of data sets, one module each."""
+"""Data sources: a class for each layout in which recordings and labels may lie."""

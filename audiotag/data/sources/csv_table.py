@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiotag.config import Data
-from audiotag.data.tables import TableSource
+from audiotag.config import Data, ScoredData
+from audiotag.data.sources.table_layout import LabelTable, TableLayout
+from audiotag.data.tables import find
 
 
-def sources(data: Data, root: Path) -> list[TableSource]:
-    """Return the tables named in the configuration, looked for in the working folder, then in `root`."""
-    assert data.table is not None  # the schema asks for it
-    found = [TableSource(find(data.table, root), root, "train")]
-    if data.test_table:
-        found.append(TableSource(find(data.test_table, root), root, "test"))
-    return found
+class CsvTable(TableLayout):
+    """`data.table` and `data.test_table`, looked for in the working folder, then in `data.root`."""
 
+    def tables(self, root: Path, data: Data | ScoredData) -> list[LabelTable]:
+        """Return the tables that are named."""
+        named = {"train": data.table, "test": data.test_table}
+        return [LabelTable(find(name, root), root, split) for split, name in named.items() if name]
 
-def find(name: str, root: Path) -> Path:
-    """Return the path of a table given on the command line: as given, else below the data set's folder."""
-    path = Path(name).expanduser()
-    return path.absolute() if path.is_file() else root / path
+    def problems(self, data: Data) -> list[str]:
+        """Return what is wrong with the settings."""
+        needed = [] if data.table else ["data=csv needs data.table=FILE, the table of recordings and labels"]
+        return super().problems(data) + needed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import lzma
 import os
@@ -13,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pooch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,7 +24,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from audiotag.data.sources.download import CHUNK_BYTES, ResumingDownloader, size, size_on_server
+from audiotag.config import Data, ScoredData
+from audiotag.data.sources.download import CHUNK_BYTES, download, size, size_on_server
+from audiotag.data.sources.table_layout import LabelTable, TableLayout
 from audiotag.data.tables import read_table
 from audiotag.errors import AudiotagError, DataError
 from audiotag.files import FileLock, check_room
@@ -60,6 +62,32 @@ ENCRYPTED = 1  # of a zip member's flags
 ROOM_PER_ARCHIVE_BYTE = 2.5
 
 
+class FSDKaggle2018(TableLayout):
+    """Zenodo's or Kaggle's layout; with `data.download`, what is missing is downloaded first."""
+
+    def prepares(self, data: Data) -> bool:
+        """Return whether what is missing is to be downloaded."""
+        return data.download
+
+    def prepare(self, root: Path, data: Data) -> None:
+        """Download what is not there yet, if that is asked for."""
+        if data.download and not is_present(root):
+            fetch(root)
+
+    def tables(self, root: Path, data: Data | ScoredData) -> list[LabelTable]:
+        """Return both tables; raises AudiotagError naming what is missing."""
+        train, test, train_clips, test_clips = tables(root)
+        return [LabelTable(train, train_clips), LabelTable(test, test_clips, "test")]
+
+    def scored_tables(self, root: Path, data: Data | ScoredData) -> list[LabelTable]:
+        """Return the test table, after the training table if that is there; raises DataError if there is none."""
+        train, test = (_find(root)[part] for part in ("training table", "test table"))
+        if test is None:
+            places = " or ".join(PLACES["test table"])
+            raise DataError("The test table is missing:", [f"{root}: no {places}"], "data.root must be its folder.")
+        return [*([LabelTable(train, root)] if train else []), LabelTable(test, root, "test")]
+
+
 def tables(root: Path) -> tuple[Path, Path, Path, Path]:
     """Return (training table, test table, training clips' folder, test clips' folder), in Zenodo's or Kaggle's layout.
 
@@ -73,16 +101,10 @@ def tables(root: Path) -> tuple[Path, Path, Path, Path]:
     return train, test, train_clips, test_clips
 
 
-def table_files(root: Path) -> tuple[Path | None, Path | None]:
-    """Return the training and the test table, in Zenodo's or Kaggle's layout; None for what is not there."""
-    found = _find(root)
-    return found["training table"], found["test table"]
-
-
 def is_present(root: Path) -> bool:
-    """Say whether nothing has to be fetched: both tables are there, and every clip they name.
+    """Return whether nothing has to be fetched: both tables are there, and every clip they name.
 
-    Raises AudiotagError where a table cannot be read.
+    Raises AudiotagError if a table cannot be read.
     """
     return not _wanted(root)
 
@@ -106,7 +128,7 @@ def fetch(
     `registry` replaces checksums ("md5:..." or "sha256:...") by archive name; `pause_s` is the wait in seconds before
     the first new attempt after a failure.
 
-    Raises AudiotagError where the network, the server, the disk, a checksum or an archive fails, with what to do.
+    Raises AudiotagError if the network, the server, the disk, a checksum or an archive fails, with what to do.
     """
     console = console or Console(stderr=True, emoji=False)
     job = _Fetch(
@@ -135,9 +157,9 @@ def _find(root: Path) -> dict[str, Path | None]:
 
 
 def _clips(table: Path) -> set[str]:
-    """Name the clips of a table that are asked for: not those that nobody scores (usage Ignored).
+    """Return the clips of a table that are asked for: not those that nobody scores (usage Ignored).
 
-    Raises DataError where the table cannot be used.
+    Raises DataError if the table cannot be used.
     """
     rows, problems = read_table(table, {"fname": "fname"})
     if rows.empty:
@@ -147,28 +169,26 @@ def _clips(table: Path) -> set[str]:
     return set(rows["fname"] if "usage" not in rows else rows["fname"][rows["usage"] != "Ignored"])
 
 
-def _unusable(table: Path) -> str | None:
-    """Return what is wrong with a downloaded table, None if nothing is; of others, raise it."""
+def _unusable(table: Path) -> str:
+    """Return what is wrong with a downloaded table, "" if nothing is; of others, raise it."""
     try:
         _clips(table)
     except DataError as error:
         if table.parent.name != META:
             raise
         return "; ".join(error.problems)
-    return None
+    return ""
 
 
 def _is_incomplete(table: Path | None, folder: Path | None) -> bool:
-    """Say whether clips are missing; without a table, a folder that exists counts as whole for now."""
+    """Return whether clips are missing; without a table, a folder that exists counts as whole for now."""
     if folder is not None and not folder.is_dir():
         raise AudiotagError(f"{folder} is not a folder: move it away.")
-    if table is None or folder is None:
-        return folder is None
-    return not _clips(table) <= set(os.listdir(folder))
+    return folder is None or (table is not None and not _clips(table) <= set(os.listdir(folder)))
 
 
 def _wanted(root: Path, doc: bool = False) -> list[str]:
-    """Name the parts still needed, small ones first: what is not there, and downloaded tables that cannot be used."""
+    """Return the parts still needed, small ones first: what is not there, and downloaded tables that are unusable."""
     found = _find(root)
     train, test = (
         path if path and not _unusable(path) else None for path in (found["training table"], found["test table"])
@@ -203,9 +223,7 @@ class _Fetch:
 
     def run(self, doc: bool) -> None:
         self.staging.mkdir(exist_ok=True)
-        for orphan in self.staging.glob("tmp*"):  # pooch's temporary name for a file, left by a killed process
-            orphan.unlink()
-        self._check_room(_wanted(self.root, doc))
+        self._check_room(self._bytes_to_fetch(_wanted(self.root, doc)), "to be downloaded and extracted")
         while wanted := _wanted(self.root, doc):
             part = wanted[0]
             archive = self._archive(f"{part}.zip")
@@ -214,97 +232,100 @@ class _Fetch:
                 raise AudiotagError(
                     f"{archive} was extracted, yet files that the tables name are missing in {self.root}."
                 )
-            if archive.parent == self.staging:
-                if self.keep_archives:
-                    archive.replace(self.root / archive.name)
-                else:
-                    archive.unlink()
+            if archive.parent == self.staging and self.keep_archives:
+                archive.replace(self.root / archive.name)
+            elif archive.parent == self.staging:
+                archive.unlink()
         shutil.rmtree(self.staging)
 
     def _bar(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         return Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not self.progress)
 
-    def _check_room(self, parts: list[str]) -> None:
-        """Compare the free space with what the archives need, as far as the server tells their sizes."""
+    def _bytes_to_fetch(self, parts: list[str]) -> float:
+        """Return what the archives and their files need on the disk, as far as the server tells their sizes."""
         needed = 0.0
         for name in (f"{part}.zip" for part in parts):
             if (self.root / name).exists() or (self.staging / name).exists():
                 continue  # only its extraction is left, and that knows the exact size
-            told = size_on_server(f"{self.base_url}/{name}")
-            if told is None:
-                break  # either untold, or the server is out of reach: then the download says so, with advice
-            needed += ROOM_PER_ARCHIVE_BYTE * told - size(self.staging / f"{name}.part")
-        self._require(needed, "to be downloaded and extracted")
+            size_bytes = size_on_server(f"{self.base_url}/{name}")
+            if size_bytes is None:
+                break  # either not told, or the server is out of reach: then the download raises, with advice
+            needed += ROOM_PER_ARCHIVE_BYTE * size_bytes - size(self.staging / f"{name}.part")
+        return needed
 
-    def _require(self, needed: float, purpose: str) -> None:
-        check_room(self.root, needed, f"FSDKaggle2018, {purpose},", "choose a folder on another disk")
+    def _check_room(self, needed_bytes: float, purpose: str) -> None:
+        check_room(self.root, needed_bytes, f"FSDKaggle2018, {purpose},", "choose a folder on another disk")
 
     def _archive(self, name: str) -> Path:
         """Return a whole, checked archive: the one in `root` if somebody put it there, else downloaded."""
-        known_hash = self.registry[name]
-        by_hand = self.root / name
+        by_hand, archive, part = self.root / name, self.staging / name, self.staging / f"{name}.part"
         if by_hand.exists():
-            kind, _, expected = known_hash.rpartition(":")
-            if (got := pooch.file_hash(str(by_hand), alg=kind or "sha256")) != expected:
+            if why := self._is_other(by_hand, name):
                 raise AudiotagError(
-                    f"{by_hand} is not the published file: its {kind} is {got}, not {expected}. Remove it to have it "
-                    f"downloaded, or get it again from {RECORD_PAGE}."
+                    f"{by_hand} is not the published file: {why}. Remove it to have it downloaded, or get it again "
+                    f"from {RECORD_PAGE}."
                 )
             return by_hand
-        part = self.staging / f"{name}.part"
-        url = f"{self.base_url}/{name}"
-        otherwise = (
-            f"Without a network: get the zip files from {RECORD_PAGE} and put them into {self.root}, then run it again."
-        )
-        most = MOST_BYTES[name.removesuffix(".zip")]
-        downloader = ResumingDownloader(part, self._bar(), most, self.pause_s, otherwise)
-        try:
-            pooch.retrieve(url, known_hash, fname=name, path=self.staging, downloader=downloader)
-        except ValueError as error:  # how pooch reports a wrong checksum
-            part.unlink(missing_ok=True)
-            raise AudiotagError(
-                f"{url} arrived with a wrong checksum, and was deleted. Run it again; if that does not help, the "
-                f"server has another file than the one of {RECORD_PAGE}. {error}"
-            ) from error
-        part.unlink(missing_ok=True)
-        return self.staging / name
+        if not archive.exists() or self._is_other(archive, name):
+            url = f"{self.base_url}/{name}"
+            advice = f"get the zip files from {RECORD_PAGE} and put them into {self.root}, then run it again."
+            most_bytes = MOST_BYTES[name.removesuffix(".zip")]
+            download(url, part, self._bar(), most_bytes, self.pause_s, f"Without a network: {advice}")
+            if why := self._is_other(part, name):
+                part.unlink()
+                raise AudiotagError(
+                    f"{url} arrived with a wrong checksum, and was deleted: {why}. Run it again; if that does not "
+                    f"help, the server has another file than the one of {RECORD_PAGE}."
+                )
+            part.replace(archive)
+        return archive
+
+    def _is_other(self, file: Path, name: str) -> str:
+        """Return how a file differs from the published one, "" if it does not."""
+        kind, _, expected = self.registry[name].rpartition(":")
+        with open(file, "rb") as content:
+            got = hashlib.file_digest(content, kind).hexdigest()
+        return "" if got == expected else f"its {kind} is {got}, not {expected}"
 
     def _extract(self, archive: Path, part: str) -> None:
         """Extract beside the final place, each file whole or not at all, skip what is there, then move it in.
 
-        Raises AudiotagError where the archive cannot be used; a downloaded one is fetched again by the next call.
+        Raises AudiotagError if the archive cannot be used; a downloaded one is fetched again by the next call.
         """
         beside = self.staging / part
         beside.mkdir(exist_ok=True)
         try:
-            with zipfile.ZipFile(archive) as zipped, self._bar() as bar:
-                members = {path: info for info in zipped.infolist() if (path := _inside(info, part))}
-                missing = {path: info for path, info in members.items() if not _is_there(beside / path, info)}
-                self._require(sum(info.file_size for info in missing.values()), f"to extract {archive.name}")
-                whole = sum(info.file_size for info in members.values())
-                left = sum(info.file_size for info in missing.values())
-                task = bar.add_task(f"extract {archive.name}", total=whole, completed=whole - left)
-                for path, info in missing.items():
-                    half = beside / ".half"
-                    with zipped.open(info) as source, open(half, "wb") as sink:
-                        shutil.copyfileobj(source, sink, CHUNK_BYTES)  # reading to the end checks the CRC
-                    (beside / path).parent.mkdir(parents=True, exist_ok=True)
-                    half.replace(beside / path)
-                    bar.advance(task, info.file_size)
+            with zipfile.ZipFile(archive) as zipped:
+                self._unzip(zipped, beside, part)
             if part == META:
                 _check_tables(beside)
+                self._move_aside()
         except _ArchiveError as error:
-            raise self._refused(archive, part, str(error)) from error
+            raise self._refused(archive, beside, str(error)) from error
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError) as error:
-            raise self._refused(archive, part, f"it is not a whole zip archive ({error})") from error
-        if part == META:
-            self._move_aside()
+            raise self._refused(archive, beside, f"it is not a whole zip archive ({error})") from error
         _move_into(beside, self.root / part)
 
-    def _refused(self, archive: Path, part: str, why: str) -> AudiotagError:
+    def _unzip(self, zipped: zipfile.ZipFile, beside: Path, part: str) -> None:
+        members = {path: info for info in zipped.infolist() if (path := _inside(info, part))}
+        missing = {path: info for path, info in members.items() if not _is_there(beside / path, info)}
+        whole, left = (sum(info.file_size for info in some.values()) for some in (members, missing))
+        name = f"{part}.zip"
+        self._check_room(left, f"to extract {name}")
+        with self._bar() as bar:
+            task = bar.add_task(f"extract {name}", total=whole, completed=whole - left)
+            for path, info in missing.items():
+                half = beside / ".half"
+                with zipped.open(info) as source, open(half, "wb") as sink:
+                    shutil.copyfileobj(source, sink, CHUNK_BYTES)  # reading to the end checks the CRC
+                (beside / path).parent.mkdir(parents=True, exist_ok=True)
+                half.replace(beside / path)
+                bar.advance(task, info.file_size)
+
+    def _refused(self, archive: Path, beside: Path, why: str) -> AudiotagError:
         """Return the error of an archive that cannot be used, after what came of it is deleted."""
-        shutil.rmtree(self.staging / part, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
         what_to_do = f"Remove it and run it again, or get it from {RECORD_PAGE}."
         if archive.parent == self.staging:
             archive.unlink()
@@ -314,8 +335,7 @@ class _Fetch:
     def _move_aside(self) -> None:
         """Make room for the tables that are fetched again; what was there may be somebody's work."""
         for table in (self.root / META).glob("*.csv"):
-            why = _unusable(table) if table in _find(self.root).values() else None
-            if why:
+            if table in _find(self.root).values() and (why := _unusable(table)):
                 names = (table.with_name(f"{table.name}.unreadable{n or ''}") for n in itertools.count())
                 aside = next(name for name in names if not name.exists())
                 table.rename(aside)
@@ -354,12 +374,11 @@ def _check_tables(folder: Path) -> None:
 
 def _move_into(source: Path, target: Path) -> None:
     """Move the files of a folder into another; those that are there stay."""
-    if not target.exists():
-        source.replace(target)
-        return
-    for path in [path for path in source.rglob("*") if path.is_file()]:
-        place = target / path.relative_to(source)
-        if not place.exists():
+    if target.exists():
+        for path in [path for path in source.rglob("*") if path.is_file()]:
+            place = target / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(place)
-    shutil.rmtree(source)
+            path.unlink() if place.exists() else path.replace(place)
+        shutil.rmtree(source)
+    else:
+        source.replace(target)

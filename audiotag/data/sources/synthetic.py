@@ -17,7 +17,11 @@ import soundfile
 from scipy.io import wavfile
 from scipy.signal import fftconvolve
 
+from audiotag.config import Data
+from audiotag.console import progress
+from audiotag.data.sources.kaggle import Kaggle
 from audiotag.data.sources.synthetic_sounds import SOUNDS, Rng, Wave, band_noise, log_uniform
+from audiotag.data.tables import read_labels
 from audiotag.errors import AudiotagError
 from audiotag.files import FileLock, write_csv, write_json
 from audiotag.randomness import generator, key
@@ -29,31 +33,23 @@ FORMATS = {"wav16": 0.4, "flac": 0.45, "float": 0.15}
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What the embedded data set holds. The same settings give the same bytes.
+    """What the embedded data set holds (see `audiotag.config.data.Synthetic`). The same settings give the same bytes.
 
-    Raises AudiotagError where numbers do not fit together.
+    `test_per_class`: a quarter is Public, the others Private. `wrong_share` is that of every class, and under every
+    label. Of clips that are not unverified, a third of `mixed_share` holds a second class. Lengths are in seconds.
+    Raises AudiotagError if numbers do not fit together.
     """
 
     seed: int = 0
-    """Another seed gives other sounds, other file names and other wrong labels."""
     classes: int = 10
-    """How many kinds of sound, taken in the order of `SOUNDS`."""
     verified_per_class: int = 24
-    """Training clips of each class whose label is always right."""
     unverified_per_class: int = 48
-    """Training clips of each class, some of them under a wrong label."""
     test_per_class: int = 12
-    """Test clips of each class: a quarter Public, the others Private."""
     wrong_share: float = 0.3
-    """Share of the unverified clips of every class, and under every label, that carry a wrong label."""
     mixed_share: float = 0.15
-    """Share of the unverified clips that hold a second class for part of their length; a third of it elsewhere."""
     shortest_s: float = 0.3
-    """Length of the shortest clip, seconds."""
     longest_s: float = 8.0
-    """Length of the longest clip, seconds."""
     version: int = VERSION
-    """Version of the sounds; only the current one can be made."""
 
     def __post_init__(self) -> None:
         counts = (self.verified_per_class, self.unverified_per_class, self.test_per_class)
@@ -71,6 +67,35 @@ class SyntheticSettings:
             raise AudiotagError(f"The synthetic data set cannot be made: {'; '.join(broken)}. Got {self}.")
 
 
+class Synthetic(Kaggle):
+    """Procedural sounds, made on first use below `cache_dir`, or in `data.root`: `data.synthetic` says which."""
+
+    def problems(self, data: Data) -> list[str]:
+        """Return nothing: no folder needs to be given."""
+        return []
+
+    def root(self, data: Data, cache_dir: Path) -> Path:
+        """Return the folder of these sounds."""
+        made_in = cache_dir.absolute() / f"synthetic-{key(str(data.synthetic)):016x}"
+        return made_in if data.root is None else super().root(data, cache_dir)
+
+    def prepares(self, data: Data) -> bool:
+        """Return True."""
+        return True
+
+    def prepare(self, root: Path, data: Data) -> None:
+        """Make the sounds, unless they are there."""
+        settings = SyntheticSettings(**vars(data.synthetic))
+        clips_per_class = settings.verified_per_class + settings.unverified_per_class + settings.test_per_class
+        with progress("clips") as bar:
+            task = bar.add_task("Making the embedded data set", total=settings.classes * clips_per_class)
+            make(root, settings, lambda clips: bar.advance(task, clips))
+
+    def truth(self, root: Path, data: Data) -> pd.Series | None:
+        """Return the right labels of all clips."""
+        return read_labels(root / "truth.csv", "fname", "label") if data.truth is None else super().truth(root, data)
+
+
 @dataclass(frozen=True)
 class _Clip:
     folder: str
@@ -82,15 +107,11 @@ class _Clip:
     usage: str = ""
 
 
-def _count(share: float, clips: int) -> int:
-    return round(share * clips)
-
-
 def _unverified(settings: SyntheticSettings, rng: Rng) -> Iterator[tuple[str, str, str | None]]:
     """Yield (truth, label, second class) so that every class loses, and every label gains, the same number of clips."""
     ring = list(rng.permutation(list(SOUNDS)[: settings.classes]))
-    wrong = _count(settings.wrong_share, settings.unverified_per_class)
-    mixed = _count(settings.mixed_share, settings.unverified_per_class)
+    wrong = round(settings.wrong_share * settings.unverified_per_class)
+    mixed = round(settings.mixed_share * settings.unverified_per_class)
     # Half of the mixtures are labelled with what is only their second sound: the commonest fault of real labels.
     audible = min(wrong, (mixed + 1) // 2)
     for i in range(settings.unverified_per_class):
@@ -108,7 +129,7 @@ def _plan(settings: SyntheticSettings) -> list[_Clip]:
     for folder, per_class in (("audio_train", settings.verified_per_class), ("audio_test", settings.test_per_class)):
         for i in range(per_class):
             for at, name in enumerate(names):
-                is_mixed = i < _count(settings.mixed_share / 3, per_class)
+                is_mixed = i < round(settings.mixed_share / 3 * per_class)
                 second = names[(at + int(rng.integers(1, len(names)))) % len(names)] if is_mixed else None
                 usage = "Public" if i % 4 == 0 else "Private"
                 rows.append(_Clip(folder, len(rows), name, name, second, int(folder == "audio_train"), usage))
@@ -172,13 +193,13 @@ def _write(root: Path, settings: SyntheticSettings, clip: _Clip) -> tuple[str, _
     return name, clip
 
 
-def make(root: Path, settings: SyntheticSettings, progress: Callable[[int], object] | None = None) -> Path:
+def make(root: Path, settings: SyntheticSettings, advance: Callable[[int], object] = lambda clips: None) -> Path:
     """Make the data set in `root` unless it is there, and return `root`.
 
     Written beside `root` and renamed when whole, so a process killed half-way leaves nothing that looks finished; a
-    second process waits for the first. `progress` is called with the number of clips just written.
+    second process waits for the first. `advance` is called with the number of clips just written.
 
-    Raises AudiotagError where `root` holds anything else, a set of other settings, or a set that has lost clips.
+    Raises AudiotagError if `root` holds anything else, a set of other settings, or a set that has lost clips.
     """
     asked, root = root, root.resolve()  # a link stays a link: what it points to is filled
     if _is_there(root, settings):
@@ -192,42 +213,42 @@ def make(root: Path, settings: SyntheticSettings, progress: Callable[[int], obje
             shutil.rmtree(partial)
         for folder in ("audio_train", "audio_test"):
             (partial / folder).mkdir(parents=True)
-        _fill(partial, settings, progress)
+        _fill(partial, settings, advance)
         if root.exists():
             root.rmdir()  # empty, or _is_there would have refused it
         partial.rename(root)
     return asked
 
 
-def _fill(root: Path, settings: SyntheticSettings, progress: Callable[[int], object] | None) -> None:
-    named: list[tuple[str, _Clip]] = []
+def _fill(root: Path, settings: SyntheticSettings, advance: Callable[[int], object]) -> None:
+    rows = []
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        for written in pool.map(lambda clip: _write(root, settings, clip), _plan(settings)):
-            named.append(written)
-            if progress is not None:
-                progress(1)
-    named.sort()
-    train = [(name, clip) for name, clip in named if clip.folder == "audio_train"]
-    test = [(name, clip) for name, clip in named if clip.folder == "audio_test"]
-    table = pd.DataFrame([(name, clip.label, clip.verified) for name, clip in train])
-    write_csv(root / "train.csv", table.set_axis(["fname", "label", "manually_verified"], axis=1))
-    table = pd.DataFrame([(name, clip.label, clip.usage) for name, clip in test], columns=["fname", "label", "usage"])
-    write_csv(root / "test_post_competition.csv", table)
-    write_csv(root / "truth.csv", pd.DataFrame([(n, c.truth) for n, c in train + test], columns=["fname", "label"]))
-    write_json(root / "synthetic.json", {**dataclasses.asdict(settings), "clips": len(named)})
+        for name, clip in pool.map(lambda clip: _write(root, settings, clip), _plan(settings)):
+            rows.append({"fname": name, **vars(clip), "manually_verified": clip.verified})
+            advance(1)
+    table = pd.DataFrame(rows).sort_values("fname")
+    is_train = table["folder"] == "audio_train"
+    write_csv(root / "train.csv", table[is_train][["fname", "label", "manually_verified"]])
+    write_csv(root / "test_post_competition.csv", table[~is_train][["fname", "label", "usage"]])
+    write_csv(
+        root / "truth.csv",
+        pd.concat([table[is_train], table[~is_train]])[["fname", "truth"]].set_axis(["fname", "label"], axis=1),
+    )
+    write_json(root / "synthetic.json", {**dataclasses.asdict(settings), "clips": len(table)})
 
 
 def _is_there(root: Path, settings: SyntheticSettings) -> bool:
-    """Say whether `root` holds this very data set; False where there is nothing at all."""
+    """Return whether `root` holds this very data set; False if there is nothing at all."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     note = root / "synthetic.json"
     if not note.is_file():
         raise AudiotagError(f"{root} holds something else, not the synthetic data set. Choose another folder.")
     made = json.loads(note.read_text(encoding="utf-8"))
-    asked = dataclasses.asdict(settings)
     other = [
-        f"{name} is {made.get(name)} there, {asked[name]} asked" for name in asked if made.get(name) != asked[name]
+        f"{name} is {made.get(name)} there, {value} asked"
+        for name, value in dataclasses.asdict(settings).items()
+        if made.get(name) != value
     ]
     advice = "Remove the folder to have it made again, or choose another one."
     if other:

@@ -7,6 +7,7 @@ strings in whether their partials are multiples of one another.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -87,14 +88,6 @@ def _chirps(rng: Rng, n: int, rate: int, rising: bool) -> Wave:
         return _tone(rng, low_hz * ratio**position, rate, harmonics) * np.sin(np.pi * t) ** 0.6
 
     return _place(n, rate, _onsets(rng, seconds, lambda: length_s + pause_s * rng.uniform(0.5, 1.5), 0.02), event)
-
-
-def _rising_chirp(rng: Rng, n: int, rate: int) -> Wave:
-    return _chirps(rng, n, rate, rising=True)
-
-
-def _falling_chirp(rng: Rng, n: int, rate: int) -> Wave:
-    return _chirps(rng, n, rate, rising=False)
 
 
 def _siren(rng: Rng, n: int, rate: int) -> Wave:
@@ -221,8 +214,8 @@ def _whistle(rng: Rng, n: int, rate: int) -> Wave:
 
 # The first `classes` of them are used.
 SOUNDS: dict[str, Callable[[Rng, int, int], Wave]] = {
-    "Rising_chirp": _rising_chirp,
-    "Falling_chirp": _falling_chirp,
+    "Rising_chirp": functools.partial(_chirps, rising=True),
+    "Falling_chirp": functools.partial(_chirps, rising=False),
     "Siren": _siren,
     "Bird_trill": _bird_trill,
     "Bell": _bell,
