@@ -15,11 +15,13 @@ demo: setup ## the whole loop on the embedded data set
 	$(BIN)/python train.py
 
 # Two files of tests at a time: most of a test is a run on one thread.
+TWO_FILES := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(TWO_FILES)
 
 unit: setup ## the fast ones: none starts a process or trains
-	$(BIN)/python -m pytest -n 2 tests/unit tests/configs tests/golden
+	$(BIN)/python -m pytest $(TWO_FILES) tests/unit tests/configs tests/golden
 
 test-slow: setup ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow

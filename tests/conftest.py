@@ -30,6 +30,15 @@ TOP = Path(__file__).resolve().parent.parent
 SMALL = ("experiment=smoke", "folds=2", "finetune_rounds=1")
 
 FAST = ("unit", "configs", "golden")
+# The files that take longest, in the order in which they begin: the last ones of two processes end at about the same
+# time. The first two need no run that the other makes.
+SLOWEST = ["faults", "devices", "tracking", "predict", "notebooks", "sweeps", "review", "kill", "loop", "ensemble"]
+LONGEST = [f"integration/test_{name}.py" for name in SLOWEST] + ["processes/test_store.py", "configs/test_configs.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {TOP / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -151,8 +151,8 @@ def test_search_goes_on_where_it_was(sweep, tmp_path):
     assert weights.stat().st_mtime_ns == before
 
 
-def test_search_is_ended_by_a_wrong_setting(sweep):
-    output = sweep(TRAIN, *OPTUNA, "data=kaggle", "runs_dir=runs_wrong_search", expected=1)
+def test_search_is_ended_by_a_wrong_setting(program):
+    output = program("train.py", *OPTUNA, "data=kaggle", "runs_dir=runs_wrong_search", expected=1)
     assert "data=kaggle needs data.root=DIR" in output
     assert output.count("Launching 1 jobs") == 1
 

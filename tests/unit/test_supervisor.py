@@ -15,14 +15,14 @@ from audiotag.run.folder import Cell, RunFolder
 from tests.conftest import TOP
 
 
-def test_ends_in_words():
+def test_process_end_is_described_in_words():
     assert describe(3) == "it ended with exit code 3"
     assert describe(-signal.SIGSEGV) == "it was ended by SIGSEGV"
     assert describe(128 + signal.SIGTERM) == "it was ended by SIGTERM"
     assert describe(255) == "it ended with exit code 255"
 
 
-def test_variables_of_a_rank_are_neither_believed_nor_passed_on(monkeypatch):
+def test_rank_variables_are_neither_believed_nor_passed_on(monkeypatch):
     left_over = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_PORT": "1"}
     assert not is_rank(left_over)
     assert is_rank({**left_over, "TORCHELASTIC_RUN_ID": "none"})
@@ -34,7 +34,7 @@ def test_variables_of_a_rank_are_neither_believed_nor_passed_on(monkeypatch):
     assert environment["PYTHONPATH"] == os.pathsep.join([str(TOP), "mine"])
 
 
-def test_leftovers_are_removed_by_who_holds_the_cell_alone(tmp_path):
+def test_cell_leftovers_are_removed_by_who_holds_the_cell_alone(tmp_path):
     folder = RunFolder(tmp_path)
     leftovers = []
     for fold in (0, 1):
