@@ -91,7 +91,7 @@ def settings(root: Path, cache: Path, *more: str) -> list[str]:
             "data.classes=[Bark,Meow]", *more]  # fmt: skip
 
 
-def test_one_of_every_fault_each_named_with_its_file(root, tmp_path, capsys, monkeypatch):
+def test_doctor_names_one_of_every_fault_with_its_file(root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "SHOWN", 4)
     code = doctor.main([*settings(root, tmp_path / "cache"), f"out={tmp_path / 'out'}"])
     screen = " ".join(capsys.readouterr().out.split())
@@ -121,7 +121,7 @@ def test_one_of_every_fault_each_named_with_its_file(root, tmp_path, capsys, mon
     assert counts.loc["Meow", ["verified", "unverified", "verified_share", "test"]].tolist() == [4, 2, 0.666667, 1]
 
 
-def test_what_training_refuses_is_what_the_doctor_calls_errors(root, tmp_path):
+def test_doctor_calls_errors_what_training_refuses(root, tmp_path):
     config = compose_training(settings(root, tmp_path))
     found = doctor.diagnose(config).findings
     with pytest.raises(DataError) as caught:
@@ -137,7 +137,7 @@ def test_what_training_refuses_is_what_the_doctor_calls_errors(root, tmp_path):
     assert (skipping.findings[["severity", "kind"]] == ["warning", "left out"]).all(axis=1).sum() == len(errors)
 
 
-def test_tables_that_cannot_be_read_and_groups_that_cross(root, tmp_path, capsys):
+def test_doctor_names_tables_that_cannot_be_read_and_groups_that_cross(root, tmp_path, capsys):
     assert doctor.main(["data=kaggle", f"data.root={tmp_path}"]) == 1
     assert "train.csv: there is no such file" in capsys.readouterr().out
     rows = [(f"audio_train/{name}{i}.wav", name.capitalize(), 1, "train" if i else "test", f"S{i // 2}")
@@ -163,7 +163,7 @@ def test_tables_that_cannot_be_read_and_groups_that_cross(root, tmp_path, capsys
     assert found[found["severity"] == "error"].empty
 
 
-def test_what_a_spreadsheet_would_run_is_in_no_cell_of_its_table(tmp_path):
+def test_doctor_writes_no_cell_that_a_spreadsheet_would_run(tmp_path):
     make_folder(tmp_path / "set")
     table = [("=1+1", "Bark", 1), ("a.wav", "@SUM(1)", 1)]
     write_table(tmp_path / "set" / "odd.csv", [(f"audio_train/{c}{i:02d}.wav", c, int(i < 4)) for c in ("bark", "meow")

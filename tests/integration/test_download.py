@@ -193,7 +193,7 @@ def start_fetching(site: Site, root: Path, fatal: str = "") -> subprocess.Popen[
     return subprocess.Popen([sys.executable, "-c", IN_A_PROCESS, *arguments])
 
 
-def test_everything_is_fetched_checked_and_extracted(site: Site, tmp_path: Path) -> None:
+def test_download_fetches_checks_and_extracts_everything(site: Site, tmp_path: Path) -> None:
     root = tmp_path / "deep" / "set"
     assert not is_present(root)
     assert get(site, root) == root
@@ -208,20 +208,20 @@ def test_everything_is_fetched_checked_and_extracted(site: Site, tmp_path: Path)
     assert not site.gets(DOC)
 
 
-def test_a_second_call_asks_the_server_nothing(site: Site, tmp_path: Path) -> None:
+def test_download_that_is_complete_asks_the_server_nothing(site: Site, tmp_path: Path) -> None:
     get(site, tmp_path)
     site.log.clear()
     get(site, tmp_path)
     assert site.log == []
 
 
-def test_archives_and_documentation_are_kept_on_demand(site: Site, tmp_path: Path) -> None:
+def test_download_keeps_archives_and_documentation_on_demand(site: Site, tmp_path: Path) -> None:
     get(site, tmp_path, keep_archives=True, doc=True)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.zip")} == site.files
     assert (tmp_path / "FSDKaggle2018.doc" / "README.md").read_bytes() == b"about it"
 
 
-def test_progress_names_the_archives_and_the_time_left(site: Site, tmp_path: Path) -> None:
+def test_download_progress_names_the_archives_and_the_time_left(site: Site, tmp_path: Path) -> None:
     screen = io.StringIO()
     site.pause_s = 0.02
     fetch(tmp_path, site.url, site.registry, console=Console(file=screen, force_terminal=True, width=140))
@@ -230,7 +230,7 @@ def test_progress_names_the_archives_and_the_time_left(site: Site, tmp_path: Pat
     assert "0:00:0" in screen.getvalue()
 
 
-def test_a_killed_download_is_resumed_where_it_stopped(site: Site, tmp_path: Path) -> None:
+def test_download_that_was_killed_is_resumed_where_it_stopped(site: Site, tmp_path: Path) -> None:
     part, size = tmp_path / ".download" / f"{TRAIN}.part", len(site.files[TRAIN])
     site.pause_s = 0.05
     process = start_fetching(site, tmp_path)
@@ -254,7 +254,7 @@ def test_a_killed_download_is_resumed_where_it_stopped(site: Site, tmp_path: Pat
     assert whole(tmp_path)
 
 
-def test_a_killed_extraction_goes_on_with_the_files_that_are_missing(site: Site, tmp_path: Path) -> None:
+def test_extraction_that_was_killed_goes_on_with_the_files_that_are_missing(site: Site, tmp_path: Path) -> None:
     process = start_fetching(site, tmp_path, fatal="c.wav")
     assert process.wait(timeout=30) == -signal.SIGKILL
     beside = tmp_path / ".download" / "FSDKaggle2018.audio_train"
@@ -270,7 +270,7 @@ def test_a_killed_extraction_goes_on_with_the_files_that_are_missing(site: Site,
     assert whole(tmp_path)
 
 
-def test_a_kill_while_the_checksum_is_taken_costs_no_download(site: Site, tmp_path: Path) -> None:
+def test_download_is_kept_when_killed_while_the_checksum_is_taken(site: Site, tmp_path: Path) -> None:
     process = start_fetching(site, tmp_path, fatal=TRAIN)  # about to give the checked file its name
     assert process.wait(timeout=30) == -signal.SIGKILL
     get(site, tmp_path)
@@ -278,7 +278,7 @@ def test_a_kill_while_the_checksum_is_taken_costs_no_download(site: Site, tmp_pa
     assert whole(tmp_path)
 
 
-def test_connections_that_break_off_are_taken_up_again_in_one_call(site: Site, tmp_path: Path) -> None:
+def test_download_takes_broken_connections_up_again_in_one_call(site: Site, tmp_path: Path) -> None:
     site.cuts[TRAIN] = [300_000, 0, 250_000]
     get(site, tmp_path)
     starts = [int((request.range or "bytes=0-")[6:-1]) for request in site.gets(TRAIN)]
@@ -289,7 +289,7 @@ def test_connections_that_break_off_are_taken_up_again_in_one_call(site: Site, t
     assert whole(tmp_path)
 
 
-def test_a_server_that_sends_nothing_new_is_given_up_and_what_arrived_is_kept(site: Site, tmp_path: Path) -> None:
+def test_download_gives_up_a_server_that_sends_nothing_new_and_keeps_what_arrived(site: Site, tmp_path: Path) -> None:
     site.cuts[TRAIN] = [300_000, 0, 0, 0, 0]
     with pytest.raises(AudiotagError, match=r"bytes are kept; the same command goes on") as caught:
         get(site, tmp_path)
@@ -302,7 +302,7 @@ def test_a_server_that_sends_nothing_new_is_given_up_and_what_arrived_is_kept(si
     assert whole(tmp_path)
 
 
-def test_a_server_without_ranges_sends_it_all_again(site: Site, tmp_path: Path) -> None:
+def test_download_begins_anew_from_a_server_without_ranges(site: Site, tmp_path: Path) -> None:
     site.ignores_range = True
     site.cuts[TRAIN] = [300_000]
     get(site, tmp_path)
@@ -313,7 +313,7 @@ def test_a_server_without_ranges_sends_it_all_again(site: Site, tmp_path: Path) 
     assert whole(tmp_path)
 
 
-def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_download_asks_a_busy_server_again(site: Site, tmp_path: Path) -> None:
     site.statuses[META] = [503, 429]
     get(site, tmp_path)
     assert len(site.gets(META)) == 3
@@ -321,7 +321,9 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [b"", b"surplus"], ids=["all of it kept", "more than all kept"])
-def test_a_part_that_is_as_long_as_the_file_or_longer(site: Site, tmp_path: Path, extra: bytes) -> None:
+def test_download_part_as_long_as_the_file_or_longer_is_checked_or_fetched_again(
+    site: Site, tmp_path: Path, extra: bytes
+) -> None:
     (tmp_path / ".download").mkdir()
     (tmp_path / ".download" / f"{TRAIN}.part").write_bytes(site.files[TRAIN] + extra)
     get(site, tmp_path)
@@ -329,7 +331,7 @@ def test_a_part_that_is_as_long_as_the_file_or_longer(site: Site, tmp_path: Path
     assert whole(tmp_path)
 
 
-def test_a_corrupt_download_is_deleted_and_named(site: Site, tmp_path: Path) -> None:
+def test_download_that_is_corrupt_is_deleted_and_named(site: Site, tmp_path: Path) -> None:
     registry, good = site.registry, site.files[TRAIN]
     site.files[TRAIN] = good[:1000] + b"?" + good[1001:]
     with pytest.raises(AudiotagError, match="wrong checksum, and was deleted") as caught:
@@ -342,7 +344,7 @@ def test_a_corrupt_download_is_deleted_and_named(site: Site, tmp_path: Path) -> 
     assert whole(tmp_path)
 
 
-def test_a_part_of_another_file_is_found_out(site: Site, tmp_path: Path) -> None:
+def test_download_part_of_another_file_is_found_out(site: Site, tmp_path: Path) -> None:
     part = tmp_path / ".download" / f"{TRAIN}.part"
     part.parent.mkdir()
     part.write_bytes(b"not the beginning of it")
@@ -353,7 +355,7 @@ def test_a_part_of_another_file_is_found_out(site: Site, tmp_path: Path) -> None
     assert whole(tmp_path)
 
 
-def test_a_file_that_the_server_lacks_is_named_at_once(site: Site, tmp_path: Path) -> None:
+def test_download_names_a_file_that_the_server_lacks_at_once(site: Site, tmp_path: Path) -> None:
     registry = site.registry
     del site.files[TEST]
     with pytest.raises(AudiotagError, match="404") as caught:
@@ -362,7 +364,7 @@ def test_a_file_that_the_server_lacks_is_named_at_once(site: Site, tmp_path: Pat
     assert len(site.gets(TEST)) == 1
 
 
-def test_no_network_says_where_to_get_and_put_the_files(tmp_path: Path) -> None:
+def test_download_without_a_network_says_where_to_get_and_put_the_files(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -373,14 +375,14 @@ def test_no_network_says_where_to_get_and_put_the_files(tmp_path: Path) -> None:
     assert str(tmp_path / "set") in str(caught.value)
 
 
-def test_a_disk_without_room_is_refused_before_the_download(site: Site, tmp_path: Path) -> None:
+def test_download_to_a_disk_without_room_is_refused_beforehand(site: Site, tmp_path: Path) -> None:
     site.claimed_bytes[TRAIN] = 10**17
     with pytest.raises(AudiotagError, match=r"to be downloaded and extracted, needs 250\.0 PB, and .* free"):
         get(site, tmp_path)
     assert not [request for request in site.log if request.method == "GET"]
 
 
-def test_a_place_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
+def test_download_names_a_place_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(AudiotagError, match="could not be written to"):
         get(site, tmp_path / "file" / "set")
@@ -396,7 +398,7 @@ def test_archives_put_there_by_hand_need_no_network_and_stay(tmp_path: Path) -> 
     assert whole(tmp_path)
 
 
-def test_a_wrong_archive_put_there_by_hand_is_refused_and_kept(site: Site, tmp_path: Path) -> None:
+def test_archives_put_there_by_hand_are_refused_and_kept_if_wrong(site: Site, tmp_path: Path) -> None:
     (tmp_path / META).write_bytes(b"another file")
     with pytest.raises(AudiotagError, match="is not the published file"):
         get(site, tmp_path)
@@ -412,7 +414,7 @@ def test_a_wrong_archive_put_there_by_hand_is_refused_and_kept(site: Site, tmp_p
     ],
     ids=["no zip", "a path out of the folder", "without the tables"],
 )
-def test_an_archive_that_cannot_be_used_is_named(site: Site, tmp_path: Path, content: bytes, said: str) -> None:
+def test_archives_that_cannot_be_used_are_named(site: Site, tmp_path: Path, content: bytes, said: str) -> None:
     site.files[META] = content
     with pytest.raises(AudiotagError, match=said) as caught:
         get(site, tmp_path / "set")
@@ -420,7 +422,7 @@ def test_an_archive_that_cannot_be_used_is_named(site: Site, tmp_path: Path, con
     assert not (tmp_path / "escaped.csv").exists()
 
 
-def test_a_zip_with_a_damaged_file_leaves_nothing_half_written(site: Site, tmp_path: Path) -> None:
+def test_archives_with_a_damaged_file_leave_nothing_half_written(site: Site, tmp_path: Path) -> None:
     damaged = bytearray(site.files[TRAIN])
     damaged[CLIP_BYTES * 2] ^= 0xFF  # within the second or third clip
     site.files[TRAIN] = bytes(damaged)
@@ -431,7 +433,7 @@ def test_a_zip_with_a_damaged_file_leaves_nothing_half_written(site: Site, tmp_p
         assert path.read_bytes() == contents()[f"FSDKaggle2018.audio_train/{path.name}"]
 
 
-def test_a_folder_with_clips_missing_gets_only_those(site: Site, tmp_path: Path) -> None:
+def test_download_fetches_only_clips_that_are_missing(site: Site, tmp_path: Path) -> None:
     get(site, tmp_path)
     kept = tmp_path / "FSDKaggle2018.audio_train" / "a.wav"
     (tmp_path / "FSDKaggle2018.audio_train" / "d.wav").unlink()
@@ -446,7 +448,7 @@ def test_a_folder_with_clips_missing_gets_only_those(site: Site, tmp_path: Path)
     assert whole(tmp_path)
 
 
-def test_two_processes_at_once_download_it_once(site: Site, tmp_path: Path) -> None:
+def test_download_is_done_once_by_two_processes(site: Site, tmp_path: Path) -> None:
     site.pause_s = 0.02
     processes = [start_fetching(site, tmp_path) for _ in range(2)]
     assert [process.wait(timeout=50) for process in processes] == [0, 0]
@@ -467,7 +469,7 @@ def kaggle_layout(root: Path) -> Path:
     return root
 
 
-def test_kaggle_s_layout_is_found_and_nothing_is_fetched(tmp_path: Path) -> None:
+def test_download_leaves_kaggles_layout_as_it_is(tmp_path: Path) -> None:
     root = kaggle_layout(tmp_path)
     assert is_present(root)
     assert tables(root) == tuple(
@@ -485,7 +487,7 @@ def test_kaggle_s_layout_is_found_and_nothing_is_fetched(tmp_path: Path) -> None
         ("audio_test", r"no test clips \(FSDKaggle2018\.audio_test or audio_test\)"),
     ],
 )
-def test_what_is_missing_is_named(tmp_path: Path, gone: str, said: str) -> None:
+def test_download_names_what_is_missing(tmp_path: Path, gone: str, said: str) -> None:
     root = kaggle_layout(tmp_path)
     shutil.rmtree(root / gone) if (root / gone).is_dir() else (root / gone).unlink()
     assert not is_present(root)
@@ -493,7 +495,7 @@ def test_what_is_missing_is_named(tmp_path: Path, gone: str, said: str) -> None:
         tables(root)
 
 
-def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_download_refuses_a_table_of_something_else(tmp_path: Path) -> None:
     root = kaggle_layout(tmp_path)
     (root / "train.csv").write_text("name,label\na.wav,Bark\n")
     with pytest.raises(AudiotagError, match=r"train\.csv:1: no column fname"):
@@ -521,7 +523,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize("kind", BAD_TABLES)
-def test_a_bad_table_is_named_and_the_next_good_download_replaces_it(site: Site, tmp_path: Path, kind: str) -> None:
+def test_download_names_a_bad_table_and_the_next_good_one_replaces_it(site: Site, tmp_path: Path, kind: str) -> None:
     site.files[META], why = BAD_TABLES[kind]
     with pytest.raises(AudiotagError, match=why) as caught:
         get(site, tmp_path)
@@ -534,9 +536,7 @@ def test_a_bad_table_is_named_and_the_next_good_download_replaces_it(site: Site,
 
 
 @pytest.mark.parametrize("kind", BAD_TABLES)
-def test_a_table_that_cannot_be_read_any_more_is_fetched_again_and_kept_beside(
-    site: Site, tmp_path: Path, kind: str
-) -> None:
+def test_download_fetches_an_unreadable_table_again_and_keeps_it_beside(site: Site, tmp_path: Path, kind: str) -> None:
     get(site, tmp_path)
     with zipfile.ZipFile(io.BytesIO(BAD_TABLES[kind][0])) as bad:
         shutil.rmtree(tmp_path / "FSDKaggle2018.meta")
@@ -549,7 +549,7 @@ def test_a_table_that_cannot_be_read_any_more_is_fetched_again_and_kept_beside(
     assert whole(tmp_path)
 
 
-def test_of_a_folder_by_hand_a_bad_table_is_named_and_nothing_is_fetched(tmp_path: Path) -> None:
+def test_download_names_a_bad_table_of_a_folder_by_hand_and_fetches_nothing(tmp_path: Path) -> None:
     root = kaggle_layout(tmp_path)
     (root / "train.csv").write_bytes(b"fname,label\na.wav,B\xe4rk\n")
     for ask in (is_present, lambda root: fetch(root, "http://127.0.0.1:1/nowhere", progress=False)):
@@ -557,7 +557,7 @@ def test_of_a_folder_by_hand_a_bad_table_is_named_and_nothing_is_fetched(tmp_pat
             ask(root)
 
 
-def test_a_file_in_the_place_of_a_folder_of_clips_is_named(tmp_path: Path) -> None:
+def test_download_names_a_file_in_the_place_of_a_folder_of_clips(tmp_path: Path) -> None:
     root = kaggle_layout(tmp_path)
     shutil.rmtree(root / "audio_train")
     (root / "audio_train").write_text("no folder")
@@ -565,7 +565,7 @@ def test_a_file_in_the_place_of_a_folder_of_clips_is_named(tmp_path: Path) -> No
         is_present(root)
 
 
-def test_an_encrypted_archive_is_named_and_fetched_again(site: Site, tmp_path: Path) -> None:
+def test_archives_that_are_encrypted_are_named_and_fetched_again(site: Site, tmp_path: Path) -> None:
     encrypted = bytearray(site.files[TRAIN])
     for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         at = -1
@@ -605,7 +605,7 @@ REDIRECTS = [
 
 
 @pytest.mark.parametrize("place", REDIRECTS)
-def test_a_redirect_that_leads_nowhere_is_told(site: Site, tmp_path: Path, place: str | None) -> None:
+def test_download_names_a_redirect_that_leads_nowhere(site: Site, tmp_path: Path, place: str | None) -> None:
     site.odd[META] = redirect(place)
     with pytest.raises(AudiotagError, match="could not be downloaded") as caught:
         get(site, tmp_path)
@@ -634,14 +634,14 @@ LENGTHS = ["many", "-5", "", "1e9", "\xb2", "9" * 5000, "0x10"]
 
 
 @pytest.mark.parametrize("length", [None, *LENGTHS])
-def test_a_length_that_is_none_is_not_needed(site: Site, tmp_path: Path, length: str | None) -> None:
+def test_download_needs_no_length(site: Site, tmp_path: Path, length: str | None) -> None:
     site.odd[META] = with_length(site, length)
     get(site, tmp_path)
     assert whole(tmp_path)
 
 
 @pytest.mark.parametrize(("length", "said"), [("5, 7", "5, 7"), ("123456789", r"has 123\.5 MB, more than")])
-def test_a_length_that_cannot_be_is_told(site: Site, tmp_path: Path, length: str, said: str) -> None:
+def test_download_names_a_length_that_cannot_be(site: Site, tmp_path: Path, length: str, said: str) -> None:
     site.odd[META] = with_length(site, length)
     with pytest.raises(AudiotagError, match=said) as caught:
         get(site, tmp_path)
@@ -649,7 +649,7 @@ def test_a_length_that_cannot_be_is_told(site: Site, tmp_path: Path, length: str
     assert "checksum" not in str(caught.value)
 
 
-def test_a_download_without_a_length_has_an_end(site: Site, tmp_path: Path) -> None:
+def test_download_without_a_length_has_an_end(site: Site, tmp_path: Path) -> None:
     sent = 0
 
     def endless(handler: Handler) -> None:
@@ -669,7 +669,7 @@ def test_a_download_without_a_length_has_an_end(site: Site, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("where", ["in the content", "in the headers"])
-def test_a_server_that_sends_next_to_nothing_is_given_up_and_what_arrived_is_kept(
+def test_download_gives_up_a_server_that_sends_next_to_nothing_and_keeps_what_arrived(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     monkeypatch.setattr(download, "SLOW_S", 0.3)
@@ -710,7 +710,7 @@ def test_a_server_that_sends_next_to_nothing_is_given_up_and_what_arrived_is_kep
         assert site.gets(TRAIN)[0].range == f"bytes={kept}-"
 
 
-def test_an_answer_to_a_range_that_says_no_place_is_told(site: Site, tmp_path: Path) -> None:
+def test_download_names_an_answer_to_a_range_that_says_no_place(site: Site, tmp_path: Path) -> None:
     part = tmp_path / ".download" / f"{TRAIN}.part"
     part.parent.mkdir()
     part.write_bytes(site.files[TRAIN][:1000])

@@ -26,7 +26,7 @@ def assert_stratified(clips: pd.DataFrame, fold: pd.Series, folds: int) -> None:
         assert largest_difference(clips[part], fold[part], folds) < 1
 
 
-def test_folds_of_the_full_challenge(tmp_path, monkeypatch, capsys):
+def test_folds_of_the_full_challenge_are_stratified(tmp_path, monkeypatch, capsys):
     """9,473 rows and 41 classes (DESIGN), stratified to less than one clip per class."""
     root = shared_data("fsdkaggle2018-metadata")
     started_s = time.monotonic()
@@ -51,7 +51,7 @@ def test_folds_of_the_full_challenge(tmp_path, monkeypatch, capsys):
     assert sizes.max() - sizes.min() <= 2
 
 
-def test_order_of_the_rows_of_the_full_challenge_does_not_matter(tmp_path):
+def test_folds_of_the_full_challenge_do_not_depend_on_the_order_of_rows(tmp_path):
     root = shared_data("fsdkaggle2018-metadata")
     shuffled = pd.read_csv(root / "train.csv").sample(frac=1, random_state=5)
     write_table(tmp_path / "train.csv", shuffled.itertuples(index=False))
@@ -59,7 +59,7 @@ def test_order_of_the_rows_of_the_full_challenge_does_not_matter(tmp_path):
     assert plan(settings(tmp_path, tmp_path)).equals(expected)
 
 
-def test_groups_of_real_recordings(tmp_path):
+def test_groups_of_real_recordings_never_cross_folds(tmp_path):
     """Speakers never cross folds, each of which hears all digits."""
     root = shared_data("fsdd-noisy")
     clips = plan(settings(root, tmp_path, group="speaker"))

@@ -69,12 +69,14 @@ def faults(case: Case, program: str, folder: Path) -> list[str]:
         if (name := f"{case.name}-{of}")
     ],
 )
-def test_said(request: pytest.FixtureRequest, tmp_path: Path, case: Case, of: str) -> None:
+def test_malformed_input_is_used_or_refused_by_name(
+    request: pytest.FixtureRequest, tmp_path: Path, case: Case, of: str
+) -> None:
     good_folder(tmp_path, request.getfixturevalue("small_run") if of in OF_RUNS else None)
     assert faults(case, of, tmp_path) == []
 
 
-def test_recordings_are_used_or_refused_by_name(tmp_path: Path) -> None:
+def test_malformed_recordings_are_read_or_refused_by_name(tmp_path: Path) -> None:
     """All of the corpus, as training reads them."""
     for name, says, make, more in audio.FILES.found:
         path = tmp_path / name / more.get("fname", f"bark07{more.get('suffix', '.wav')}")
@@ -92,7 +94,9 @@ def config() -> TrainConfig:
 
 
 @pytest.mark.parametrize("case", HERE, ids=lambda case: case.name)
-def test_tables_are_planned_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config, case: Case) -> None:
+def test_malformed_tables_are_planned_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config, case: Case
+) -> None:
     good_folder(tmp_path, None)
     case.make(tmp_path)
     monkeypatch.chdir(tmp_path)

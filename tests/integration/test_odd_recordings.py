@@ -43,7 +43,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_doctor_and_the_scan_on_odd_files(odd, tmp_path):
+def test_doctor_and_scan_agree_on_odd_files(odd, tmp_path):
     settings = ["data=kaggle", f"data.root={odd}", f"cache_dir={tmp_path}", "hardware.workers=0"]
     found = doctor.diagnose(compose_training(settings)).findings
     errors = found[found["severity"] == "error"].set_index("clip_id")["what"]
@@ -57,7 +57,7 @@ def test_the_doctor_and_the_scan_on_odd_files(odd, tmp_path):
         assert scan.duration_s == (0 if scan.problem else samples / rate_hz)
 
 
-def test_a_pipe_in_place_of_a_clip_is_not_waited_for(tmp_path):
+def test_doctor_does_not_wait_for_a_pipe_in_place_of_a_clip(tmp_path):
     make_folder(tmp_path / "set", verified=5)
     pipe = tmp_path / "set" / "audio_train" / "bark00.wav"
     pipe.unlink()
@@ -69,7 +69,7 @@ def test_a_pipe_in_place_of_a_clip_is_not_waited_for(tmp_path):
         build_manifest(compose_training(settings))
 
 
-def test_pictures_of_odd_files(odd, tmp_path):
+def test_show_draws_odd_files_or_names_them(odd, tmp_path):
     with pytest.raises(DataError) as caught:
         show.main([*(str(odd / "audio_train" / name) for name in ODD), "--out", str(tmp_path)])
     refused = {name for name, (*_, said) in ODD.items() if said}

@@ -40,7 +40,7 @@ def problems(config: TrainConfig) -> list[str]:
     return caught.value.problems
 
 
-def test_a_folder_per_class(tmp_path):
+def test_class_folders_are_the_labels(tmp_path):
     root = fill(tmp_path / "set", "")
     write_sound(root / "Bark" / "session 2" / "x.flac", 7)
     (root / "Bark" / "notes.txt").touch()
@@ -55,7 +55,7 @@ def test_a_folder_per_class(tmp_path):
     assert list(plan(config)["clip_id"]) == list(manifest.train.index)
 
 
-def test_what_is_checked_lies_apart_if_not_all_is(tmp_path):
+def test_class_folders_may_keep_checked_clips_apart(tmp_path):
     root = fill(tmp_path / "set", "")
     assert any("every training label is verified" in problem for problem in problems(of(root)))
     manifest = build_manifest(of(fill(root, "", "verified")))
@@ -65,7 +65,7 @@ def test_what_is_checked_lies_apart_if_not_all_is(tmp_path):
     }
 
 
-def test_folders_of_checked_and_unchecked_labels(tmp_path, capsys):
+def test_class_folders_of_checked_and_unchecked_labels_are_told_apart(tmp_path, capsys):
     root = fill(tmp_path / "set", "verified", "unverified", "test")
     write_sound(root / "unlabelled" / "2024" / "u.wav", 9)
     manifest = build_manifest(of(root))
@@ -78,7 +78,7 @@ def test_folders_of_checked_and_unchecked_labels(tmp_path, capsys):
     assert "1 clips without a label are not trained on" in capsys.readouterr().out
 
 
-def test_a_class_in_either_normal_form_is_one(tmp_path):
+def test_class_folders_of_either_normal_form_are_one_class(tmp_path):
     root = fill(tmp_path / "set", "verified", "unverified")
     (root / "unverified" / "Größe").rename(root / "unverified" / unicodedata.normalize("NFD", "Größe"))
     manifest = build_manifest(of(root))
@@ -86,7 +86,7 @@ def test_a_class_in_either_normal_form_is_one(tmp_path):
     assert (root / manifest.train.loc["unverified/Größe/0.wav", "path"]).is_file()
 
 
-def test_what_is_in_no_class_is_named(tmp_path):
+def test_class_folders_name_what_is_in_no_class(tmp_path):
     root = fill(tmp_path / "set", "verified", "unverified")
     for seed, name in enumerate(("a.wav", "verified/b.wav")):
         write_sound(root / name, seed)
@@ -102,7 +102,7 @@ def test_what_is_in_no_class_is_named(tmp_path):
     assert problems(of(tmp_path / "gone")) == [f"data.root={tmp_path}/gone is not a folder"]
 
 
-def test_links_in_a_circle_and_links_that_lead_out(tmp_path):
+def test_class_folders_follow_no_link_in_a_circle_or_out_of_the_data(tmp_path):
     root = fill(tmp_path / "set", "verified", "unverified")
     (root / "verified" / "Bark" / "again").symlink_to(root)
     (root / "verified" / "Bark" / "self").symlink_to("self")
@@ -131,20 +131,20 @@ def in_cells(manifest: Manifest) -> set[str]:
     return {clip for cell in cells for clips in (cell.train, cell.valid, cell.unverified) for clip in clips.index}
 
 
-def test_clips_without_a_label_enter_no_cell(with_unlabelled):
+def test_unlabelled_clips_enter_no_cell(with_unlabelled):
     manifest = build_manifest(with_unlabelled)
     assert set(manifest.frame[manifest.frame["split"] == "unlabelled"]["clip_id"]) == {"u0.wav", "u1.wav"}
     assert in_cells(manifest) == set(manifest.frame["clip_id"]) - {"u0.wav", "u1.wav"}
     assert not {"u0.wav", "u1.wav"} & set(plan(with_unlabelled)["clip_id"])
 
 
-def test_clips_without_a_label_are_allowed_only_where_asked_for(with_unlabelled):
+def test_unlabelled_clips_are_allowed_only_where_asked_for(with_unlabelled):
     strict = dataclasses.replace(with_unlabelled.data, unlabelled=False)
     with pytest.raises(DataError, match=r"2 problems in the data set(.|\n)*need data\.unlabelled=true"):
         build_manifest(dataclasses.replace(with_unlabelled, data=strict))
 
 
-def test_clips_without_a_label_are_labelled_by_all_folds_and_scored_by_none(with_unlabelled, tmp_path):
+def test_unlabelled_clips_are_labelled_by_all_folds_and_scored_by_none(with_unlabelled, tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.save(with_unlabelled)
     write_manifest(folder.manifest_file, build_manifest(with_unlabelled).frame)
@@ -154,7 +154,7 @@ def test_clips_without_a_label_are_labelled_by_all_folds_and_scored_by_none(with
     ]
 
 
-def test_a_person_gives_them_labels_in_the_table(with_unlabelled, tmp_path):
+def test_unlabelled_clips_get_labels_from_a_person_in_the_table(with_unlabelled, tmp_path):
     review = write_table(tmp_path / "review.csv", [("u0.wav", "relabel Bark")], ("clip_id", "decision"))
     data = dataclasses.replace(with_unlabelled.data, corrections=str(review))
     with pytest.raises(DataError, match=r"u0\.wav: a clip without a label: give it its label in the table"):

@@ -46,7 +46,7 @@ def problems(config: TrainConfig) -> list[str]:
     return caught.value.problems
 
 
-def test_everything_wrong_is_named_at_once_with_its_line(root, tmp_path):
+def test_corrections_name_everything_wrong_at_once_with_its_line(root, tmp_path):
     config = corrected(
         root, tmp_path,
         (1, "bark05.wav", "Bark", "kep"),
@@ -83,12 +83,12 @@ def test_everything_wrong_is_named_at_once_with_its_line(root, tmp_path):
         ([("bark05.wav", "keep")], ("clip_id", "decison"), "no column decision; there are clip_id, decison"),
     ],
 )
-def test_a_file_of_no_use_is_one_problem(root, tmp_path, rows, header, message):
+def test_corrections_file_of_no_use_is_one_problem(root, tmp_path, rows, header, message):
     (problem,) = problems(corrected(root, tmp_path, *rows, header=header))
     assert message in problem
 
 
-def test_a_missing_file_and_the_faults_of_the_tables_together(root, tmp_path):
+def test_corrections_file_that_is_missing_is_named_with_the_faults_of_the_tables(root, tmp_path):
     config = settings(root, tmp_path, corrections="nowhere.csv", truth="nowhere_either.csv")
     found = problems(config)
     assert [problem.split(":")[0] for problem in found] == [
@@ -129,7 +129,7 @@ def test_corrections_change_labels_and_checks_but_no_fold(root, tmp_path, capsys
     pd.testing.assert_frame_equal(build_manifest(again).frame, manifest.frame)
 
 
-def test_corrected_clips_train_and_are_held_out_but_choose_nothing(root, tmp_path):
+def test_corrections_make_clips_that_train_and_are_held_out_but_choose_nothing(root, tmp_path):
     plain = build_manifest(settings(root, root.parent / "cache"))
     manifest = build_manifest(
         corrected(
@@ -154,14 +154,14 @@ def test_corrected_clips_train_and_are_held_out_but_choose_nothing(root, tmp_pat
                 leaky.check_no_leak(set())
 
 
-def test_clips_that_were_verified_and_are_corrected_are_told(root, tmp_path, capsys):
+def test_corrections_of_verified_clips_are_reported(root, tmp_path, capsys):
     rows = [("meow00.wav", "keep"), ("meow01.wav", "relabel Bark"), ("bark05.wav", "keep")]
     build_manifest(corrected(root, tmp_path, *rows, header=("clip_id", "decision")))
     said = " ".join(capsys.readouterr().out.split())
     assert "1 label of a verified clip was changed or dropped: validation is on other labels than before" in said
 
 
-def test_a_fold_needs_a_clip_that_was_verified_before(root, tmp_path):
+def test_corrections_leave_a_fold_a_clip_that_was_verified_before(root, tmp_path):
     fold = build_manifest(settings(root, root.parent / "cache")).train["fold"]
     verified = [f"{name}{i:02d}.wav" for name in ("bark", "meow") for i in range(5)]
     rows = [(clip, "drop") for clip in verified if fold[clip] == 1]
@@ -172,7 +172,7 @@ def test_a_fold_needs_a_clip_that_was_verified_before(root, tmp_path):
     ]
 
 
-def test_what_is_left_must_be_enough_to_train_on(root, tmp_path):
+def test_corrections_must_leave_enough_to_train_on(root, tmp_path):
     drops = [(i, f"bark{i:02d}.wav", "Bark", "drop") for i in range(2)]
     checks = [(i, f"{name}{i:02d}.wav", "", "keep") for name in ("bark", "meow") for i in range(5, 9)]
     config = corrected(root, tmp_path, *drops, *[check for check in checks if check[1] != "bark05.wav"],
@@ -189,7 +189,7 @@ def test_what_is_left_must_be_enough_to_train_on(root, tmp_path):
     assert problem == (f"with data.corrections applied: {root}/train.csv:7: class Bark: 0 verified clips, 4 folds")
 
 
-def test_decisions_about_clips_that_are_left_out_anyway(root, tmp_path):
+def test_corrections_of_clips_that_are_left_out_are_ignored(root, tmp_path):
     table = (root / "train.csv").read_text() + "gone.wav,Bark,0\n"
     other = tmp_path / "set"
     other.mkdir()
@@ -203,7 +203,7 @@ def test_decisions_about_clips_that_are_left_out_anyway(root, tmp_path):
     assert [problem.why for problem in manifest.skipped] == ["there is no such file"]
 
 
-def test_thousands_of_unknown_ids_are_said_in_good_time(root, tmp_path, looked_up):
+def test_corrections_name_thousands_of_unknown_ids_in_good_time(root, tmp_path, looked_up):
     """3,000 against 10,000 clips: a look-up for each would take minutes."""
     unknown = [(i, f"y{i:06d}.wav", "", "keep") for i in range(3000)]
     config = corrected(root, tmp_path, *unknown, (0, "x1.wav", "", "keep"))
@@ -214,7 +214,7 @@ def test_thousands_of_unknown_ids_are_said_in_good_time(root, tmp_path, looked_u
     assert len(caught.value.problems) == 3000
 
 
-def test_a_review_that_a_spreadsheet_has_saved(root, tmp_path):
+def test_corrections_are_read_as_a_spreadsheet_saved_them(root, tmp_path):
     """As Excel writes it where a comma is the decimal point; and as it must be saved again."""
     text = "rank;clip_id;label;decision\r\n1;bark05.wav;Bark;relabel Meow\r\n2;bark06.wav;Bark;\r\n"
     config = corrected(root, tmp_path)
@@ -249,7 +249,7 @@ def votes_and_train() -> tuple[dict[int, Votes], pd.DataFrame]:
     }, train
 
 
-def test_rows_of_the_ledger_by_hand():
+def test_ledger_rows_of_corrections_by_hand():
     votes, _ = votes_and_train()
     rows = corrected_rows(3, votes, CLASSES, CORRECTIONS)
     assert rows.drop(columns="posterior").values.tolist() == [
@@ -260,7 +260,7 @@ def test_rows_of_the_ledger_by_hand():
     np.testing.assert_allclose(rows["posterior"], [0.4, 0.7, np.nan])
 
 
-def test_calibrated_posteriors_are_on_the_scale_of_the_rule():
+def test_ledger_posteriors_of_corrections_are_calibrated_like_the_others():
     """At the temperature of the clips that were verified before: k does not change it."""
     votes, train = votes_and_train()
     votes = calibrated(votes, train, CLASSES)
@@ -272,7 +272,7 @@ def test_calibrated_posteriors_are_on_the_scale_of_the_rule():
     assert of_rule.loc["u0", "posterior"] == pytest.approx(sharpen(np.array([[0.9, 0.1]]), temperature)[0, 0])
 
 
-def test_what_a_person_decided_counts_in_no_figure():
+def test_summary_counts_no_decision_of_a_person():
     votes, train = votes_and_train()
     ledger = decide_round(0, votes, train, CLASSES, AgreementRule(threshold=0.5, cap=1))
     both = pd.concat([ledger, corrected_rows(0, votes, CLASSES, CORRECTIONS)])

@@ -49,7 +49,7 @@ def originals() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES.keys())
-def test_copies_are_found_among_other_sounds(originals, copy):
+def test_fingerprints_find_copies_among_other_sounds(originals, copy):
     copies = [compared(np.asarray(copy(tune(100 + seed)), np.float32)) for seed in range(3)]
     pairs = candidates([patches(wave) for wave in [*originals, *copies]])
     for i, wave in enumerate(copies):
@@ -57,7 +57,7 @@ def test_copies_are_found_among_other_sounds(originals, copy):
         assert similarity(originals[i], wave) > SAME
 
 
-def test_other_sounds_are_no_copies(originals):
+def test_fingerprints_of_other_sounds_differ(originals):
     """Noisy tones of other heights, and the same tones in another order: alike in the mean, not in time."""
     found = [similarity(a, b) for i, a in enumerate(originals) for b in originals[:i]]
     assert max(found) < SAME / 2
@@ -67,13 +67,13 @@ def test_other_sounds_are_no_copies(originals):
     assert similarity(compared(wave), compared(wave[::-1].copy())) < SAME / 2
 
 
-def test_candidates_of_nothing_and_of_silence(originals):
+def test_fingerprints_of_nothing_and_of_silence_have_no_candidates(originals):
     assert candidates([]) == []
     assert patches(np.zeros(16_000, np.float32)).shape[0] == 0
     assert candidates([patches(originals[0]), patches(np.zeros(160, np.float32))]) == []
 
 
-def test_lengths_by_hand():
+def test_length_table_by_hand():
     clips = pd.DataFrame(
         [("a", "train", True, 1.0), ("b", "train", True, 3.0), ("c", "test", False, 2.0)],
         columns=["path", "split", "verified", "duration_s"],

@@ -52,7 +52,7 @@ def data_sets(draw: st.DrawFn) -> tuple[pd.DataFrame, int]:
 
 @EXAMPLES
 @given(data_sets(), st.integers(0, 2**31))
-def test_every_class_is_even_to_less_than_one_clip(data_set, seed):
+def test_folds_are_even_to_less_than_one_clip_of_every_class(data_set, seed):
     clips, folds = data_set
     fold = assign_folds(clips, folds, seed)
     assert set(fold) == set(range(folds)), "each clip in one fold, and no fold empty"
@@ -64,7 +64,7 @@ def test_every_class_is_even_to_less_than_one_clip(data_set, seed):
 
 @EXAMPLES
 @given(data_sets(), st.integers(0, 2**31), st.randoms(use_true_random=False))
-def test_order_and_numbering_of_the_rows_do_not_matter(data_set, seed, random):
+def test_folds_do_not_depend_on_order_or_numbering_of_the_rows(data_set, seed, random):
     clips, folds = data_set
     order = list(range(len(clips)))
     random.shuffle(order)
@@ -74,14 +74,14 @@ def test_order_and_numbering_of_the_rows_do_not_matter(data_set, seed, random):
     assert before.sort_index().equals(after.sort_index())
 
 
-def test_a_seed_gives_the_same_folds_and_another_seed_others():
+def test_folds_are_the_same_by_seed_and_others_by_another():
     clips = clips_of({"Bark": (20, 30), "Meow": (17, 9)})
     first = assign_folds(clips, 4, seed=0)
     assert first.equals(assign_folds(clips, 4, seed=0))
     assert (first != assign_folds(clips, 4, seed=1)).mean() > 0.5
 
 
-def test_who_is_in_which_fold_is_chance():
+def test_folds_give_every_clip_every_place_by_chance():
     """Over many seeds every clip comes to every fold about equally often."""
     clips = clips_of({"Bark": (8, 6), "Meow": (9, 3)})
     counts = np.stack(
@@ -110,7 +110,7 @@ def grouped_data_sets(draw: st.DrawFn) -> tuple[pd.DataFrame, int]:
 
 @EXAMPLES
 @given(grouped_data_sets(), st.integers(0, 2**31))
-def test_no_group_is_in_two_folds(data_set, seed):
+def test_groups_are_never_in_two_folds(data_set, seed):
     clips, folds = data_set
     fold = assign_folds(clips, folds, seed)
     assert (fold.groupby(clips["group"]).nunique()[lambda of: of.index != ""] == 1).all()
@@ -134,7 +134,7 @@ def test_groups_are_spread_evenly_over_classes(seed):
     assert_stratified(clips, assign_folds(clips, 4, seed), 4)
 
 
-def test_classes_too_small_are_all_named_with_their_first_line():
+def test_classes_too_small_for_the_folds_are_all_named_with_their_first_line():
     clips = clips_of({"Bark": (3, 9), "Meow": (4, 0), "Squeak": (0, 5)})
     with pytest.raises(DataError) as caught:
         assign_folds(clips, 4, 0, ["Bark", "Meow", "Moo"])
@@ -171,7 +171,7 @@ def test_worst_deviation_counts_folds_without_any_clip():
 # The command that makes folds from tables alone
 
 
-def test_the_plan_is_what_training_uses(tmp_path):
+def test_plan_is_what_training_uses(tmp_path):
     make_folder(tmp_path / "set", ["Bark", "Meow", "Moo"], verified=5, unverified=6)
     config = settings(tmp_path / "set", tmp_path / "cache")
     train = build_manifest(config).train
@@ -180,7 +180,7 @@ def test_the_plan_is_what_training_uses(tmp_path):
     assert planned["verified"].equals(train["verified"])
 
 
-def test_the_plan_reports_every_problem_of_the_tables(tmp_path, monkeypatch):
+def test_plan_reports_every_problem_of_the_tables(tmp_path, monkeypatch):
     rows = [(f"{i}.wav", "Bark", 1) for i in range(3)] + [("0.wav", "Bark", 1), ("3.wav", "Meow", "?")]
     write_table(tmp_path / "train.csv", rows)
     monkeypatch.chdir(tmp_path)
@@ -200,14 +200,14 @@ def test_the_plan_reports_every_problem_of_the_tables(tmp_path, monkeypatch):
         (["data=kaggle", "out=f.csv"], "needs data.root=DIR"),
     ],
 )
-def test_the_plan_refuses_what_training_would(tmp_path, monkeypatch, arguments, message):
+def test_plan_refuses_what_training_would(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         main(arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_columns_of_the_plan_can_be_named(tmp_path):
+def test_plan_takes_names_of_columns(tmp_path):
     rows = [(f"{i}.wav", ["dog", "cat"][i % 2], "yes" if i < 12 else "no") for i in range(20)]
     write_table(tmp_path / "t.csv", rows, ("file", "kind", "sure"))
     columns = Columns(clip="file", label="kind", verified="sure")
@@ -216,7 +216,7 @@ def test_columns_of_the_plan_can_be_named(tmp_path):
     assert len(clips) == 20
 
 
-def test_folds_are_shown_without_a_file(tmp_path, monkeypatch, capsys):
+def test_plan_is_shown_without_a_file(tmp_path, monkeypatch, capsys):
     make_folder(tmp_path / "Größe (1)")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -225,7 +225,7 @@ def test_folds_are_shown_without_a_file(tmp_path, monkeypatch, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_plan_is_not_written_over_the_table_it_reads(tmp_path):
+def test_plan_is_not_written_over_the_table_it_reads(tmp_path):
     root = tmp_path / "set"
     make_folder(root, verified=8, unverified=8)
     table = root / "train.csv"
@@ -243,7 +243,7 @@ def test_the_plan_is_not_written_over_the_table_it_reads(tmp_path):
         (2, ["data.on_bad_clip=skip"], "Set folds=2", "on_bad_clip=skip"),
     ],
 )
-def test_the_advice_is_by_the_cause(tmp_path, verified, arguments, advice, not_said):
+def test_plan_advises_by_the_cause(tmp_path, verified, arguments, advice, not_said):
     root = tmp_path / "set"
     make_folder(root, verified=verified, unverified=4)
     with pytest.raises(DataError) as error:
@@ -252,7 +252,7 @@ def test_the_advice_is_by_the_cause(tmp_path, verified, arguments, advice, not_s
     assert not_said not in str(error.value)
 
 
-def test_rows_that_are_left_out_are_not_listed_again(tmp_path):
+def test_plan_lists_no_row_that_is_left_out_again(tmp_path):
     root = tmp_path / "set"
     make_folder(root, verified=2, unverified=4)
     with open(root / "train.csv", "a") as table:

@@ -63,7 +63,7 @@ def append(table: Path, *lines: str) -> list[int]:
     return list(range(before + 1, before + 1 + len(lines)))
 
 
-def test_columns_rows_and_their_order(config, root):
+def test_manifest_has_its_columns_and_rows_in_order(config, root):
     manifest = build_manifest(config)
     frame = manifest.frame
     contract = "clip_id,path,label,verified,fold,split,usage,group,duration_s,content_hash"  # DESIGN, files others read
@@ -97,7 +97,7 @@ def test_manifest_file_reads_back(config, tmp_path):
     assert stored["verified"].groupby(stored["split"]).agg(set).to_dict() == {"test": {""}, "train": {"0", "1"}}
 
 
-def test_order_of_rows_does_not_matter(config, root, tmp_path):
+def test_manifest_does_not_depend_on_the_order_of_rows(config, root, tmp_path):
     write_manifest(tmp_path / "before.csv", build_manifest(config).frame)
     for name in ("train.csv", "test_post_competition.csv"):
         header, *lines = (root / name).read_text().splitlines()
@@ -155,7 +155,7 @@ def assert_names(found: str, table: Path, expected: tuple[int, str, str]) -> Non
     assert why in found
 
 
-def test_one_of_every_fault_is_reported_at_once(config, root):
+def test_manifest_reports_one_of_every_fault_at_once(config, root):
     train, test = add_one_of_every_fault(root)
     found = problems(config)
     assert len(found) == len(train) + len(test) + 1
@@ -181,7 +181,7 @@ def test_skip_leaves_the_faulty_rows_out_and_names_them(root, tmp_path):
     assert [problem.path for problem in manifest.skipped] == [path for _, path, _ in [*train, *test]]
 
 
-def test_duplicate_whose_audio_is_missing_too_is_one_problem(config, root):
+def test_manifest_reports_a_duplicate_whose_audio_is_missing_once(config, root):
     append(root / "train.csv", "x.wav,Bark,1", "x.wav,Bark,1")
     found = problems(config)
     assert [line.rpartition("x.wav: ")[2] for line in found] == [
@@ -190,7 +190,7 @@ def test_duplicate_whose_audio_is_missing_too_is_one_problem(config, root):
     ]
 
 
-def test_missing_folder_is_one_problem_beside_the_others(config, root):
+def test_manifest_reports_a_missing_folder_once_beside_the_others(config, root):
     append(root / "test_post_competition.csv", "t3.wav,Brak,Public")
     shutil.rmtree(root / "audio_train")
     found = problems(config)
@@ -216,7 +216,7 @@ def test_skip_leaves_out_a_missing_subfolder(root, tmp_path):
     ]
 
 
-def test_names_are_matched_where_it_is_plain_which_file_is_meant(config, root):
+def test_manifest_finds_files_where_it_is_plain_which_is_meant(config, root):
     """The folder as macOS writes it, in decomposed form; the table as Windows does, and names without endings."""
     audio = root / "audio_train"
     folder = unicodedata.normalize("NFD", "Größe")
@@ -228,14 +228,14 @@ def test_names_are_matched_where_it_is_plain_which_file_is_meant(config, root):
     assert frame.loc["Größe/b.1", "path"] == f"audio_train/{folder}/b.1.flac"
 
 
-def test_what_is_found_in_place_of_a_name_may_not_lead_out(config, root):
+def test_manifest_finds_no_file_outside_of_the_data_set(config, root):
     (root / "audio_train" / "x.wav").symlink_to(write_sound(root.parent / "elsewhere" / "y.wav", 90))
     line = append(root / "train.csv", "x,Bark,1")[0]
     (problem,) = problems(config)
     assert problem.startswith(f"{root}/train.csv:{line}: audio_train/x.wav: this file is not below {root}")
 
 
-def test_of_very_many_problems_it_is_said_where_all_are_listed(config, root):
+def test_manifest_says_where_very_many_problems_are_listed(config, root):
     append(root / "train.csv", *(f"x{i:05d}.ogg,Bark,1" for i in range(60)))
     with pytest.raises(DataError) as caught:
         build_manifest(config)
@@ -244,7 +244,7 @@ def test_of_very_many_problems_it_is_said_where_all_are_listed(config, root):
     assert "doctor, with the same settings of data and out=DIR, lists them all" in str(caught.value)
 
 
-def test_a_file_that_may_be_meant_is_named(config, root):
+def test_manifest_names_a_file_that_may_be_meant(config, root):
     audio = root / "audio_train"
     for seed, name in enumerate(("x.wav", "x.flac", "REC 7.WAV", "recording_07.wav")):
         write_sound(audio / name, 90 + seed)
@@ -263,20 +263,20 @@ def test_a_file_that_may_be_meant_is_named(config, root):
     ]
 
 
-def test_a_file_named_with_and_without_its_ending_is_there_twice(config, root):
+def test_manifest_takes_a_file_named_with_and_without_its_ending_for_a_duplicate(config, root):
     line = append(root / "train.csv", "bark00,Bark,1")[0]
     path = "audio_train/bark00.wav"
     assert problems(config) == [f"{root}/train.csv:{line}: {path}: the same file as in {root}/train.csv:2"]
 
 
-def test_a_folder_that_may_not_be_entered_is_said_of_its_files(config, root):
+def test_manifest_says_of_files_that_their_folder_may_not_be_entered(config, root):
     with no_rights(root / "audio_train"):
         rows = ClipTable(pd.DataFrame({"path": ["audio_train/bark00.wav"], "clip_id": ["bark00.wav"], "where": ["x"]}))
         match_files(rows, root, Folders(), True)
         assert state_of(root / "audio_train" / "bark00.wav").problem == "Permission denied"
 
 
-def test_links_to_themselves_are_no_files(config, root):
+def test_manifest_takes_links_to_themselves_for_no_files(config, root):
     (root / "audio_train" / "self.wav").symlink_to("self.wav")
     (root / "audio_train" / "loop").symlink_to("../audio_train")
     append(root / "train.csv", "self.wav,Bark,1", "loop/bark00.wav,Bark,1")
@@ -284,7 +284,7 @@ def test_links_to_themselves_are_no_files(config, root):
     assert found[0].endswith("self.wav: there is no such file")
 
 
-def test_columns_of_the_right_labels_are_checked_before_any_audio_is_read(root, tmp_path):
+def test_truth_columns_are_checked_before_any_audio_is_read(root, tmp_path):
     write_table(root / "truth.csv", [("bark00.wav", "Bark")], ("file", "label"))
     found = problems(settings(root, tmp_path / "cache", truth="truth.csv"))
     assert found == [
@@ -293,7 +293,7 @@ def test_columns_of_the_right_labels_are_checked_before_any_audio_is_read(root, 
     assert not (tmp_path / "cache").exists()
 
 
-def test_clips_of_a_run_are_labelled_only_below_the_data_set(config, root, tmp_path):
+def test_predict_labels_clips_of_a_run_only_below_the_data_set(config, root, tmp_path):
     """A run folder from elsewhere may name any file of this machine."""
     folder = RunFolder(tmp_path / "run")
     folder.save(dataclasses.replace(config, run="run"))
@@ -310,20 +310,20 @@ def test_clips_of_a_run_are_labelled_only_below_the_data_set(config, root, tmp_p
     assert len(split_recordings(folder, "test", None, [0], None).recordings) == 3
 
 
-def test_recordings_that_a_spreadsheet_would_run_are_not_labelled(tmp_path):
+def test_predict_labels_no_recordings_that_a_spreadsheet_would_run(tmp_path):
     write_sound(tmp_path / "=1+1.wav", 1)
     with pytest.raises(DataError, match=r"a spreadsheet would run =1\+1\.wav as a formula"):
         find_recordings(str(tmp_path), [0])
 
 
-def test_a_link_to_itself_among_recordings_is_none(tmp_path):
+def test_predict_takes_a_link_to_itself_for_no_recording(tmp_path):
     write_sound(tmp_path / "a.wav", 1)
     (tmp_path / "self").symlink_to("self")
     (tmp_path / "loop").symlink_to(".")
     assert [recording.fname for recording in find_recordings(str(tmp_path), [0]).recordings] == ["a.wav"]
 
 
-def test_unlabelled_test_rows_need_no_audio(config, root, capsys):
+def test_manifest_needs_no_audio_of_unlabelled_test_rows(config, root, capsys):
     """The challenge's test table names 7,800 clips that are not scored, and not every copy of it has their audio."""
     append(root / "test_post_competition.csv", "pad1.wav,None,Ignored", "pad2.wav,None,Ignored")
     manifest = build_manifest(config)
@@ -332,13 +332,13 @@ def test_unlabelled_test_rows_need_no_audio(config, root, capsys):
     assert "2 test rows with neither label nor file" in capsys.readouterr().out
 
 
-def test_missing_table(tmp_path):
+def test_manifest_names_a_missing_table(tmp_path):
     (tmp_path / "set").mkdir()
     with pytest.raises(DataError, match=r"set/train\.csv: there is no such file"):
         build_manifest(settings(tmp_path / "set", tmp_path / "cache"))
 
 
-def test_given_classes_are_all_needed_and_no_other_allowed(root, tmp_path):
+def test_classes_that_are_given_are_all_needed_and_no_other_is_allowed(root, tmp_path):
     config = settings(root, tmp_path / "cache", classes=["Meow", "Bark", "Moo"])
     assert problems(config) == ["class Moo: 0 verified clips, 4 folds"]
     found = problems(settings(root, tmp_path / "cache", classes=["Meow", "Barks"]))
@@ -346,13 +346,13 @@ def test_given_classes_are_all_needed_and_no_other_allowed(root, tmp_path):
     assert len(barks) == 8 + 1  # training rows, and the test row
 
 
-def test_class_that_loses_its_clips_is_reported_with_skip_too(root, tmp_path):
+def test_classes_that_lose_their_clips_are_reported_with_skip_too(root, tmp_path):
     append(root / "train.csv", "gone.wav,Moo,1")
     found = problems(settings(root, tmp_path / "cache", on_bad_clip="skip"))
     assert found[-1] == "class Moo: 0 verified clips, 4 folds"
 
 
-def test_one_class_and_nothing_to_verify_are_reported_together(tmp_path):
+def test_manifest_reports_one_class_and_nothing_to_verify_together(tmp_path):
     make_folder(tmp_path / "set", ["Bark"], verified=4, unverified=0)
     found = problems(settings(tmp_path / "set", tmp_path / "cache"))
     assert len(found) == 2
@@ -360,12 +360,12 @@ def test_one_class_and_nothing_to_verify_are_reported_together(tmp_path):
     assert "nothing to verify" in found[1]
 
 
-def test_empty_table_has_no_training_clips(tmp_path):
+def test_manifest_of_an_empty_table_has_no_training_clips(tmp_path):
     write_table(tmp_path / "set" / "train.csv", [])
     assert "there are no training clips" in problems(settings(tmp_path / "set", tmp_path / "cache"))
 
 
-def test_truth_beside_the_data_or_in_the_working_folder(root, tmp_path, monkeypatch):
+def test_truth_is_found_beside_the_data_or_in_the_working_folder(root, tmp_path, monkeypatch):
     rows = [("bark00.wav", "Bark"), ("bark01.wav", "Meow"), ("elsewhere.wav", "Meow"), ("meow00.wav", "")]
     write_table(root / "truth.csv", rows, ("fname", "label"))
     manifest = build_manifest(settings(root, tmp_path / "cache", truth="truth.csv"))
@@ -411,7 +411,7 @@ def test_truth_leaves_the_manifest_as_it_is(root, tmp_path):
     pd.testing.assert_frame_equal(without.frame, given.frame)
 
 
-def test_faults_of_the_truth_are_reported_with_the_others(root, tmp_path):
+def test_truth_faults_are_reported_with_the_others(root, tmp_path):
     append(root / "train.csv", "missing.wav,Bark,1")
     found = problems(settings(root, tmp_path / "cache", truth="nowhere.csv"))
     assert len(found) == 2
@@ -425,7 +425,7 @@ def test_faults_of_the_truth_are_reported_with_the_others(root, tmp_path):
     assert "data.truth=truth.csv: its fname names none of the clips" in found
 
 
-def test_csv_with_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp_path):
+def test_csv_may_have_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp_path):
     root = tmp_path / "recordings"
     outside = write_sound(tmp_path / "elsewhere" / "far.wav", 99)
     rows = []
@@ -462,7 +462,7 @@ def test_csv_with_its_own_columns_paths_groups_and_one_table_for_both_splits(tmp
     assert (manifest.train.groupby("group")["fold"].nunique() == 1).all()
 
 
-def test_csv_tables_relative_to_the_working_folder_and_a_test_table(root, tmp_path, monkeypatch):
+def test_csv_tables_may_be_relative_to_the_working_folder(root, tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     for source, name in (("train.csv", "mine.csv"), ("test_post_competition.csv", "test.csv")):
@@ -477,7 +477,7 @@ def test_csv_tables_relative_to_the_working_folder_and_a_test_table(root, tmp_pa
     assert manifest.frame["content_hash"].tolist() == challenge.frame["content_hash"].tolist()
 
 
-def test_unchanged_files_are_not_read_again(config, root, tmp_path):
+def test_scan_reads_unchanged_files_once(config, root, tmp_path):
     build_manifest(config)
     (cache,) = (tmp_path / "cache" / "scans").iterdir()
     written = cache.stat().st_mtime_ns
@@ -495,7 +495,7 @@ def test_unchanged_files_are_not_read_again(config, root, tmp_path):
     assert cache.stat().st_mtime_ns > written
 
 
-def test_a_bad_file_that_was_put_right_is_read_again(config, root):
+def test_scan_reads_a_bad_file_that_was_put_right_again(config, root):
     path = root / "audio_train" / "bark00.wav"
     good = path.read_bytes()
     path.write_bytes(b"broken")
@@ -504,7 +504,7 @@ def test_a_bad_file_that_was_put_right_is_read_again(config, root):
     assert len(build_manifest(config).train) == 16
 
 
-def test_home_folder_and_relative_roots(root, tmp_path, monkeypatch):
+def test_root_may_be_relative_or_in_the_home_folder(root, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(root.parent))
     monkeypatch.chdir(root.parent)
     expected = build_manifest(settings(root, tmp_path / "cache"))
@@ -514,12 +514,12 @@ def test_home_folder_and_relative_roots(root, tmp_path, monkeypatch):
         pd.testing.assert_frame_equal(manifest.frame, expected.frame)
 
 
-def test_a_class_that_no_table_of_posteriors_can_hold(config, root):
+def test_classes_that_no_table_of_posteriors_can_hold_are_refused(config, root):
     append(root / "train.csv", *(f"bark0{i}.wav,clip_id,1" for i in range(4)))
     assert "class clip_id: tables of posteriors have a column of that name already" in problems(config)
 
 
-def test_identical_audio_is_said(config, root, capsys):
+def test_manifest_reports_identical_audio(config, root, capsys):
     shutil.copy(root / "audio_train" / "bark00.wav", root / "audio_train" / "twin.wav")
     append(root / "train.csv", "twin.wav,Bark,0")
     manifest = build_manifest(config)
@@ -529,7 +529,7 @@ def test_identical_audio_is_said(config, root, capsys):
 
 
 @pytest.mark.parametrize(("name", "n_train", "n_test", "n_classes"), [("fsdkaggle2018-mini", 160, 40, 10)])
-def test_real_recordings(tmp_path, name, n_train, n_test, n_classes):
+def test_manifest_of_real_recordings(tmp_path, name, n_train, n_test, n_classes):
     manifest = build_manifest(settings(shared_data(name), tmp_path, truth="truth.csv"))
     assert (manifest.frame["split"].value_counts().to_dict()) == {"train": n_train, "test": n_test}
     assert len(manifest.classes) == n_classes

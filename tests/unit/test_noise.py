@@ -47,7 +47,7 @@ def pairs(labels: Labels) -> Counter[tuple[str, str]]:
     return Counter(zip(unverified["clip_id"].map(labels.truth), unverified["label"], strict=True))
 
 
-def test_symmetric_noise_by_hand():
+def test_noise_symmetric_by_hand():
     """30 % of ten are three: one label twice, the other once, in every class."""
     counts = pairs(noisy(Noise(kind="symmetric", share=0.3)))
     for label in CLASSES:
@@ -57,7 +57,7 @@ def test_symmetric_noise_by_hand():
     assert all(even[right, given] == (6 if right == given else 2) for right in CLASSES for given in CLASSES)
 
 
-def test_confusion_by_hand(tmp_path):
+def test_noise_by_confusion_by_hand(tmp_path):
     counts = pairs(noisy(Noise(kind="confusion", share=0.25)))  # 2.5 is two, as Python rounds
     assert counts == {("a", "a"): 8, ("a", "b"): 2, ("b", "b"): 8, ("b", "c"): 2, ("c", "c"): 8, ("c", "a"): 2}
     counts = pairs(noisy(Noise(kind="confusion", share=0.5, confuse=[["a", "c"]])))
@@ -69,7 +69,7 @@ def test_confusion_by_hand(tmp_path):
     assert counts == {**expected, ("c", "c"): 10}
 
 
-def test_open_set_by_hand():
+def test_noise_of_open_sets_by_hand():
     """20 % wrong beside ten right ones: 2.5, which is two, clips of c under each known label."""
     labels = noisy(Noise(kind="open_set", share=0.2, left_out=["c"]))
     assert labels.classes == ["a", "b"]
@@ -81,7 +81,7 @@ def test_open_set_by_hand():
     assert set(labels.injected["right_label"]) == {"c"}
 
 
-def test_more_open_set_noise_than_there_are_clips():
+def test_noise_of_open_sets_beyond_the_clips_is_refused():
     with pytest.raises(DataError, match="needs 20 clips of left-out classes, there are 15"):
         noisy(Noise(kind="open_set", share=0.5, left_out=["c"]))
 
@@ -90,7 +90,7 @@ def test_more_open_set_noise_than_there_are_clips():
     "noise",
     [Noise(kind="symmetric"), Noise(kind="confusion"), Noise(kind="open_set", share=0.2, left_out=["b"])],
 )
-def test_what_holds_for_every_kind(noise):
+def test_noise_of_every_kind_keeps_its_promises(noise):
     before = data_set()
     original = before.clips.frame.copy()
     labels = noisy(noise, before)
@@ -114,7 +114,7 @@ def test_what_holds_for_every_kind(noise):
     pd.testing.assert_frame_equal(noisy(other, seed=1).injected, noisy(noise, seed=5).injected)
 
 
-def test_a_part_of_all_verified_clips_becomes_unverified():
+def test_noise_makes_a_part_of_verified_clips_unverified():
     labels = data_set(verified=10, unverified=0)
     with pytest.raises(DataError, match=r"set data\.noise\.unverified"):
         noisy(Noise(kind="symmetric"), labels)
@@ -138,7 +138,7 @@ def test_clips_whose_right_label_is_not_known_are_named():
     assert sum(pairs(found).values()) == 28, "with data.on_bad_clip=skip, the rest is used"
 
 
-def test_no_right_label_at_all():
+def test_noise_needs_right_labels():
     unknown = Labels(data_set().clips, CLASSES, None)
     noise = Noise(kind="symmetric", share=0.5, unverified=0.4)
     with pytest.raises(DataError, match="the right labels of 30 unverified clips are not known"):
@@ -176,14 +176,14 @@ def test_noise_of_unknown_classes(tmp_path):
         ({"kind": "confusion", "confuse": [["a", "b"]], "matrix": "m.csv"}, "either data.noise.confuse or"),
     ],
 )
-def test_settings_that_cannot_be(noise, problem):
+def test_noise_settings_that_cannot_be_are_refused(noise, problem):
     with pytest.raises(ConfigError) as caught:
         validate(OmegaConf.create({"data": {"noise": noise}}), TrainConfig)
     (found,) = caught.value.problems
     assert problem in found
 
 
-def test_weights_and_what_is_left_over():
+def test_noise_counts_follow_the_weights_and_leave_nothing_over():
     assert weights(Noise(kind="symmetric"), CLASSES, HERE).to_numpy().tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     rng = np.random.default_rng(0)
     assert list(apportioned(np.array([0.0, 1.0, 3.0]), 4, rng)) == [0, 1, 3]

@@ -48,7 +48,7 @@ def problems(rows: ClipTable) -> list[tuple[int, str, str]]:
 PLAIN = "fname,label,manually_verified\na.wav,Bark,1\nb.wav,Meow,0\n"
 
 
-def test_a_plain_table(tmp_path):
+def test_table_that_is_plain_is_read(tmp_path):
     rows, classes = read(write(tmp_path / "train.csv", PLAIN))
     assert classes == ["Bark", "Meow"]
     assert rows.problems == []
@@ -85,14 +85,14 @@ def test_a_plain_table(tmp_path):
         ),
     ],
 )
-def test_whatever_wrote_the_table_its_content_is_the_same(tmp_path, text, encoding):
+def test_table_content_is_the_same_whatever_wrote_it(tmp_path, text, encoding):
     plain, _ = read(write(tmp_path / "plain.csv", PLAIN))
     other, _ = read(write(tmp_path / "other.csv", text, encoding))
     assert other.problems == []
     assert other.usable.drop(columns="where").equals(plain.usable.drop(columns="where"))
 
 
-def test_names_with_commas_quotes_line_breaks_and_unicode(tmp_path):
+def test_table_names_may_hold_commas_quotes_line_breaks_and_unicode(tmp_path):
     names = ["a, b.wav", 'said "hello".wav', "zwei\nZeilen.wav", "Müller 🐕 犬.wav", "nan", "NA", "007", "1e5"]
     rows, classes = read(write_table(tmp_path / "train.csv", [(name, name, 1) for name in names]))
     assert list(rows.usable["clip_id"]) == names
@@ -105,7 +105,7 @@ CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters
 
 @EXAMPLES
 @given(st.lists(CELL, min_size=1, max_size=6), st.lists(st.integers(0, 3), min_size=6, max_size=6))
-def test_values_and_lines_are_those_of_the_file(tmp_path_factory, cells, blank_lines):
+def test_table_values_and_lines_are_those_of_the_file(tmp_path_factory, cells, blank_lines):
     """Write any labels with blank lines between; the line reported is the one the row begins in."""
     text = "fname,label,manually_verified\n"
     expected = []
@@ -121,7 +121,7 @@ def test_values_and_lines_are_those_of_the_file(tmp_path_factory, cells, blank_l
     assert list(zip(rows.frame["clip_id"], rows.frame["label"], lines, strict=True)) == expected
 
 
-def test_every_fault_of_rows_is_named_with_its_line(tmp_path):
+def test_table_faults_are_all_named_with_their_lines(tmp_path):
     table = write(
         tmp_path / "train.csv",
         "fname,label,manually_verified\n"  # line 1
@@ -152,7 +152,7 @@ def test_every_fault_of_rows_is_named_with_its_line(tmp_path):
     assert list(rows.usable["clip_id"]) == ["a.wav"]
 
 
-def test_line_of_a_problem_reads_as_file_line_path_reason(tmp_path):
+def test_table_problem_reads_as_file_line_path_reason(tmp_path):
     table = write(tmp_path / "train.csv", "fname,label,manually_verified\n\na.wav,,1\n")
     rows, _ = read(table)
     assert [str(problem) for problem in rows.problems] == [
@@ -161,24 +161,24 @@ def test_line_of_a_problem_reads_as_file_line_path_reason(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["1", "1.0", "true", "TRUE", "yes", "verified"])
-def test_words_for_verified(tmp_path, word):
+def test_verified_is_said_in_many_words(tmp_path, word):
     rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
     assert list(rows.usable["verified"]) == [True]
 
 
 @pytest.mark.parametrize("word", ["0", "0.0", "false", "False", "no", "unverified", ""])
-def test_words_for_unverified(tmp_path, word):
+def test_unverified_is_said_in_many_words(tmp_path, word):
     rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
     assert list(rows.usable["verified"]) == [False]
 
 
 @pytest.mark.parametrize("word", ["2", "-1", "0.5", "01", "nan", "None", "y", "1 0"])
-def test_words_for_neither(tmp_path, word):
+def test_verified_in_no_known_word_is_a_fault(tmp_path, word):
     rows, _ = read(write_table(tmp_path / "train.csv", [("a.wav", "Bark", word)]))
     assert problems(rows) == [(2, "a.wav", f"verified must be 1 or 0, not {word}")]
 
 
-def test_without_a_column_of_flags_every_label_is_verified(tmp_path):
+def test_table_without_a_column_of_flags_is_all_verified(tmp_path):
     table = write_table(tmp_path / "train.csv", [("a.wav", "Bark"), ("b.wav", "Bark")], ("fname", "label"))
     rows, _ = read(table, columns=Columns(verified=None))
     assert list(rows.usable["verified"]) == [True, True]
@@ -186,7 +186,7 @@ def test_without_a_column_of_flags_every_label_is_verified(tmp_path):
         read(table)
 
 
-def test_test_rows_may_lack_a_label_and_need_no_flag(tmp_path):
+def test_table_rows_of_the_test_split_may_lack_a_label_and_a_flag(tmp_path):
     train = write_table(tmp_path / "train.csv", [("a.wav", "Bark", 1)])
     rows = [
         ("t1.wav", "None", "Ignored"),
@@ -204,14 +204,14 @@ def test_test_rows_may_lack_a_label_and_need_no_flag(tmp_path):
     assert problems(read_rows) == [(5, "t4.wav", "unknown label Brak (did you mean Bark?)")]
 
 
-def test_a_label_unlike_any_class(tmp_path):
+def test_table_label_unlike_any_class_is_a_fault(tmp_path):
     train = write_table(tmp_path / "train.csv", [("a.wav", "Bark", 1)])
     test = write_table(tmp_path / "test.csv", [("t.wav", "Glockenspiel")], ("fname", "label"))
     rows, _ = read(train, test)
     assert problems(rows) == [(2, "t.wav", "unknown label Glockenspiel, none of the classes")]
 
 
-def test_an_id_in_both_tables_is_a_duplicate(tmp_path):
+def test_table_id_in_both_splits_is_a_duplicate(tmp_path):
     train = write_table(tmp_path / "train.csv", [("a.wav", "Bark", 1)])
     test = write_table(tmp_path / "test.csv", [("a.wav", "Bark")], ("fname", "label"))
     rows, _ = read(train, test)
@@ -219,7 +219,7 @@ def test_an_id_in_both_tables_is_a_duplicate(tmp_path):
     assert list(rows.usable["split"]) == ["train"]
 
 
-def test_one_table_with_a_column_of_splits(tmp_path):
+def test_table_may_have_a_column_of_splits(tmp_path):
     table = write_table(
         tmp_path / "all.csv",
         [
@@ -236,21 +236,21 @@ def test_one_table_with_a_column_of_splits(tmp_path):
     assert problems(rows) == [(4, "c.wav", "split is neither train nor test: tset")]
 
 
-def test_labels_of_test_rows_make_no_class(tmp_path):
+def test_classes_are_not_made_by_labels_of_test_rows(tmp_path):
     rows = [("a.wav", "Bark", "1", "train"), ("b.wav", "Meow", "", "test")]
     table = write_table(tmp_path / "all.csv", rows, ("fname", "label", "manually_verified", "part"))
     _, classes = read(table, columns=Columns(split="part"))
     assert classes == ["Bark"]
 
 
-def test_missing_tables_are_named_together(tmp_path):
+def test_tables_that_are_missing_are_named_together(tmp_path):
     with pytest.raises(DataError) as caught:
         read(tmp_path / "train.csv", tmp_path / "test.csv")
     assert caught.value.problems == [f"{tmp_path}/{name}.csv: there is no such file" for name in ("train", "test")]
     assert "data.root" in str(caught.value)
 
 
-def test_missing_columns_of_all_tables_are_named_together_with_the_nearest(tmp_path):
+def test_table_columns_that_are_missing_are_named_together_with_the_nearest(tmp_path):
     train = write_table(tmp_path / "train.csv", [], ("file", "labels", "manualy_verified", "speaker"))
     test = write_table(tmp_path / "test.csv", [], ("fname", "label", "usgae"))
     with pytest.raises(DataError) as caught:
@@ -267,7 +267,7 @@ def test_missing_columns_of_all_tables_are_named_together_with_the_nearest(tmp_p
     ]
 
 
-def test_a_column_named_twice_is_refused(tmp_path):
+def test_table_column_named_twice_is_refused(tmp_path):
     table = write_table(
         tmp_path / "train.csv", [("a.wav", "Bark", "Meow", 1)], ("fname", "label", "label", HEADER_FLAG)
     )
@@ -303,7 +303,7 @@ HEADER_FLAG = "manually_verified"
         "xlsx",
     ],
 )
-def test_what_is_no_table_is_refused_with_its_line(tmp_path, content, place, why):
+def test_table_that_is_none_is_refused_with_its_line(tmp_path, content, place, why):
     table = tmp_path / "train.csv"
     table.write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -314,26 +314,26 @@ def test_what_is_no_table_is_refused_with_its_line(tmp_path, content, place, why
     assert "save it so, in Excel as 'CSV UTF-8'" in str(caught.value)
 
 
-def test_a_windows_table_is_shown_as_windows_wrote_it(tmp_path):
+def test_table_of_windows_is_shown_as_windows_wrote_it(tmp_path):
     table = write(tmp_path / "train.csv", PLAIN.replace("b.wav", "Müll.wav"), "cp1252")
     with pytest.raises(DataError, match=r"not UTF-8 text; as cp1252, .* it says: Müll\.wav"):
         read(table)
 
 
-def test_a_table_that_may_not_be_read_is_named(tmp_path):
+def test_table_that_may_not_be_read_is_named(tmp_path):
     (tmp_path / "train.csv").write_text(PLAIN)
     with no_rights(tmp_path / "train.csv"), pytest.raises(DataError, match=r"train\.csv: Permission denied"):
         read_csv(tmp_path / "train.csv")
 
 
-def test_all_tables_that_cannot_be_parsed_are_named(tmp_path):
+def test_tables_that_cannot_be_parsed_are_all_named(tmp_path):
     train, test = write(tmp_path / "train.csv", ""), write(tmp_path / "test.csv", '"')
     with pytest.raises(DataError) as caught:
         read(train, test)
     assert len(caught.value.problems) == 2
 
 
-def test_paths_are_relative_to_the_root_where_they_can_be(tmp_path):
+def test_table_paths_are_relative_to_the_root_where_they_can_be(tmp_path):
     outside = tmp_path.parent / "elsewhere" / "x.wav"
     inside = tmp_path / "audio_train" / "deep" / "y.wav"
     names = [outside, inside, "sub/z.wav", "./sub/../w.wav"]
@@ -345,7 +345,7 @@ def test_paths_are_relative_to_the_root_where_they_can_be(tmp_path):
     assert list(rows.usable["path"]) == below
 
 
-def test_files_outside_of_the_data_set_are_refused(tmp_path):
+def test_table_paths_outside_of_the_data_set_are_refused(tmp_path):
     root, elsewhere = tmp_path / "set", write_sound(tmp_path / "elsewhere" / "x.wav", 1)
     write_sound(root / "audio_train" / "a.wav", 2)
     (root / "audio_train" / "link.wav").symlink_to(elsewhere)
@@ -360,7 +360,7 @@ def test_files_outside_of_the_data_set_are_refused(tmp_path):
     assert problems(read(table, allow_outside=True)[0]) == [(5, "x.wav", f"the same file as in {table}:2")]
 
 
-def test_one_file_named_in_two_ways_is_there_twice(tmp_path):
+def test_table_path_named_in_two_ways_is_a_duplicate(tmp_path):
     nfd = unicodedata.normalize("NFD", "Größe.wav")
     names = ["a.wav", "./a.wav", "sub//b.wav", "sub/../sub/b.wav", "Größe.wav", nfd]
     table = write_table(tmp_path / "train.csv", [(name, "A", 1) for name in names])
@@ -372,7 +372,7 @@ def test_one_file_named_in_two_ways_is_there_twice(tmp_path):
     ]
 
 
-def test_labels_in_either_normal_form_are_one_class(tmp_path):
+def test_classes_of_either_normal_form_are_one(tmp_path):
     nfd = unicodedata.normalize("NFD", "Größe")
     columns = ("fname", nfd, "manually_verified")
     table = write_table(tmp_path / "train.csv", [("a.wav", "Müll", 1), ("b.wav", "Mu\u0308ll", 1)], columns)
@@ -382,7 +382,7 @@ def test_labels_in_either_normal_form_are_one_class(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["=cmd|'/C calc'!A0", "=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd|x", "-f(1)"])
-def test_what_a_spreadsheet_would_run_is_refused(tmp_path, text):
+def test_table_values_that_a_spreadsheet_would_run_are_refused(tmp_path, text):
     rows = [(text, "Bark", 1, ""), ("a.wav", text, 1, ""), ("b.wav", "Bark", 1, text), ("c.wav", "Bark", 1, "")]
     read_rows, classes = read(write_table(tmp_path / "train.csv", rows, (*HEADER, "who")), group="who")
     why = f"a spreadsheet would run {text} as a formula: give it another name"
@@ -393,7 +393,7 @@ def test_what_a_spreadsheet_would_run_is_refused(tmp_path, text):
         read_labels(truth, "fname", "label")
 
 
-def test_names_that_only_look_like_formulas_are_names(tmp_path):
+def test_table_names_that_only_look_like_formulas_are_names(tmp_path):
     rows = [("-20dB noise.wav", "+", 1), ("+49 30.wav", "-", 1), ("a=b@c.wav", "1+1", 1)]
     assert read(write_table(tmp_path / "train.csv", rows))[0].problems == []
 
@@ -409,13 +409,13 @@ def test_tables_of_spreadsheets_between_semicolons_or_tabs(tmp_path, delimiter):
     assert labels.to_dict() == {"a, b.wav": "Bark", "c;d.wav": "Meow"}
 
 
-def test_labels_by_clip(tmp_path):
+def test_label_table_is_by_clip(tmp_path):
     rows = [("a.wav", "Bark"), ("b.wav", ""), ("c.wav", "None"), ("d.wav", "Meow")]
     labels = read_labels(write_table(tmp_path / "truth.csv", rows, ("fname", "label")), "fname", "label")
     assert labels.to_dict() == {"a.wav": "Bark", "d.wav": "Meow"}, "a clip without a label is not known"
 
 
-def test_an_ambiguous_table_of_labels_is_refused(tmp_path):
+def test_label_table_that_is_ambiguous_is_refused(tmp_path):
     table = write(tmp_path / "truth.csv", "fname,label\na.wav,Bark\n\na.wav,Meow\nb.wav\n")
     with pytest.raises(DataError) as caught:
         read_labels(table, "fname", "label")
@@ -427,7 +427,7 @@ def test_an_ambiguous_table_of_labels_is_refused(tmp_path):
         read_labels(table, "clip", "label")
 
 
-def test_unknown_labels_without_end_are_said_in_good_time(tmp_path, looked_up):
+def test_table_names_unknown_labels_without_end_in_good_time(tmp_path, looked_up):
     """5,000 unknown labels, each of its own, against 400 classes: a look-up each would take minutes."""
     rows = [(f"{i}.wav", f"Class {i:06d}", 1) for i in range(5000)]
     read_rows, _ = read(write_table(tmp_path / "train.csv", rows), classes=[f"Class {i}" for i in range(400)])
