@@ -147,8 +147,8 @@ def show(table: pd.DataFrame) -> None:
 def show_effect(table: pd.DataFrame, names: list[str]) -> None:
     """Print what the labels that the last round was trained on did for it; `names` are the rows' own."""
     cells = {"Run": names}
-    if "verification.rule" in table:
-        cells["Rule"] = [str(rule) for rule in table["verification.rule"]]
+    if "verification.name" in table:
+        cells["Rule"] = [str(rule) for rule in table["verification.name"]]
     heads = ["Accepted", "Precision", "Recall", "Round 0", "Last", "Test 0", "Test", "MAP@3 0", "MAP@3"]
     cells |= {head: _spread(table, name) for head, name in zip(heads, EFFECT, strict=True)}
     print_columns(cells, left=("Rule",))

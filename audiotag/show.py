@@ -11,12 +11,14 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from omegaconf import OmegaConf
 
+from audiotag.cli.arguments import CONF
 from audiotag.cli.program import run_command
 from audiotag.config import Features
-from audiotag.config.features import FRONT_ENDS, FrontEnd
 from audiotag.console import console
 from audiotag.data.manifest import build_manifest
 from audiotag.errors import AudiotagError, ConfigError, DataError
@@ -29,9 +31,7 @@ from audiotag.run.folder import find_run
 SETTING = re.compile(r"[~+]*[A-Za-z_][\w./]*=")
 
 
-def show_recordings(
-    sources: Sequence[str], out: Path, front_end: FrontEnd | None, run: str | None, runs_dir: str
-) -> None:
+def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, run: str | None, runs_dir: str) -> None:
     """Draw every recording, and the lengths of those in folders; raises DataError where some cannot be read."""
     recordings, folders = _find(sources)
     names = _names(recordings)
@@ -42,9 +42,9 @@ def show_recordings(
     folder = None if run is None else find_run(run, runs_dir)
     if folder is not None:
         choose_round(folder, "best", choose_folds(folder, None))  # raises where there is none
-    features = Features(front_end=front_end or "v1") if folder is None else folder.config.features
-    if front_end not in (None, features.front_end):
-        raise ConfigError("These do not go together:", [f"--front-end {front_end}, but {run} has {features.front_end}"])
+    features = _features(front_end or "v1") if folder is None else folder.config.features
+    if front_end not in (None, features.title):
+        raise ConfigError("These do not go together:", [f"--front-end {front_end}, but {run} has {features.title}"])
     # Here: PyTorch takes seconds, and what is wrong with a name or a file has been told before.
     from audiotag.inference.pictures import draw
 
@@ -91,6 +91,11 @@ def _lengths(clips: pd.DataFrame, out: Path) -> None:
     save_png(out / "lengths.png", length_histogram(clips))
 
 
+def _features(name: str) -> Features:
+    values: Any = OmegaConf.to_container(OmegaConf.load(CONF / "features" / f"{name}.yaml"))
+    return Features(**values)
+
+
 def check_lengths(out: Path) -> None:
     """Raise AudiotagError where the lengths of recordings may not be written."""
     check_output(out / "lengths.csv", "part,clips,", ("lengths.png",))
@@ -109,7 +114,11 @@ def main(arguments: list[str]) -> None:
         prog="python -m audiotag.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", nargs="*", help="recordings and folders; or data=... data.root=... of a data set")
-    parser.add_argument("--front-end", choices=FRONT_ENDS, help="spectrogram to draw (default: v1, or the run's)")
+    parser.add_argument(
+        "--front-end",
+        choices=sorted(file.stem for file in (CONF / "features").glob("*.yaml")),
+        help="spectrogram to draw (default: v1, or the run's)",
+    )
     parser.add_argument("--run", help="run whose networks are asked; run=NAME works too")
     parser.add_argument("--runs-dir", default="runs", help="folder that holds the run folders")
     parser.add_argument("--out", required=True, type=Path, help="folder for the pictures")

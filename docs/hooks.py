@@ -20,7 +20,8 @@ import audiotag
 from audiotag import config as schemas
 from audiotag.cli.arguments import CONF, groups
 from audiotag.cli.composition import composed_defaults
-from audiotag.config.schema import Program, choices, schema_fields
+from audiotag.config.messages import choices
+from audiotag.config.schema import Program, leaves, schema_fields
 
 TOP = CONF.parent
 LOADED = re.compile(r"<(?:script|img|iframe|audio|video|source|embed)\b[^>]*\ssrc=\"?(?:https?:)?//[^\s\">]+")
@@ -94,7 +95,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "A setting is given on the command line as `SETTING=VALUE`, as in `python train.py seed=1 model.width=12`; "
+        "A setting is given on the command line as `SETTING=VALUE`, as in `python train.py seed=1 folds=5`; "
         "shown is its default. A [ready-made option](options.md) sets several at once. `--help` prints the same, "
         "and [variables of the environment](environment.md) have a page of their own.",
         "",
@@ -104,8 +105,9 @@ def settings_page() -> str:
         defaults = composed_defaults(schema)
         sections: dict[str, list[str]] = {}
         for path, field in schema_fields(schema).items():
-            default = "null" if defaults[path] is None else str(defaults[path])
-            shown = f"`{path}={default}`{{ #{_anchor(command, path)} }} {_type(field.annotation)}"
+            values = {name: "null" if value is None else value for name, value in leaves({path: defaults[path]})}
+            first, *others = [f"`{name}={value}`" for name, value in values.items()]  # several are those of a leaf
+            shown = f"{first}{{ #{_anchor(command, path)} }} {', '.join(others) or _type(field.annotation)}"
             sections.setdefault(path.rpartition(".")[0], []).extend([shown, f":   {field.description}", ""])
         for section, entries in sections.items():
             lines += [f"### {section} {{ #{_anchor(command, section)} }}", ""] if section else []

@@ -31,7 +31,7 @@ from audiotag.cli.arguments import (
     settings_of,
 )
 from audiotag.config.leaf import import_from
-from audiotag.config.schema import Schema, is_key, leaf_paths, nested, schema_fields, validate
+from audiotag.config.schema import Schema, is_key, leaf_paths, leaves, nested, schema_fields, validate
 from audiotag.errors import AudiotagError, ConfigError
 
 
@@ -139,8 +139,9 @@ def print_help(schema: type) -> None:
     screen.print("[bold]Settings[/], and what they are where nothing is said")
     defaults = composed_defaults(schema)
     for path, field in schema_fields(schema).items():
-        default = "null" if defaults[path] is None else str(defaults[path])
-        screen.print(f"  [bold]{path}[/]={escape(default)}", soft_wrap=True, highlight=False)
+        for name, value in leaves({path: defaults[path]}):  # several are those of a leaf
+            default = "null" if value is None else str(value)
+            screen.print(f"  [bold]{name}[/]={escape(default)}", soft_wrap=True, highlight=False)
         screen.print(Padding(escape(str(field.description)), (0, 0, 0, 6)), highlight=False)
     screen.print(
         "\nA group sets several settings at once; a setting named on the command line always wins. --cfg job prints "

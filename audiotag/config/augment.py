@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Annotated, Any
 
-from pydantic import Field
-
+from audiotag.config.leaf import Leaf
 from audiotag.config.schema import Settings, settings
 
 
@@ -13,17 +12,6 @@ from audiotag.config.schema import Settings, settings
 class Augment(Settings):
     """Random changes to training excerpts, besides mixup (see `training.*.mixup_alpha`)."""
 
-    time_masks: int = Field(0, ge=0, le=100)
-    """Number of time masks per excerpt."""
-    time_mask_frames: int = Field(0, ge=0, le=100_000)
-    """Longest time mask, in frames."""
-    band_masks: int = Field(0, ge=0, le=100)
-    """Number of band masks per excerpt."""
-    band_mask_bands: int = Field(0, ge=0, le=1000)
-    """Widest band mask, in bands of 128."""
-
-    def clashes(self, prefix: str) -> Iterator[str]:
-        if self.time_masks > 0 and self.time_mask_frames == 0:
-            yield f"{prefix}time_masks={self.time_masks} masks nothing: set {prefix}time_mask_frames"
-        if self.band_masks > 0 and self.band_mask_bands == 0:
-            yield f"{prefix}band_masks={self.band_masks} masks nothing: set {prefix}band_mask_bands"
+    transform: Annotated[dict[str, Any] | None, Leaf()] = None
+    """Class of the change (`_target_`) and its arguments; for Masking: time_masks per excerpt and time_mask_frames, the
+    longest; band_masks and band_mask_bands, the widest. null: excerpts as they are."""

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
+from audiotag.config.messages import message
 from audiotag.errors import ConfigError, Nearest
 
 TARGET = "_target_"
@@ -129,7 +130,7 @@ def leaf_identity(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:
     """Return the class and every argument of its constructor, defaults included: what an object's values depend on."""
     parameters = inspect.signature(find_class(leaf, setting)).parameters
     defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
-    return {**defaults, **leaf}
+    return {**leaf, **{name: value for name, value in defaults.items() if name not in leaf}}
 
 
 def class_name(leaf: Mapping[str, Any]) -> str:
@@ -158,12 +159,11 @@ def _annotations(found: Callable[..., Any]) -> dict[str, Any]:
 def _type_problems(annotation: Any, value: Any, name: str) -> list[str]:
     """Return what is wrong with a value by its annotation, as far as that is one of plain types."""
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
     except (PydanticSchemaGenerationError, PydanticUserError):
         return []
     try:
         adapter.validate_json(json.dumps(value), strict=True)  # as JSON: a list may become a tuple
     except ValidationError as error:
-        reasons = dict.fromkeys(one["msg"].removeprefix("Input ") for one in error.errors())
-        return [f"{name}={value} {', or '.join(reasons)}"]
+        return [message(name, error.errors()[0], annotation)]
     return []

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from pydantic import Field
 
-from audiotag.config.schema import Settings, Share, settings
+from audiotag.config.leaf import Leaf, class_name
+from audiotag.config.schema import Settings, settings
 
-MIN_FRAMES = 191  # of an excerpt, to survive the network's pools; `models.vgg_gap` counts them
+VGG_GAP = {"_target_": "audiotag.models.vgg_gap.VggGap", "width": 8, "dropout": 0.0, "head_dropout": 0.1}
 
 
 @settings
 class Model(Settings):
-    """The VGG network with global average pooling (paper figure 2)."""
+    """The network."""
 
-    name: str = "tiny"
-    """Name of the configuration; for people only."""
-    width: int = Field(8, ge=1, le=1024)
-    """Channels of the first convolution; all others are multiples of it."""
-    dropout: Share = 0.0
-    """Dropout after the blocks of the feature part; 0.3 in the paper. Scale it with width."""
-    head_dropout: Share = 0.0
-    """Dropout in the classification part; 0.5 in the paper. Scale it with width."""
+    name: str | None = None
+    """Name of the configuration; for people only; null: the network's class."""
+    network: Annotated[dict[str, Any], Leaf(given=("classes",))] = Field(VGG_GAP)
+    """Class of the network (`_target_`) and its arguments; for VggGap: width, channels of the first convolution, of
+    which all others are multiples; dropout after the blocks and head_dropout, 0.3 and 0.5 in the paper, to be scaled
+    with the width."""
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.name or class_name(self.network)

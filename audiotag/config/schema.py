@@ -12,7 +12,7 @@ import difflib
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,8 +21,9 @@ from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticKnownError
 
-from audiotag.config.leaf import Leaf, import_from, leaf_problems
-from audiotag.errors import ConfigError, Nearest
+from audiotag.config.leaf import TARGET, Leaf, import_from, leaf_problems
+from audiotag.config.messages import OUT_OF_RANGE, message, parts
+from audiotag.errors import ConfigError
 
 Schema = TypeVar("Schema", bound="Settings")
 Class = TypeVar("Class")
@@ -54,7 +55,7 @@ class Settings:
     @field_validator("*", mode="before")
     @classmethod
     def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        return _as_meant(value, _parts(_fields(cls)[str(info.field_name)].annotation))
+        return _as_meant(value, parts(_fields(cls)[str(info.field_name)].annotation))
 
     def problems(self, prefix: str = "") -> list[str]:
         """Return what does not go together in this section and those below it; `prefix` is its path, with a dot."""
@@ -123,8 +124,8 @@ def check_leaves(config: Settings) -> None:
     schema: type = type(config)
     found = []
     for path, field in schema_fields(schema).items():
-        if leaf := _leaf(field):
-            found += leaf_problems(operator.attrgetter(path)(config), path, leaf.given)
+        if (mark := _leaf(field)) and (leaf := operator.attrgetter(path)(config)) is not None:
+            found += leaf_problems(leaf, path, mark.given)
     if found:
         raise ConfigError("The configuration cannot be run:", found)
 
@@ -149,46 +150,13 @@ def _unchecked(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
         value = values.get(name, field.default)
         if inner is not None and isinstance(value, dict):
             value = _unchecked(inner, value)
-        object.__setattr__(made, name, _as_meant(value, _parts(field.annotation)))
+        object.__setattr__(made, name, _as_meant(value, parts(field.annotation)))
     return made
 
 
-# What is said of pydantic's errors: of a value of the right type, and of one of a wrong type.
-OUT_OF_RANGE = {
-    "literal_error": "{path}={value} is none of {allowed}{near}",
-    "greater_than_equal": "{path}={value} must be {ge:g} or more",
-    "greater_than": "{path}={value} must be above {gt:g}",
-    "less_than_equal": "{path}={value} is out of all proportion: {le:,} is the largest that makes sense",
-    "share": "{path}={value} must lie in 0 to 1",
-}
-EXPECTED = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "string": "text",
-    "list": "a list, such as [A,B]",
-    "dict": "a section: name its settings one by one",
-    "dataclass": "a section: name its settings one by one",
-    "finite": "a finite number",
-}
-
-
 def _message(problem: ErrorDetails, schema: type) -> str:
-    """Return what is wrong with a value, in a line."""
     path = ".".join(name for name in problem["loc"] if isinstance(name, str))
-    value, limits, kind = problem["input"], problem.get("ctx", {}), problem["type"]
-    if kind in OUT_OF_RANGE:
-        allowed = [str(choice) for choice in choices(schema_fields(schema)[path].annotation)]
-        form = OUT_OF_RANGE["share" if limits.get("le") == 1 else kind]
-        return form.format(
-            path=path, value=value, allowed=", ".join(allowed), near=Nearest(allowed)(str(value)), **limits
-        )
-    expected = EXPECTED.get(kind.split("_")[0])
-    if expected is None:
-        return f"{path}={value!r}: {problem['msg']}"
-    if any(isinstance(name, int) for name in problem["loc"]):
-        return f"{path} holds {value!r}, which is not {expected}"
-    return f"{path}={value if isinstance(value, float) else repr(value)} is not {expected}"
+    return message(path, problem, schema_fields(schema)[path].annotation if problem["type"] in OUT_OF_RANGE else None)
 
 
 def nested(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -232,17 +200,6 @@ def _leaf(field: FieldInfo) -> Leaf | None:
     return next((mark for mark in field.metadata if isinstance(mark, Leaf)), None)
 
 
-def _parts(kind: Any) -> tuple[Any, ...]:
-    """Return the types that a type is made of, itself included."""
-    inner = () if get_origin(kind) is Literal else get_args(kind)
-    return (kind, *(part for one in inner for part in _parts(one)))
-
-
-def choices(kind: Any) -> tuple[Any, ...]:
-    """Return the values that a type allows, if they can be counted."""
-    return next((get_args(part) for part in _parts(kind) if get_origin(part) is Literal), ())
-
-
 @cache
 def schema_fields(schema: type, prefix: str = "") -> dict[str, FieldInfo]:
     """Return every setting of a schema by its dotted path, sections themselves left out."""
@@ -283,8 +240,9 @@ def _keys(schema: type) -> frozenset[str]:
 
 def unknown_key(path: str, schema: type, groups: tuple[str, ...] = ()) -> str:
     """Return the message for a key that does not exist, naming the nearest that does."""
-    known = list(schema_fields(schema))
-    candidates = sorted({*_keys(schema), *groups})
+    defaults = nested((name, field.default) for name, field in schema_fields(schema).items())
+    known = [name for name, _ in leaves(defaults) if not name.endswith(TARGET)]  # with the arguments of leaves
+    candidates = sorted({*_keys(schema), *known, *groups})
     section, _, last = path.rpartition(".")
     last = ALIASES.get(last, last)
     near = [name for name in known if name.split(".")[-1] == last]  # only its section is wrong or missing

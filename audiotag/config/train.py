@@ -13,7 +13,7 @@ from audiotag.config.data import Data
 from audiotag.config.features import Features
 from audiotag.config.hardware import Hardware, Trainer
 from audiotag.config.logger import Logger
-from audiotag.config.model import MIN_FRAMES, Model
+from audiotag.config.model import Model
 from audiotag.config.schema import Program, Seed, settings
 from audiotag.config.training import Training
 from audiotag.config.verification import Verification
@@ -90,8 +90,3 @@ class TrainConfig(Program):
                 "data.train_on_all=true leaves no held-out clip to verify on: set finetune_rounds=0, or "
                 "data.train_on_all=false"
             )
-        excerpt = f"features.excerpt_frames={self.features.excerpt_frames}"
-        if self.features.excerpt_frames < MIN_FRAMES:
-            yield f"{excerpt} is too short for the network's pools: it must be {MIN_FRAMES} or more"
-        if self.augment.time_mask_frames > self.features.excerpt_frames:
-            yield f"augment.time_mask_frames={self.augment.time_mask_frames} is longer than {excerpt}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from audiotag.config.leaf import Leaf
 from audiotag.config.schema import Settings, settings
 
 
@@ -40,6 +42,10 @@ class Training(Settings):
     """Excerpts per optimiser step; an epoch's last step is filled up with clips from its beginning."""
     valid_batch_size: int = Field(25, ge=1, le=100_000)
     """Whole clips per validation step."""
+    loss: Annotated[dict[str, Any], Leaf(given=("reduction",))] = Field(
+        {"_target_": "audiotag.models.loss.SoftTargetCrossEntropy"}
+    )
+    """Class of the loss (`_target_`) and its arguments; for SoftTargetCrossEntropy: label_smoothing."""
     pretrain: Phase = Phase()
     """Round 0: on all clips, verified or not."""
     finetune: Phase = Phase()

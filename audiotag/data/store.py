@@ -124,7 +124,7 @@ def build_store(manifest: Manifest, features: Features, cache_dir: Path, workers
         settings["most_frames"] = features.clip_frames
     info = {"settings": json.loads(json.dumps(settings)), "bands": front_end.bands}
     clips = manifest.train.drop_duplicates("content_hash").sort_values("content_hash")
-    prefix = f"{features.front_end}-{_digest(json.dumps(settings, sort_keys=True))}"
+    prefix = f"{features.title}-{_digest(json.dumps(settings, sort_keys=True))}"
     folder = cache_dir / "stores" / f"{prefix}-{_digest(*clips['content_hash'])}"
     check_folder("cache_dir", folder.parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +250,7 @@ def _build(
     new = todo[~todo["content_hash"].isin(held.keys())]
     items = [(manifest.root / path, of) for path, of in zip(new["path"], new["content_hash"], strict=True)]
     one = functools.partial(_compute, features=features)
-    computed = parallel_map(one, items, workers, f"Computing spectrograms {features.front_end}")
+    computed = parallel_map(one, items, workers, f"Computing spectrograms {features.title}")
     failed = {}
     try:
         # Always in the same order, so that the file's bytes depend on its key alone.

@@ -10,7 +10,6 @@ from audiotag.errors import RunError
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.files import check_folder
 from audiotag.run.folder import RunFolder, find_run
-from audiotag.verification.rules import rule_of
 
 
 def check_run(config: TrainConfig) -> tuple[RunFolder, WarmStart]:
@@ -24,7 +23,6 @@ def check_run(config: TrainConfig) -> tuple[RunFolder, WarmStart]:
     folder = find_run(config.run, config.runs_dir)
     check_folder("run", folder.path)
     check_folder("cache_dir", Path(config.cache_dir).absolute())
-    rule_of(config.verification)
     start = WarmStart(config, folder)
     folder.refuse_other(config)
     return folder, start

@@ -12,21 +12,21 @@ from audiotag.console import console
 from audiotag.files import damage_reported, read_json, write_csv
 from audiotag.run.folder import RunFolder
 
-SETTINGS = ["rule", "agreement", "threshold", "cap", "calibrate", "confident_learning"]
 LONGEST = 35  # of a name in a column beside the figures
 FIGURES = ["round", "considered", "accepted", "precision", "recall"]
 
 
 def read_decisions(folders: list[Path]) -> pd.DataFrame:
-    """Return one row per decision and round of the decisions in these folders."""
+    """Return one row per decision and round of the decisions in these folders: name, settings, figures."""
     rows: list[dict[str, Any]] = []
     for folder in folders:
         file, again = folder / "summary.json", "delete its folder, or decide so again with verify.py"
         with damage_reported(file, again):
             summary = read_json(file, again)
-            settings = {name: summary[name] for name in SETTINGS}
+            settings = {name: value for name, value in summary.items() if name != "rounds"}
             rows += [{"decision": folder.name, **settings, **figures} for figures in summary["rounds"]]
-    return pd.DataFrame(rows, columns=["decision", *SETTINGS, *FIGURES])
+    table = pd.DataFrame(rows, columns=None if rows else ["decision", "rule", *FIGURES])
+    return table[[*(name for name in table if name not in FIGURES), *FIGURES]]
 
 
 def gather_decisions(verify: Path) -> None:

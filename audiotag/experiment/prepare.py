@@ -21,6 +21,7 @@ from audiotag.data.tables import find
 from audiotag.distributed import context
 from audiotag.errors import AudiotagError, RunError
 from audiotag.experiment.checks import check_run
+from audiotag.experiment.joints import check_joints
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.files import FileLock, csv_text, damage_reported, write_json
 from audiotag.run.folder import AGAIN, RunFolder
@@ -41,6 +42,7 @@ def prepare(config: TrainConfig) -> Experiment:
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder, warm_start = check_run(config)
+    check_joints(config)
     check_trackers(config, folder)
     manifest, store = _one_after_another(config, folder, warm_start)
     context.assert_same_on_all_ranks(f"The data set of {folder.path}", manifest_text(manifest.frame))

@@ -10,18 +10,19 @@ import pandas as pd
 from rich.table import Table
 
 from audiotag.config import TrainConfig, Verification, VerifyConfig
+from audiotag.config.leaf import TARGET, leaf_identity
 from audiotag.console import console
 from audiotag.data.checking import check_tables
 from audiotag.data.tables import read_labels
 from audiotag.distributed.launch import in_sweep, launch
 from audiotag.errors import RunError
-from audiotag.experiment.decisions import FIGURES, SETTINGS, gather_decisions
+from audiotag.experiment.decisions import FIGURES, gather_decisions
 from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.run.ledgers import all_ledgers, run_truth
 from audiotag.run.summary import print_few
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
-from audiotag.verification.rules import rule_of
+from audiotag.verification.rules import SETTING, rule_of
 
 
 def verify(config: VerifyConfig) -> pd.DataFrame:
@@ -42,7 +43,7 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
         again = "audiotag.experiment.vote_again:vote_again"  # by name: it needs PyTorch
         launch(again, config, lambda: check_tables(as_of_now(folder.config, config)))
     ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.vote_again else None)
-    settings = {name: getattr(verification, name) for name in SETTINGS}
+    settings = {"rule": verification.title, **_arguments(verification)}
     rounds = [
         {"round": int(str(round_)), **_rounded(measure(rows, truth))}
         for round_, rows in ledger.groupby("round", sort=True)
@@ -59,17 +60,21 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
 
 def changed(of_run: Verification, config: VerifyConfig) -> Verification:
     """Return the run's rule with the changes asked for, or the whole rule that verification=NAME named."""
-    given = dataclasses.asdict(config.verification)
+    given = config.verification
+    is_whole, excerpts = TARGET in given.rule, given.excerpts or of_run.excerpts
     if not config.vote_again:
-        asked, given["excerpts"] = given["excerpts"], of_run.excerpts  # the posteriors are stored as means over these
-        if given["rule"] is None and asked not in (None, of_run.excerpts):
+        if not is_whole and excerpts != of_run.excerpts:
             raise RunError(
-                f"verification.excerpts={asked}: the run stored means over {of_run.excerpts} excerpts; set "
+                f"verification.excerpts={excerpts}: the run stored means over {of_run.excerpts} excerpts; set "
                 "vote_again=true to ask its networks again"
             )
-    if given["rule"] is None:
-        given = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(of_run, **given)
+        excerpts = of_run.excerpts  # the posteriors are stored as means over these
+    return Verification(
+        name=given.name if is_whole else of_run.name,
+        excerpts=excerpts,
+        calibrate=of_run.calibrate if given.calibrate is None else given.calibrate,
+        rule=given.rule if is_whole else {**of_run.rule, **given.rule},
+    )
 
 
 def as_of_now(of_run: TrainConfig, config: VerifyConfig) -> TrainConfig:
@@ -130,12 +135,17 @@ def _truth(folder: RunFolder, name: str) -> pd.Series:
     return read_labels(path, columns.clip, columns.label)
 
 
+def _arguments(verification: Verification) -> dict[str, Any]:
+    """Return the settings of a decision by name: the arguments of its rule, and whether it calibrates."""
+    arguments = leaf_identity(verification.rule, SETTING)
+    return {name: value for name, value in arguments.items() if name != TARGET} | {"calibrate": verification.calibrate}
+
+
 def _name(of_run: Verification, now: Verification, again: bool) -> str:
     """Name a decision by its rule and by what differs from the run's own."""
-    different = [f"{name}={getattr(now, name)}" for name in SETTINGS[1:] if getattr(now, name) != getattr(of_run, name)]
-    if again:
-        different.append(f"votes={now.excerpts}")
-    return ",".join([now.rule, *different])
+    before = _arguments(of_run)
+    different = [f"{name}={value}" for name, value in _arguments(now).items() if before.get(name, ...) != value]
+    return ",".join([now.title, *different, *([f"votes={now.excerpts}"] if again else [])])
 
 
 def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
@@ -143,14 +153,8 @@ def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None:
-    threshold = "no threshold" if verification.threshold is None else f"threshold {verification.threshold}"
-    cap = "no cap" if verification.cap is None else f"cap {verification.cap} per class"
-    extras = (["calibrated"] if verification.calibrate else []) + ([] if verification.agreement else ["any prediction"])
-    if verification.confident_learning:
-        extras.append(f"cleanlab's {verification.confident_learning}")
-    shown = Table(
-        *(name.capitalize() for name in FIGURES), title=", ".join([threshold, cap, *extras]), title_justify="left"
-    )
+    title = f"{rule_of(verification)}{', calibrated' if verification.calibrate else ''}"
+    shown = Table(*(name.capitalize() for name in FIGURES), title=title, title_justify="left")
     for row in table.to_dict("records"):
         rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
         shown.add_row(str(row["round"]), str(row["considered"]), str(row["accepted"]), *rates)

@@ -321,18 +321,12 @@ def log_filterbank(
     return triangles / triangles.sum(axis=1, keepdims=True), corners[1:-1].astype(np.float64)
 
 
-FRONT_ENDS = {
-    "v1": {"_target_": "audiotag.features.spectrogram.MelFrontEnd"},
-    "v2": {"_target_": "audiotag.features.spectrogram.LogFrontEnd"},
-}
-
-
 def front_end_of(features: Features) -> FrontEnd:
     """Return this process's front end of these settings, on the CPU.
 
     Raises ConfigError if the class cannot be imported, its arguments are wrong, or it breaks its contract.
     """
-    return _built(json.dumps(FRONT_ENDS[features.front_end]))
+    return _built(json.dumps(features.front_end))
 
 
 @functools.cache
@@ -360,7 +354,7 @@ def _built(leaf: str) -> FrontEnd:
 
 def front_end_settings(features: Features) -> dict[str, Any]:
     """Return what determines a front end's values: the key under which spectrograms are stored."""
-    return {**leaf_identity(FRONT_ENDS[features.front_end], SETTING), "revision": front_end_of(features).revision}
+    return {**leaf_identity(features.front_end, SETTING), "revision": front_end_of(features).revision}
 
 
 @torch.inference_mode()

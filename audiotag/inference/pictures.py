@@ -123,7 +123,7 @@ def look_at(
         spectrogram.largest.T,
         spectrogram.step * hop_s,
         front_end.center_hz,
-        features.front_end,
+        features.title,
     )
     return picture, heard
 

@@ -62,11 +62,9 @@ class Masking:
 
 def build_augmentation(augment: Augment) -> Augmentation | None:
     """Build the configured augmentation, if any; raises ConfigError if it cannot be imported or built."""
-    if augment.time_masks == augment.band_masks == 0:
+    if augment.transform is None:
         return None
-    names = ("time_masks", "time_mask_frames", "band_masks", "band_mask_bands")
-    leaf = {"_target_": f"{__name__}.Masking", **{name: getattr(augment, name) for name in names}}
-    augmentation: Augmentation = build(leaf, SETTING)
+    augmentation: Augmentation = build(augment.transform, SETTING)
     return augmentation
 
 

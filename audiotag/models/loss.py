@@ -38,7 +38,7 @@ def build_loss(training: Training, reduction: str) -> Loss:
 
     Raises ConfigError if it cannot be imported or built, or breaks its contract.
     """
-    loss: Loss = build({"_target_": "audiotag.models.loss.SoftTargetCrossEntropy"}, SETTING, reduction=reduction)
+    loss: Loss = build(training.loss, SETTING, reduction=reduction)
     with torch.random.fork_rng(devices=[]):
         logits, targets = torch.randn(4, 3, requires_grad=True), torch.rand(4, 3).softmax(dim=1)
         value = loss(logits, targets)

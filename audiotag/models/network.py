@@ -38,8 +38,7 @@ class Network(Protocol):
 
 def build_network(model: Model, classes: int) -> nn.Module:
     """Build the configured network; raises ConfigError if it cannot be imported or built."""
-    leaf = {"width": model.width, "dropout": model.dropout, "head_dropout": model.head_dropout}
-    network: nn.Module = build({"_target_": "audiotag.models.vgg_gap.VggGap", **leaf}, SETTING, classes=classes)
+    network: nn.Module = build(model.network, SETTING, classes=classes)
     return network
 
 

@@ -57,7 +57,7 @@ def plot_decisions(decisions: pd.DataFrame, folder: Path, best_round: int | None
 
 def _varied_number(decisions: pd.DataFrame) -> str | None:
     """Return threshold or cap where the decisions differ in just that, and it is a number in all of them."""
-    settings = ("rule", "agreement", "threshold", "cap", "calibrate", "confident_learning")
+    settings = decisions.loc[:, "rule":"round"].columns[:-1]
     varied = [name for name in settings if _differs(decisions[name])]
     if len(varied) != 1 or varied[0] not in NUMBERS or _numbers(decisions, varied[0]).isna().any():
         return None

@@ -23,7 +23,7 @@ from audiotag.report.tables import (
 )
 from audiotag.run.held_out import per_class_table
 from audiotag.verification.ledger import measure
-from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, rule_of
 
 MOST_CONFUSIONS = 15
 UNHELD = "Nothing was held out (data.train_on_all=true), so nothing can be said of it."
@@ -98,14 +98,15 @@ def acceptance(facts: ReportData) -> Section:
     title = "Accepted labels"
     if facts.ledger.empty:
         return Section("accepted", title, [_nothing_decided(facts)])
-    cap = facts.config.verification.cap
+    verification, rule = facts.config.verification, rule_of(facts.config.verification)
+    cap, calibrated = getattr(rule, "cap", None), " of calibrated posteriors" if verification.calibrate else ""
     counts = reasons_per_class(facts.ledger, facts.classes)
     last = counts[counts["round"] == facts.best]
     full = list(last["label"][last[FULL] > 0])
     most, least = (last.loc[last[ACCEPTED].agg(which)] for which in ("idxmax", "idxmin"))
     text = [
-        f"Every round decides anew over all unverified clips, by the rule {facts.config.verification.rule}: "
-        f"{_rule(facts)}. What it accepts, the next round trains on."
+        f"Every round decides anew over all unverified clips, by the rule {verification.title}{calibrated}: "
+        f"{rule}. What it accepts, the next round trains on."
     ]
     if cap is None:
         text.append("This rule has no cap.")
@@ -126,19 +127,6 @@ def acceptance(facts: ReportData) -> Section:
     )
 
 
-def _rule(facts: ReportData) -> str:
-    rule = facts.config.verification
-    said = ["the predicted label must be the given one"] if rule.agreement else []
-    if rule.threshold is not None:
-        kind = "calibrated consensus" if rule.calibrate else "consensus"
-        said.append(f"the {kind} of the given label must exceed {rule.threshold:g}")
-    if rule.confident_learning is not None:
-        said.append(f"cleanlab ({rule.confident_learning}) must not flag it")
-    if rule.cap is not None:
-        said.append(f"and of each class the {rule.cap} surest are taken")
-    return ", ".join(said) or "every label is accepted"
-
-
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
 
@@ -154,13 +142,14 @@ def consensus(facts: ReportData) -> Section:
     title = "Consensus"
     if facts.decided.empty:
         return Section("consensus", title, [_nothing_decided(facts)])
-    threshold = facts.config.verification.threshold
+    threshold = getattr(rule_of(facts.config.verification), "threshold", None)
     counts = consensus_counts(facts.decided, facts.classes)
     totals = facts.decided["reason"].value_counts()
-    rule = facts.config.verification
+    verification = facts.config.verification
     text = [
-        f"The posterior of the given label, the mean of {rule.excerpts} excerpts, as the rule of round {facts.best} "
-        f"compared it{' (calibrated)' if rule.calibrate else ''}. Each panel has a scale of its own.",
+        f"The posterior of the given label, the mean of {verification.excerpts} excerpts, as the rule of round "
+        f"{facts.best} compared it{' (calibrated)' if verification.calibrate else ''}. Each panel has a scale of its "
+        "own.",
         f"What piles up on the right was recognised with certainty. “{DIFFERS}” on the left are labels that the "
         f"networks contradict; “{BELOW}” close to the line are those that another threshold would take (the command "
         "under Verify, above, tries it in seconds).",

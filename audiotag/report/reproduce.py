@@ -53,9 +53,9 @@ def _groups(config: TrainConfig) -> list[str]:
     chosen = {
         "experiment": config.experiment,
         "data": config.data.name,
-        "features": config.features.front_end,
+        "features": config.features.name,
         "model": config.model.name,
-        "verification": config.verification.rule,
+        "verification": config.verification.name,
     }
     return [f"{group}={name}" for group, name in chosen.items() if name and (CONF / group / f"{name}.yaml").is_file()]
 

@@ -15,6 +15,7 @@ from audiotag.report.reproduce import program, training, value
 from audiotag.report.rounding import counted, percent
 from audiotag.run.naming import run_named
 from audiotag.run.summary import few_accepted, other_rules
+from audiotag.verification.rules import rule_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _recognised(facts: ReportData) -> str:
 def _accepted(facts: ReportData) -> str:
     best = facts.of_best
     said = f"Of {best['considered']} unverified labels the rule accepted {best['accepted']}."
-    if facts.config.verification.agreement:
+    if getattr(rule_of(facts.config.verification), "agreement", False):
         said += " With these the networks agree, each asked about clips that it had never heard."
     if facts.truth is not None:
         right, known = facts.right_accepted(facts.best)

@@ -21,7 +21,7 @@ def run_name(config: TrainConfig) -> str:
         return config.run
     chosen = HydraConfig.get()
     source = config.data.name if config.data.root is None else Path(os.path.realpath(config.data.root)).name
-    parts = [config.experiment, source, config.model.name, config.features.front_end, config.verification.rule]
+    parts = [config.experiment, source, config.model.title, config.features.title, config.verification.title]
     settings = []
     for text in sorted(chosen.overrides.task):
         name, _, value = text.lstrip("+~").partition("=")

@@ -18,6 +18,7 @@ from audiotag.files import write_json
 from audiotag.run.folder import Cell, RunFolder
 from audiotag.run.naming import run_named
 from audiotag.verification.ledger import corrected_share, measure
+from audiotag.verification.rules import rule_of
 
 if TYPE_CHECKING:
     from audiotag.data.store import Store  # it needs PyTorch, which verify.py does without
@@ -74,29 +75,32 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
     return rounds
 
 
-def few_accepted(rounds: list[dict[str, Any]], rule: Verification) -> str:
+def few_accepted(rounds: list[dict[str, Any]], verification: Verification) -> str:
     """Say that the last round accepted next to nothing, to be followed by `other_rules`; "" if it did not."""
     last = rounds[-1]
     if not last["considered"] or last["accepted"] >= FEW * last["considered"]:
         return ""
     counts = f"{last['accepted']} of {last['considered']} labels in round {last['round']}"
-    others = "rules" if rule.threshold is None else "thresholds"
+    others = "thresholds" if _has_threshold(verification) else "rules"
     return f"The rule accepted next to nothing: {counts}. What other {others} accept, without training:"
 
 
-def print_few(rounds: list[dict[str, Any]], run: Path, rule: Verification) -> None:
+def print_few(rounds: list[dict[str, Any]], run: Path, verification: Verification) -> None:
     """Say that the last round accepted next to nothing, if it did; the command is a line of its own, to be copied."""
-    if few := few_accepted(rounds, rule):
+    if few := few_accepted(rounds, verification):
         console.print(few, soft_wrap=True)
-        console.out(other_rules(shlex.quote(run_named(run)), rule))
+        console.out(other_rules(shlex.quote(run_named(run)), verification))
 
 
-def other_rules(run: str, rule: Verification) -> str:
+def other_rules(run: str, verification: Verification) -> str:
     """Return the command that shows what other thresholds would accept, or other rules where there is none."""
-    other = (
-        "verification=calibrated,as_coded" if rule.threshold is None else "verification.threshold=0.5,0.7,0.8,0.9,0.95"
-    )
+    thresholds = "verification.rule.threshold=0.5,0.7,0.8,0.9,0.95"
+    other = thresholds if _has_threshold(verification) else "verification=calibrated,as_coded"
     return f"python verify.py run={run} -m {other}"
+
+
+def _has_threshold(verification: Verification) -> bool:
+    return getattr(rule_of(verification), "threshold", None) is not None
 
 
 def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:

@@ -127,18 +127,10 @@ def rule_of(verification: Verification) -> Rule:
     Raises ConfigError if the class cannot be imported, its arguments are wrong, or it has no `decide`; AudiotagError if
     it needs a package that is not installed.
     """
-    rule: Rule = build(_leaf(verification), SETTING)
+    rule: Rule = build(verification.rule, SETTING)
     if not callable(getattr(rule, "decide", None)):
         raise ConfigError("The rule cannot be used:", [f"{SETTING}: {type(rule).__name__} has no method decide"])
     return rule
-
-
-def _leaf(verification: Verification) -> dict[str, object]:
-    v = verification
-    leaf = {"threshold": v.threshold, "cap": v.cap, "agreement": v.agreement}
-    if v.confident_learning is None:
-        return {"_target_": f"{__name__}.AgreementRule", **leaf}
-    return {"_target_": f"{__name__}.CleanlabRule", **leaf, "filter_by": v.confident_learning}
 
 
 def decide(rule: Rule, posteriors: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
