@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotag.config import Columns, Data, Hardware, TrainConfig
+from audiotag.config import Columns, Data, Features, Hardware, TrainConfig
+
+FRONT_ENDS = {"v1": Features().front_end, "v2": {"_target_": "audiotag.features.spectrogram.LogFrontEnd"}}
 
 TOP = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("AUDIOTAG_SHARED", TOP.parent / "shared"))

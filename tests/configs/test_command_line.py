@@ -12,7 +12,7 @@ from audiotag.cli.arguments import groups, quoted
 from audiotag.cli.composition import check_command_line, print_help
 from audiotag.cli.program import reported
 from audiotag.config import PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import schema_fields
+from audiotag.config.schema import leaves, schema_fields
 from audiotag.errors import ConfigError
 from audiotag.plan import compose_training
 from audiotag.plan import main as plan
@@ -78,7 +78,7 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("hydra.run.dir=~/a", "need quotes: \"hydra.run.dir='~/a'\""),
         ("seed=x", "seed='x' is not a whole number"),
         ("training.pretrain.learning_rate=.nan", "learning_rate='.nan' is not a number"),
-        ("model.width=null", "model.width=None"),
+        ("training.batch_size=null", "training.batch_size=None"),
         ("hparams_search=optune", "did you mean optuna?"),
     ],
 )
@@ -121,13 +121,13 @@ def test_the_order_of_arguments(typed, meant):
         [],
         ["seed=1", "experiment=smoke", "experiment=null", "data.root=/a b/c", "run='x=1, y'", "data.table='~/a(1)'"],
         ["-m", "round=range(0,4)", "fold=0,1,2,3"],
-        ["-m", "verification.threshold=0.5,0.8", "verification=as_coded,calibrated", "seed=choice(1,2)"],
+        ["-m", "verification.rule.threshold=0.5,0.8", "verification=as_coded,calibrated", "seed=choice(1,2)"],
         ["++seed=1", "~data.root", "~augment"],
         ["--cfg", "job", "-p", "hydra"],
         ["--config-dir", "somewhere", "experiment=not_ours"],
         ["hydra.searchpath=[file://somewhere]", "experiment=not_ours"],
         ["hydra.verbose=true", "hydra/launcher=joblib"],
-        ["data.classes=[Bark,'Meow or so']", "verification.cap=null"],
+        ["data.classes=[Bark,'Meow or so']", "verification.rule.cap=null"],
         ["run=s${seed}"],
         ["-m", "run=s${seed}", "seed=1,2"],
         ["-m", "run=x", "fold=0,1", "round=range(0,3)", "hardware.threads=1,2"],
@@ -188,8 +188,8 @@ def test_what_hydra_understands_is_left_to_it():
 def test_every_setting_and_group_can_be_named_by_itself():
     for schema in SCHEMAS.values():
         for path, field in schema_fields(schema).items():
-            default = field.default
-            check_command_line(schema, [f"{path}={'null' if default is None else default}"])
+            for name, value in leaves({path: field.default}):
+                check_command_line(schema, [f"{name}={'null' if value is None else value}"])
         for group, options in groups(schema).items():
             for option in options:
                 check_command_line(schema, [f"{group}={option}"])
@@ -206,7 +206,7 @@ def test_help_names_every_setting_with_its_default_and_meaning(monkeypatch, caps
     lines = {line.strip() for line in output.splitlines()}
     text = " ".join(output.split())
     for path, field in schema_fields(SCHEMAS[program]).items():
-        assert any(line.startswith(f"{path}=") for line in lines)
+        assert any(line.startswith((f"{path}=", f"{path}._target_=")) for line in lines)
         assert str(field.description) in text
     for group, options in groups(SCHEMAS[program]).items():
         assert f"{group}={'|'.join(options)}" in lines
@@ -218,4 +218,4 @@ def test_help_shows_what_runs_where_nothing_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py"])
     print_help(TrainConfig)
     lines = {line.strip() for line in capsys.readouterr().out.splitlines()}
-    assert {"finetune_rounds=2", "verification.calibrate=True", "data.root=null", "model.width=8"} <= lines
+    assert {"finetune_rounds=2", "verification.calibrate=True", "data.root=null", "model.network.width=8"} <= lines

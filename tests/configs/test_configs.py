@@ -26,9 +26,11 @@ from audiotag import config as schemas
 from audiotag.cli.arguments import CONF, groups, refuse_forgotten_data
 from audiotag.cli.composition import register
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
-from audiotag.config.schema import nested, schema_fields, to_dict, validate
+from audiotag.config.schema import leaves, nested, schema_fields, to_dict, validate
 from audiotag.errors import ConfigError
+from audiotag.experiment.joints import check_joints
 from audiotag.run.naming import run_name
+from audiotag.verification.rules import AgreementRule, CleanlabRule, rule_of
 
 PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
 NEEDED = {  # what a user must say besides the name of the option
@@ -81,7 +83,7 @@ def options(program: str) -> list[str]:
 def test_config_composes_with_every_option_of_every_group(option):
     config = composed(option, *NEEDED.get(option, []))
     group, name = option.split("=")
-    said = {"data": "name", "features": "front_end", "model": "name", "verification": "rule"}.get(group)
+    said = dict.fromkeys(("data", "features", "model", "verification"), "name").get(group)
     if said is not None:
         assert getattr(getattr(config, group), said) == name
     if group == "experiment":
@@ -104,7 +106,8 @@ def test_config_chooses_trackers_together():
 def test_config_of_verify_composes_with_every_rule(option):
     config = composed(option, *NEEDED["verify"], program="verify")
     rule = option.split("=")[1]
-    assert config.verification.rule == (None if rule == "of_run" else rule)
+    assert config.verification.name == (None if rule == "of_run" else rule)
+    assert bool(config.verification.rule) == (rule != "of_run")
 
 
 @pytest.mark.parametrize("option", options("predict"))
@@ -167,7 +170,7 @@ def test_search_varies_settings_that_exist():
     assert hydra.mode.name == "MULTIRUN"
     varied = {name: OverridesParser.create().parse_override(f"{name}={v}") for name, v in hydra.sweeper.params.items()}
     assert all(override.is_sweep_override() for override in varied.values())
-    assert set(varied) <= set(schema_fields(TrainConfig))
+    assert set(varied) <= set(dict(leaves(OmegaConf.to_container(defaults()))))
     for name, override in varied.items():
         value = override.value()
         for end in value.list if override.is_choice_sweep() else (value.start, value.end):
@@ -197,7 +200,6 @@ def test_config_of_every_experiment_takes_another_model(experiment):
 def test_config_of_a_runs_own_rule_is_not_for_training():
     assert "of_run" not in groups(TrainConfig)["verification"]
     assert "of_run" in groups(VerifyConfig)["verification"]
-    assert problems("verification=of_run")[0].startswith("verification.rule=None")
 
 
 def test_config_files_say_what_they_are_for():
@@ -223,9 +225,10 @@ def test_config_holds_the_numbers_of_the_original(model, experiment):
     config = composed(f"experiment={experiment}", f"model={model}", "data.root=DIR")
     assert (config.experiment, config.model.name) == (experiment, model)
     assert (config.data.name, config.data.root) == ("fsdkaggle2018", "DIR")
-    assert (config.features.front_end, config.features.trim) == (front_end, True)
+    assert (config.features.name, config.features.trim) == (front_end, True)
     assert (config.features.excerpt_frames, config.features.clip_frames) == (384, 3000)
-    assert (config.model.width, config.model.dropout, config.model.head_dropout) == (width, 0.3, 0.5)
+    network = {"width": width, "dropout": 0.3, "head_dropout": 0.5}
+    assert config.model.network == {"_target_": "audiotag.models.vgg_gap.VggGap", **network}
     assert config.training.batch_size == batch_size
     pretrain, finetune = config.training.pretrain, config.training.finetune
     assert (pretrain.epochs, pretrain.decay_from_epoch, pretrain.learning_rate) == (500, 100, 0.001)
@@ -235,50 +238,45 @@ def test_config_holds_the_numbers_of_the_original(model, experiment):
     assert pretrain.min_steps == finetune.min_steps == 0
     assert (config.finetune_rounds, config.folds) == (10, 4)
     rule = config.verification
-    assert (rule.excerpts, rule.agreement, rule.threshold, rule.cap, rule.calibrate) == (25, True, 0.95, 40, False)
-    assert (config.augment.time_masks, config.augment.band_masks) == (0, 0)
+    assert (rule.excerpts, rule.calibrate, rule_of(rule)) == (25, False, AgreementRule(0.95, 40, agreement=True))
+    assert config.augment.transform is None
     assert (config.data.train_on_all, config.data.validate_unverified) == (False, False)
 
 
 def test_rules_differ_in_what_their_names_say():
     rules = {name: composed(f"verification={name}").verification for name in groups(TrainConfig)["verification"]}
-    documented = dataclasses.asdict(rules["as_documented"])
-    changes = {
-        name: {k: v for k, v in dataclasses.asdict(rule).items() if documented[k] != v and k != "rule"}
-        for name, rule in rules.items()
-    }
-    assert changes == {
-        "as_documented": {},
-        "as_coded": {"threshold": None},
-        "calibrated": {"calibrate": True},
-        "calibrated_120": {"calibrate": True, "cap": 120},
-        "accept_all": {"agreement": False, "threshold": None, "cap": None},
-        "cleanlab": {
-            "agreement": False,
-            "threshold": None,
-            "cap": None,
-            "confident_learning": "prune_by_noise_rate",
-        },
+    assert {(rule.excerpts, name == rule.name) for name, rule in rules.items()} == {(25, True)}
+    assert {name: (rule.calibrate, rule_of(rule)) for name, rule in rules.items()} == {
+        "as_documented": (False, AgreementRule(0.95, 40, agreement=True)),
+        "as_coded": (False, AgreementRule(None, 40)),
+        "calibrated": (True, AgreementRule(0.95, 40)),
+        "calibrated_120": (True, AgreementRule(0.95, 120)),
+        "accept_all": (False, AgreementRule(None, None, agreement=False)),
+        "cleanlab": (False, CleanlabRule(None, None, agreement=False, filter_by="prune_by_noise_rate")),
     }
 
 
 def test_rule_of_the_default_is_calibrated_and_as_documented_in_the_papers_experiment():
-    assert composed().verification.rule == "calibrated"
-    assert composed("experiment=cpu_small").verification.rule == "calibrated_120"
-    assert composed("experiment=dcase2018").verification.rule == "as_documented"
+    assert composed().verification.name == "calibrated"
+    assert composed("experiment=cpu_small").verification.name == "calibrated_120"
+    assert composed("experiment=dcase2018").verification.name == "as_documented"
 
 
 def test_rule_chosen_beside_an_experiment_is_the_whole_rule():
-    assert composed("experiment=cpu_small").verification.cap == 120
-    assert composed("experiment=cpu_small", "verification=accept_all").verification.cap is None
+    assert composed("experiment=cpu_small").verification.rule["cap"] == 120
+    assert composed("experiment=cpu_small", "verification=accept_all").verification.rule["cap"] is None
 
 
 def test_command_line_has_the_last_word():
     config = composed(
-        "experiment=smoke", "model.width=7", "training.pretrain.epochs=11", "features=v2", "verification=calibrated"
+        "experiment=smoke",
+        "model.network.width=7",
+        "training.pretrain.epochs=11",
+        "features=v2",
+        "verification=calibrated",
     )
-    assert (config.model.width, config.training.pretrain.epochs) == (7, 11)
-    assert (config.features.front_end, config.verification.rule) == ("v2", "calibrated")
+    assert (config.model.network["width"], config.training.pretrain.epochs) == (7, 11)
+    assert (config.features.name, config.verification.name) == ("v2", "calibrated")
     assert config.features.excerpt_frames == composed("experiment=smoke").features.excerpt_frames
 
 
@@ -360,8 +358,8 @@ def key_paths(content: dict[str, Any], name: str) -> list[list[str]]:
         ("training/short.yaml", "\npretrian: {epochs: 1}\n", "did you mean training.pretrain.epochs?"),
         ("model/tiny.yaml", "\ntrainng: {batch_size: 3}\n", "did you mean training.batch_size?"),
         ("data/synthetic.yaml", "\nsynthetic: {clases: 9}\n", "did you mean data.synthetic.classes?"),
-        ("verification/calibrated.yaml", "\ntreshold: 0.9\n", "did you mean verification.threshold?"),
-        ("features/v1.yaml", "\nfront_end: {name: v1}\n", "did you mean features.front_end?"),
+        ("verification/calibrated.yaml", "\ntreshold: 0.9\n", "did you mean verification.rule.threshold?"),
+        ("features/v1.yaml", "\nfrontend: v1\n", "did you mean features.front_end?"),
         ("augment/none.yaml", "\nzzz: 1\n", "augment.zzz is not a setting"),
     ],
 )
@@ -376,16 +374,16 @@ def test_config_refuses_a_misspelt_key_in_any_file_with_the_nearest(tmp_path, fi
 def test_config_lists_unknown_keys_wrong_types_and_misfits_together():
     assert set(problems("+sed=1", "+model.widht=3", "finetune_rounds=many", "training.batch_size=1.5", "seed=x")) == {
         "sed is not a setting; did you mean seed?",
-        "model.widht is not a setting; did you mean model.width?",
+        "model.widht is not a setting; did you mean model.network.width?",
         "seed='x' is not a whole number",
         "finetune_rounds='many' is not a whole number",
         "training.batch_size=1.5 is not a whole number",
     }
-    assert problems("+sed=1", "finetune_rounds=-1", "folds=1", "model.width=0") == [
+    assert problems("+sed=1", "finetune_rounds=-1", "folds=1", "training.batch_size=1") == [
         "sed is not a setting; did you mean seed?",
         "finetune_rounds=-1 must be 0 or more",
         "folds=1 must be 2 or more",
-        "model.width=0 must be 1 or more",
+        "training.batch_size=1 must be 2 or more",
     ]
 
 
@@ -398,7 +396,7 @@ def test_config_lists_unknown_keys_wrong_types_and_misfits_together():
         ("training.pretrain.learning_rate=fast", "learning_rate='fast' is not a number"),
         ("training.pretrain.learning_rate=nan", "is not a finite number"),
         ("training.pretrain.mixup_alpha=inf", "is not a finite number"),
-        ("verification.cap=null", None),
+        ("verification.rule.cap=null", None),
         ("verification.excerpts=null", "verification.excerpts=None"),
         ("data.classes=Bark", "data.classes='Bark'"),
         ("data.classes=[Bark,Meow]", None),
@@ -434,13 +432,7 @@ def test_config_refuses_values_of_the_wrong_type(override, message):
         (["data.synthetic.classes=3"], "data.synthetic.classes=3 must be 8 or more"),
         (["data.synthetic.wrong_share=1.5"], "data.synthetic.wrong_share=1.5 must lie in 0 to 1"),
         (["data.train_on_all=true"], "set finetune_rounds=0"),
-        (["features.front_end=v3"], "features.front_end=v3 is none of v1, v2"),
-        (["features.excerpt_frames=190"], "it must be 191 or more"),
         (["features.clip_frames=191"], "features.clip_frames=191 is shorter than features.excerpt_frames"),
-        (["augment=masking", "augment.time_mask_frames=193"], "is longer than features.excerpt_frames=192"),
-        (["augment.time_masks=2"], "masks nothing: set augment.time_mask_frames"),
-        (["augment.band_masks=-1"], "augment.band_masks=-1 must be 0 or more"),
-        (["model.dropout=1.5"], "model.dropout=1.5 must lie in 0 to 1"),
         (["training.batch_size=1"], "training.batch_size=1 must be 2 or more"),
         (["training.valid_batch_size=0"], "training.valid_batch_size=0 must be 1 or more"),
         (
@@ -454,9 +446,7 @@ def test_config_refuses_values_of_the_wrong_type(override, message):
         ),
         (["training.finetune.learning_rate=0"], "training.finetune.learning_rate=0.0 must be above 0"),
         (["training.pretrain.mixup_alpha=-0.1"], "training.pretrain.mixup_alpha=-0.1 must be 0 or more"),
-        (["verification.threshold=95"], "verification.threshold=95.0 must lie in 0 to 1"),
         (["verification.excerpts=0"], "verification.excerpts=0 must be 1 or more"),
-        (["verification.cap=-1"], "verification.cap=-1 must be 0 or more"),
         (["round=3", "finetune_rounds=2"], "round=3 must lie in 0 to finetune_rounds=2"),
         (["fold=4"], "fold=4 must lie in 0 to 3"),
         (["hardware.accelerator=gpus"], "(did you mean gpu?)"),
@@ -475,6 +465,45 @@ def test_config_refuses_what_does_not_go_together(overrides, message):
         (composed if in_groups else changed)(*overrides)
     (problem,) = caught.value.problems
     assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["features.front_end=v3"], "features.front_end='v3' is not a section"),
+        (["features.front_end.bands=0"], "features.front_end.bands=0 must be 1 or more"),
+        (["features.excerpt_frames=190"], "needs 191 frames or more: features.excerpt_frames=190 is too short"),
+        (
+            ["augment=masking", "augment.transform.time_mask_frames=193"],
+            "augment.transform: time_mask_frames=193 is longer than an excerpt, 192 frames",
+        ),
+        (
+            ["augment=masking", "augment.transform.time_mask_frames=0"],
+            "augment.transform: a mask without a width masks nothing: set time_mask_frames",
+        ),
+        (["augment=masking", "augment.transform.band_masks=-1"], "augment.transform.band_masks=-1 must be 0 or more"),
+        (["model.network.dropout=1.5"], "model.network.dropout=1.5 must lie in 0 to 1"),
+        (["model.network.width=100000"], "model.network.width=100000 is out of all proportion"),
+        (["+model.network.depth=3"], "model.network.depth is not an argument of audiotag.models.vgg_gap.VggGap"),
+        (["+training.loss.label_smoothing=1.5"], "training.loss.label_smoothing=1.5"),
+        (["training.loss._target_=torch.nn.Hardtanh"], "torch.nn.Hardtanh does not take reduction"),
+        (["verification.rule.threshold=95"], "verification.rule.threshold=95 must lie in 0 to 1"),
+        (["verification.rule.cap=-1"], "verification.rule.cap=-1 must be 0 or more"),
+        (["verification=cleanlab", "verification.rule.filter_by=bth"], "(did you mean both?)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Empty filters")
+def test_joints_refuse_what_their_classes_do_not_take(overrides, message):
+    with pytest.raises(ConfigError) as caught:
+        check_joints(composed(*overrides))
+    (problem,) = caught.value.problems
+    assert message in problem
+
+
+@pytest.mark.parametrize("option", options("train"))
+def test_joints_of_every_option_keep_their_contract(option):
+    if option.split("=")[0] in ("model", "features", "augment", "training", "verification"):
+        check_joints(composed(option))
 
 
 def test_config_of_programs_that_need_a_run_says_so():
@@ -501,10 +530,10 @@ def test_run_name_is_made_from_what_was_chosen():
     assert name_of() == name_of("round=1", "fold=2"), "a sweep over rounds and folds is one run"
     assert name_of() == name_of("finetune_rounds=7"), "more rounds continue a run"
     assert name_of() == name_of("logger=[csv,wandb]", "logger.wandb.tags=[a]"), "where it is watched makes no other run"
-    assert name_of("seed=3", "model.width=5") == name_of("model.width=5", "seed=3")
+    assert name_of("seed=3", "model.network.width=5") == name_of("model.network.width=5", "seed=3")
     choices = [
         [], ["seed=3"], ["experiment=smoke"], ["verification=as_coded"], ["training=paper"], ["augment=masking"],
-        ["data=kaggle", "data.root=a/set"], ["data=kaggle", "data.root=other"], ["verification.threshold=null"],
+        ["data=kaggle", "data.root=a/set"], ["data=kaggle", "data.root=other"], ["verification.rule.threshold=null"],
     ]  # fmt: skip
     names = {name_of(*choice) for choice in choices}
     assert len(names) == len(choices)
@@ -513,7 +542,7 @@ def test_run_name_is_made_from_what_was_chosen():
 
 def test_run_name_that_is_long_is_shortened_without_meeting_another():
     many = [f"training.pretrain.{name}=7" for name in ("epochs", "decay_from_epoch", "min_steps")]
-    many += ["model.width=5", "verification.excerpts=12", "data.synthetic.verified_per_class=9"]
+    many += ["model.network.width=5", "verification.excerpts=12", "data.synthetic.verified_per_class=9"]
     names = {name_of(*many, f"seed={seed}") for seed in range(3)}
     assert len(names) == 3
     assert all(len(name) <= 120 for name in names)

@@ -17,7 +17,8 @@ import torch
 
 from audiotag.config.leaf import build
 from audiotag.features import audio
-from audiotag.features.spectrogram import FRONT_ENDS, LogFrontEnd
+from audiotag.features.spectrogram import LogFrontEnd
+from tests.clips import FRONT_ENDS
 
 HERE = Path(__file__).parent
 SHARED = Path(os.environ.get("AUDIOTAG_SHARED") or Path(__file__).resolve().parents[3] / "shared")

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from audiotag import compare
-from audiotag.config import Hardware, PredictConfig, Verification, VerifyConfig
+from audiotag.config import Hardware, PredictConfig, VerificationChange, VerifyConfig
 from audiotag.errors import AudiotagError
 from audiotag.experiment.loop import run_experiment
 from audiotag.experiment.verify import verify
@@ -59,7 +59,7 @@ def train_again(run: Path) -> Any:
 
 
 def decide(run: Path) -> Any:
-    return verify(VerifyConfig(run=str(run), verification=Verification(threshold=0.5))).to_csv()
+    return verify(VerifyConfig(run=str(run), verification=VerificationChange(rule={"threshold": 0.5}))).to_csv()
 
 
 def label_test_set(run: Path) -> Any:
@@ -189,7 +189,9 @@ def test_compare_is_not_ended_by_one_bad_run(small_run, tmp_path, capfd):
 def test_run_that_cannot_be_written_to_is_verified_and_asked_with_out(small_run, work_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(work_folder)
     hardware = Hardware(accelerator="cpu", threads=1, workers=0)
-    decide = VerifyConfig(run=str(small_run), verification=Verification(threshold=0.5), hardware=hardware)
+    decide = VerifyConfig(
+        run=str(small_run), verification=VerificationChange(rule={"threshold": 0.5}), hardware=hardware
+    )
     expected = verify(dataclasses.replace(decide, out=str(tmp_path / "before")))
     with read_only(small_run):
         assert verify(dataclasses.replace(decide, out=str(tmp_path / "now"))).equals(expected)

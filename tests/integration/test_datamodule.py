@@ -20,9 +20,9 @@ from audiotag.data.datamodule import (
 )
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Store, build_store
-from tests.clips import make_folder, settings
+from tests.clips import FRONT_ENDS, make_folder, settings
 
-FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
+FEATURES = Features(name="v1", front_end=FRONT_ENDS["v1"], excerpt_frames=12, clip_frames=40)
 
 
 SEED_KEY = (0, 0, 1)  # seed, round, fold

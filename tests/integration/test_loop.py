@@ -182,8 +182,8 @@ def test_run_of_another_seed_has_another_result(smoke_run, program):
 
 
 def test_run_refuses_other_settings_under_its_name(smoke_run, program):
-    output = program("train.py", "experiment=smoke", "run=smoke", "model.width=5", expected=2)
-    assert "model.width was 4, now 5" in output
+    output = program("train.py", "experiment=smoke", "run=smoke", "model.network.width=5", expected=2)
+    assert "model.network.width was 4, now 5" in output
     assert "Traceback" not in output
 
 

@@ -95,7 +95,7 @@ def ask(networks: Networks, path: Path, hearing: WindowSpec) -> np.ndarray:
 
 def reference(folder: RunFolder, fold: int, windows: torch.Tensor, precision: str = "") -> np.ndarray:
     """Posteriors (B, C) of one fold's network for windows (B, 1, F, T), loaded and asked as the Trainer does."""
-    network = VggGap(len(folder.classes), folder.config.model.width).to(memory_format=torch.channels_last)
+    network = VggGap(len(folder.classes), folder.config.model.network["width"]).to(memory_format=torch.channels_last)
     file = folder.path / f"round{best(folder):02d}" / f"fold{fold}" / "best.ckpt"
     state = torch.load(file, weights_only=True)["state_dict"]
     network.load_state_dict({name.split(".", 1)[1]: value for name, value in state.items()})
@@ -111,7 +111,7 @@ def test_a_clip_gives_exactly_what_validation_computes_from_the_store(
     folder: RunFolder, networks: Networks, work_folder: Path
 ) -> None:
     features = folder.config.features
-    named = (work_folder / "cache" / "stores").glob(f"{features.front_end}-*")
+    named = (work_folder / "cache" / "stores").glob(f"{features.title}-*")
     held = [f for f in named if (f / "store.json").is_file()]
     stores = [store.Store(f) for f in held]
     clips = folder.train[folder.train["verified"]]
@@ -216,7 +216,7 @@ def test_a_long_recording_is_the_mean_of_its_windows_by_frames(
 
 
 def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
-    features = Features(front_end="v1", excerpt_frames=192, clip_frames=400)  # two excerpts make a pass
+    features = Features(excerpt_frames=192, clip_frames=400)  # two excerpts make a pass
     networks = load_networks(folder, best(folder), FOLDS, Hardware(precision="32-true"))
     path = sound(tmp_path / "a.wav", 3)
     spec = torch.from_numpy(store.spectrogram(path, features)[0]).float().T[None, None]

@@ -190,12 +190,12 @@ def test_report_command_makes_the_same_settings(smoke_run):
         config,
         seed=3,
         data=dataclasses.replace(config.data, classes=["a'b", "c$"], corrections="review.csv"),
-        verification=dataclasses.replace(config.verification, threshold=None, cap=7),
+        verification=dataclasses.replace(config.verification, rule={**config.verification.rule, "cap": 7}),
     )
     assert set(shlex.split(command(changed))) >= {
         "seed=3",
         "data.corrections=review.csv",
-        "verification.cap=7",
+        "verification.rule.cap=7",
         r"data.classes=['a\'b','c$']",
     }
 

@@ -57,7 +57,11 @@ BEFORE_PYTORCH = [
     (["verify.py", "run=nope"], "runs/nope is not a run folder", 2),
     (["verify.py", "run=small", "truth=/nowhere.csv", "vote_again=true"], "there is no such file", 2),
     (["verify.py", "run=small", "round=1"], "Accepted", 0),
-    (["verify.py", "run=small", "verification.threshold=0.99999"], "python verify.py run=small -m verification.thr", 0),
+    (
+        ["verify.py", "run=small", "verification.rule.threshold=0.99999"],
+        "python verify.py run=small -m verification.thr",
+        0,
+    ),
     (["audiotag.compare", "run=nope"], "runs/nope is not a run folder", 2),
     (["audiotag.report", "run=nope"], "runs/nope is not a run folder", 2),
     (["audiotag.plan", *NOWHERE], "/nowhere/train.csv: there is no such file", 2),

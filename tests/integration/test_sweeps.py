@@ -125,7 +125,13 @@ def test_sweep_goes_on_after_one_failed_job(sweep, work_folder):
     assert len(re.findall(r" +[01] of 1 ", output[output.rindex(" Run ") :])) == 2, "the unfinished run is shown too"
 
 
-OPTUNA = ["hparams_search=optuna", *SMALL[:2], "finetune_rounds=0", "model.dropout=0.0", "training.pretrain.epochs=1"]
+OPTUNA = [
+    "hparams_search=optuna",
+    *SMALL[:2],
+    "finetune_rounds=0",
+    "model.network.dropout=0.0",
+    "training.pretrain.epochs=1",
+]
 OPTUNA += ["training.pretrain.decay_from_epoch=1"]
 
 
@@ -269,7 +275,7 @@ def test_compare_gathers_runs_into_one_table(program, compared):
     output = program("-m audiotag.compare", f"runs_dir={compared}", f"out={compared / 'table.csv'}")
     table = pd.read_csv(compared / "table.csv").set_index("run")
     assert list(table.index) == ["begun", "broken_off", "whole"]
-    assert list(table.columns[:2]) == ["seed", "model.width"], "the settings that differ, and no others"
+    assert list(table.columns[:2]) == ["seed", "model.network.width"], "the settings that differ, and no others"
     assert list(table["state"]) == ["unfinished", "unfinished", "complete"]
     summary = json.loads((compared / "whole" / "summary.json").read_text())
     (best,) = (r for r in summary["rounds"] if r["round"] == summary["best_round"])
@@ -286,7 +292,7 @@ def test_compare_gathers_runs_into_one_table(program, compared):
     assert whole["valid_map@3"] == pytest.approx(sum(map3) / 4, abs=1e-6)
     assert pd.isna(table.loc["broken_off", "valid_loss"])
     assert output.count("(unfinished)") == 2
-    assert "seed=7 model.width=6" in output
+    assert "seed=7 model.network.width=6" in output
     assert f"{best['valid_accuracy']:.4f} ± {best['valid_accuracy_std']:.4f}" in output
 
 

@@ -21,7 +21,7 @@ def snapshot(run):
 
 def test_verify_applies_a_threshold_to_stored_posteriors(smoke_run, program):
     before = snapshot(smoke_run)
-    output = program("verify.py", "run=smoke", "verification.threshold=0.2")
+    output = program("verify.py", "run=smoke", "verification.rule.threshold=0.2")
     assert snapshot(smoke_run) == before, "verify.py changed the run"
     original = pd.read_csv(smoke_run / "ledger.csv")
     again = pd.read_csv(smoke_run / "verify" / "as_coded,threshold=0.2" / "ledger.csv")
@@ -39,7 +39,7 @@ def test_verify_by_the_runs_own_rule_gives_its_own_ledger(smoke_run, program):
 
 
 def test_verify_sweep_writes_one_decision_each_and_one_table(smoke_run, program):
-    output = program("verify.py", "-m", "run=smoke", "verification.threshold=0.1,0.3", "verification.cap=2")
+    output = program("verify.py", "-m", "run=smoke", "verification.rule.threshold=0.1,0.3", "verification.rule.cap=2")
     shown = output[output.index("Decision") :]
     assert len(re.findall(r"│ +[012] │ +\d+ of \d+ │", shown)) == 6, "a row per decision and round"
     height, width, _ = imread(smoke_run / "verify" / "by_threshold.png").shape
@@ -55,8 +55,8 @@ def test_verify_sweep_writes_one_decision_each_and_one_table(smoke_run, program)
 
 
 def test_verify_sweep_shows_the_others_beside_a_wrong_job(smoke_run, program):
-    output = program("verify.py", "-m", "run=smoke", "verification.threshold=0.15,7", expected=2)
-    assert "verification.threshold=7.0 must lie in 0 to 1" in output
+    output = program("verify.py", "-m", "run=smoke", "verification.rule.threshold=0.15,7", expected=2)
+    assert "verification.rule.threshold=7.0 must lie in 0 to 1" in output
     assert "1 of 2 jobs failed" in output
     assert "as_coded,threshold=0.15" in output[output.index("Decision") :], "the other is shown"
 
@@ -77,7 +77,7 @@ def test_verify_takes_whole_rules_and_rounds(smoke_run, program):
 
 
 def test_verify_by_a_rule_that_accepts_next_to_nothing_gives_the_command_for_others(smoke_run, program):
-    output = program("verify.py", "run=smoke", "verification.threshold=0.99")
+    output = program("verify.py", "run=smoke", "verification.rule.threshold=0.99")
     said = r"The rule accepted next to nothing: 0 of \d+ labels in round 2\. What other thresholds\s+accept"
     assert re.search(said, output)
     (command,) = re.findall(r"^python (verify\.py run=smoke -m .*)$", output, re.M)
@@ -89,7 +89,7 @@ def test_verify_measures_against_a_truth_given_later(smoke_run, program, work_fo
     ledger = pd.read_csv(smoke_run / "ledger.csv")
     table = ledger[ledger["round"] == 0][["clip_id", "label"]].rename(columns={"clip_id": "fname"})
     table.to_csv(work_folder / "all_right.csv", index=False)
-    program("verify.py", "run=smoke", "truth=all_right.csv", "round=0", "verification.threshold=0.05")
+    program("verify.py", "run=smoke", "truth=all_right.csv", "round=0", "verification.rule.threshold=0.05")
     summary = json.loads((smoke_run / "verify" / "as_coded,threshold=0.05" / "summary.json").read_text())
     (row,) = summary["rounds"]
     assert row["precision"] == 1

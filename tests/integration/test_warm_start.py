@@ -40,7 +40,8 @@ def new_run(tmp_path, small_run):
 
 def test_warm_start_may_differ_after_round_0(new_run, small_run):
     folder, config = new_run
-    rule = Verification(rule="x", excerpts=config.verification.excerpts, threshold=0.3, confident_learning="both")
+    other_rule = {"_target_": "audiotag.verification.rules.CleanlabRule", "threshold": 0.3, "filter_by": "both"}
+    rule = Verification(name="x", excerpts=config.verification.excerpts, rule=other_rule)
     finetune = dataclasses.replace(config.training.finetune, learning_rate=1e-5)
     other = dataclasses.replace(
         config, verification=rule, training=dataclasses.replace(config.training, finetune=finetune), finetune_rounds=5
@@ -66,12 +67,12 @@ def test_warm_start_copies_on_a_disk_without_links(new_run, small_run, monkeypat
 
 def test_warm_start_lists_all_that_differs(new_run):
     folder, config = new_run
-    rule = dataclasses.replace(config.verification, excerpts=9, cap=1)
-    wider = dataclasses.replace(config.model, width=5)
+    rule = dataclasses.replace(config.verification, excerpts=9, rule={**config.verification.rule, "cap": 1})
+    wider = dataclasses.replace(config.model, network={**config.model.network, "width": 5})
     with pytest.raises(ConfigError) as caught:
         WarmStart(dataclasses.replace(config, verification=rule, model=wider, seed=3), folder)
     assert sorted(caught.value.problems) == [
-        "model.width was 4, now 5",
+        "model.network.width was 4, now 5",
         "seed was 0, now 3",
         "verification.excerpts was 5, now 9",
     ]

@@ -14,7 +14,7 @@ Make = Callable[[Path], Any]
 
 DATA = ("data=kaggle", "data.root=set", "folds=2", "finetune_rounds=1", "hardware.workers=0", "cache_dir=cache")
 # One epoch of round 0: that the data are used, not that anything is learnt.
-SHORT = ("model.width=2", "features.excerpt_frames=192", "features.clip_frames=192", "verification.excerpts=1")
+SHORT = ("model.network.width=2", "features.excerpt_frames=192", "features.clip_frames=192", "verification.excerpts=1")
 SHORT += ("training.pretrain.epochs=1", "training.pretrain.min_steps=0", "training.pretrain.decay_from_epoch=1")
 SHORT += ("round=0", "fold=0", "run=mine", "report=false", "hardware.accelerator=cpu", "hardware.threads=1")
 ON_CPU = ("hardware.accelerator=cpu", "hardware.threads=1", "hardware.workers=0")

@@ -39,8 +39,8 @@ def test_program_train_refuses_everything_misspelt_at_once(tmp_path):
     )  # fmt: skip
     for message in (
         "sed is not a setting; did you mean seed?",
-        "model.widht is not a setting; did you mean model.width?",
-        "verification.treshold is not a setting; did you mean verification.threshold?",
+        "model.widht is not a setting; did you mean model.network.width?",
+        "verification.treshold is not a setting; did you mean verification.rule.threshold?",
         "experiment is one of cpu_small, dcase2018, dcase2018_paper, smoke (did you mean smoke?)",
         "modle is not a setting; did you mean model?",
         "training.pretrain.epoch is not a setting; did you mean training.pretrain.epochs?",
@@ -58,7 +58,7 @@ def test_program_train_refuses_everything_misspelt_at_once(tmp_path):
             "verify.py",
             ["run=x", "verification.treshold=0.9", "verification=as_code", "+trut=t.csv"],
             [
-                "did you mean verification.threshold?",
+                "did you mean verification.rule.threshold?",
                 "did you mean as_coded?",
                 "trut is not a setting; did you mean truth?",
             ],
@@ -89,15 +89,21 @@ def test_program_refuses_a_misspelt_key_in_a_file(tmp_path):
 def test_program_takes_a_folder_of_ones_own_options(tmp_path):
     """Hydra's --config-dir: options that do not ship are found there, and checked like those that do."""
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    (tmp_path / "mine" / "experiment" / "big.yaml").write_text("# @package _global_\nmodel: {width: 0, widht: 3}\n")
+    (tmp_path / "mine" / "experiment" / "big.yaml").write_text(
+        "# @package _global_\nfeatures: {excerpt_frames: 0}\nmodel: {widht: 3}\n"
+    )
     output = call("train.py", "--config-dir", str(tmp_path / "mine"), "experiment=big", cwd=tmp_path)
-    assert "model.widht is not a setting; did you mean model.width?" in output
-    assert "model.width=0 must be 1 or more" in output
+    assert "model.widht is not a setting; did you mean model.network.width?" in output
+    assert "features.excerpt_frames=0 must be 1 or more" in output
 
 
 def test_program_refuses_what_does_not_go_together_before_anything_is_written(tmp_path):
-    output = call("train.py", "data=kaggle", "round=9", "features.excerpt_frames=100", cwd=tmp_path)
-    for message in ("data=kaggle needs data.root=DIR", "round=9 must lie in 0 to finetune_rounds=2", "191 or more"):
+    output = call("train.py", "data=kaggle", "round=9", "features.clip_frames=100", cwd=tmp_path)
+    for message in (
+        "data=kaggle needs data.root=DIR",
+        "round=9 must lie in 0 to finetune_rounds=2",
+        "clip_frames=100 is shorter",
+    ):
         assert message in output
 
 

@@ -18,9 +18,9 @@ from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.parallel import parallel_map
 from audiotag.data.store import Store, build_store
 from audiotag.errors import AudiotagError
-from tests.clips import TOP, make_folder, settings
+from tests.clips import FRONT_ENDS, TOP, make_folder, settings
 
-V1, V2 = Features(front_end="v1"), Features(front_end="v2")
+V1, V2 = Features(name="v1", front_end=FRONT_ENDS["v1"]), Features(name="v2", front_end=FRONT_ENDS["v2"])
 
 
 # Imports once, then becomes as many processes as are asked for, which all want the same store.
@@ -31,15 +31,15 @@ from audiotag.config import Features
 from audiotag.data.manifest import build_manifest
 from audiotag.data.store import build_store
 from audiotag.features.spectrogram import front_end_of
-from tests.clips import settings
-front_end_of(Features(front_end="v1"))  # what it imports is slow to import
+from tests.clips import FRONT_ENDS, settings
+front_end_of(Features(name="v1", front_end=FRONT_ENDS["v1"]))  # what it imports is slow to import
 root, cache, processes, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 manifest = build_manifest(settings(root, cache))
 for number in range(processes):
     if os.fork() == 0:
         while number > 0 and not list(cache.glob("stores/*.unfinished")):
             time.sleep(0.01)  # the first one begins
-        print(build_store(manifest, Features(front_end="v1"), cache, workers).folder, flush=True)
+        print(build_store(manifest, Features(name="v1", front_end=FRONT_ENDS["v1"]), cache, workers).folder, flush=True)
         os._exit(0)
     workers = 0  # of the second and later ones
 for _ in range(processes):

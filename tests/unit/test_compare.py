@@ -21,14 +21,14 @@ def runs() -> pd.DataFrame:
     for rule, seed, state, last in (("a", 0, "complete", 0.5), ("b", 0, "complete", 0.9), ("a", 1, "complete", 0.7)):
         figures = {"labels_accepted": 10 * seed + 10, "last_accuracy": last, "round0_accuracy": 0.25}
         tested = {"last_test_accuracy": 0.5} if seed == 0 else {}
-        about = {"run": f"{rule}{seed}", "verification.rule": rule, "seed": seed, "state": state, "rounds": 2}
-        rows.append({**about, "verification.cap": None if rule == "a" else 40, **figures, **tested})
-    rows.append({"run": "a2", "verification.rule": "a", "seed": 2, "state": "unfinished", "rounds": 2})
-    return pd.DataFrame(rows, columns=["run", "verification.rule", "verification.cap", "seed", *COLUMNS])
+        about = {"run": f"{rule}{seed}", "verification.name": rule, "seed": seed, "state": state, "rounds": 2}
+        rows.append({**about, "verification.rule.cap": None if rule == "a" else 40, **figures, **tested})
+    rows.append({"run": "a2", "verification.name": "a", "seed": 2, "state": "unfinished", "rounds": 2})
+    return pd.DataFrame(rows, columns=["run", "verification.name", "verification.rule.cap", "seed", *COLUMNS])
 
 
 def test_compare_shows_means_and_deviations_over_seeds(capsys):
-    groups = averaged(runs(), "seed").set_index("verification.rule")
+    groups = averaged(runs(), "seed").set_index("verification.name")
     assert list(groups["runs"]) == [2, 1]
     a, b = groups.loc["a"], groups.loc["b"]
     assert (a["last_accuracy"], a["last_accuracy_std"]) == pytest.approx((0.6, math.sqrt(0.02)))  # of a sample
@@ -46,7 +46,7 @@ def test_compare_shows_means_and_deviations_over_seeds(capsys):
 
 
 def test_compare_averages_no_runs_that_differ_in_more_than_the_seed(capsys):
-    assert len(averaged(runs().drop(columns="verification.cap"), "verification.rule")) == 2, "a row for each seed"
+    assert len(averaged(runs().drop(columns="verification.rule.cap"), "verification.name")) == 2, "a row for each seed"
     show_effect(runs(), ["1", "2", "3", "4"])
     output = capsys.readouterr().out
     assert "Rule" in output
@@ -57,7 +57,7 @@ def test_compare_averages_no_runs_that_differ_in_more_than_the_seed(capsys):
 def test_compare_counts_a_run_of_round_0_alone_for_no_rule():
     base = runs().iloc[:1].assign(run="base", rounds=1, last_accuracy=0.1)
     groups = averaged(pd.concat([base, runs()], ignore_index=True), "seed")
-    found = list(zip(groups["rounds"], groups["verification.rule"], groups["runs"], strict=True))
+    found = list(zip(groups["rounds"], groups["verification.name"], groups["runs"], strict=True))
     assert found == [(1, "a", 1), (2, "a", 2), (2, "b", 1)]
 
 

@@ -95,7 +95,7 @@ def summary_shown() -> None:
 def comparison_shown() -> None:
     row = dict.fromkeys(COLUMNS, 0.9387) | {"complete": 11, "rounds": 11, "state": "complete", "best_round": 10}
     row |= {"considered": 5763, "accepted": 1234, "wall_s": 123456, "last_round": 10, "labels_accepted": 1234}
-    settings = {"verification.rule": "calibrated_and_something", "training.pretrain.learning_rate": 0.001}
+    settings = {"verification.name": "calibrated_and_something", "training.pretrain.learning_rate": 0.001}
     show_comparison(pd.DataFrame([{"run": "a", **settings, **row}, {"run": "b", **settings, **row}]))
 
 
@@ -113,7 +113,7 @@ SCREENS: dict[str, Callable[[], None]] = {
     "comparison": comparison_shown,
     "scores": scores_shown,
     "labels": lambda: print_labels(pd.DataFrame([{"fname": "sub/folder/recording of a violin.wav", **LABELS}])),
-    "decision": lambda: _print(pd.DataFrame(ROUNDS), Verification(confident_learning="prune_by_class"), Path(PATH)),
+    "decision": lambda: _print(pd.DataFrame(ROUNDS), Verification(calibrate=True), Path(PATH)),
     "decisions": lambda: _print_decisions(pd.DataFrame([{**ROUNDS[0], "decision": DECISION}]), "a-run"),
     "cell": printed(_line(Cell(10, 3), STATUS)),
     "prose": printed(f"silent: 12 clips are silent throughout and kept untrimmed: {PATH}"),

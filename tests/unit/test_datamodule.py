@@ -28,9 +28,9 @@ from audiotag.distributed import context
 from audiotag.distributed.context import ALONE, DistributedContext
 from audiotag.errors import AudiotagError, LeakError
 from audiotag.experiment.prepare import check_clips_for_ranks
-from tests.clips import EXAMPLES, make_folder, settings
+from tests.clips import EXAMPLES, FRONT_ENDS, make_folder, settings
 
-FEATURES = Features(front_end="v1", excerpt_frames=12, clip_frames=40)
+FEATURES = Features(name="v1", front_end=FRONT_ENDS["v1"], excerpt_frames=12, clip_frames=40)
 SEED_KEY = (0, 0, 1)  # seed, round, fold
 TWIN = "twin.wav"
 

@@ -61,11 +61,11 @@ def test_leaf_is_built_with_its_arguments_and_those_of_the_program():
     ("arguments", "expected"),
     [
         ({"chanels": 9}, "model.network.chanels is not an argument of leaf_net.Net (did you mean channels?)"),
-        ({"channels": 0}, "model.network.channels=0 should be greater than or equal to 1"),
-        ({"channels": "3"}, "model.network.channels=3 should be a valid integer"),
-        ({"channels": True}, "model.network.channels=True should be a valid integer"),
-        ({"dropout": None}, "model.network.dropout=None should be a valid number"),
-        ({"shape": [1, "a"]}, "model.network.shape=[1, 'a'] should be a valid integer"),
+        ({"channels": 0}, "model.network.channels=0 must be 1 or more"),
+        ({"channels": "3"}, "model.network.channels='3' is not a whole number"),
+        ({"channels": True}, "model.network.channels=True is not a whole number"),
+        ({"dropout": None}, "model.network.dropout=None is not a number"),
+        ({"shape": [1, "a"]}, "model.network.shape holds 'a', which is not a whole number"),
         ({"classes": 3}, "model.network.classes is set by the program: leave it out"),
     ],
 )
@@ -77,7 +77,7 @@ def test_leaf_problems_come_all_at_once():
     problems = leaf_problems({"_target_": "leaf_net.Net", "drop": 1, "shape": 3}, "model.network")
     assert problems == [
         "model.network.drop is not an argument of leaf_net.Net (did you mean dropout?)",
-        "model.network.shape=3 should be a valid array",
+        "model.network.shape=3 is not a list, such as [A,B]",
         "model.network.classes is missing: leaf_net.Net cannot be built without it",
         "model.network.channels is missing: leaf_net.Net cannot be built without it",
     ]

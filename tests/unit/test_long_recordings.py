@@ -14,6 +14,7 @@ from audiotag.doctor import examine
 from audiotag.features import audio, spectrogram
 from audiotag.inference.windows import along
 from audiotag.plots.recording_plot import Columns
+from tests.clips import FRONT_ENDS
 
 
 def write_noise(path: Path, seconds: int, rate_hz: int, channels: int = 1) -> Path:
@@ -31,11 +32,11 @@ def write_noise(path: Path, seconds: int, rate_hz: int, channels: int = 1) -> Pa
 @pytest.mark.parametrize("front_end", ["v1", "v2"])
 def test_a_clip_is_held_as_far_as_excerpts_reach(tmp_path, monkeypatch, front_end):
     path = write_noise(tmp_path / "a.wav", 10, 8_000)
-    whole, silent = store.spectrogram(path, Features(front_end=front_end))
+    whole, silent = store.spectrogram(path, Features(front_end=FRONT_ENDS[front_end]))
     assert not silent
     assert len(whole) > 1_300
     monkeypatch.setattr(store, "MOST_FRAMES", 500)
-    features = Features(front_end=front_end, excerpt_frames=100, clip_frames=700)
+    features = Features(front_end=FRONT_ENDS[front_end], excerpt_frames=100, clip_frames=700)
     np.testing.assert_array_equal(store.spectrogram(path, features)[0], whole[:700])
     monkeypatch.setattr(spectrogram, "WHOLE_S", 1)
     monkeypatch.setattr(audio, "HELD_SAMPLES", 0)

@@ -20,7 +20,7 @@ CLASSES = ["Bark", "Meow", "Hiss"]
 def folder(tmp_path: Path) -> RunFolder:
     """Two complete rounds, and one of which a fold is missing."""
     run = made_run(tmp_path / "run", tmp_path / "set", CLASSES, rounds=3, complete=2)
-    change_config(run, verification__threshold=0.5)
+    change_config(run, verification__rule__threshold=0.5)
     return RunFolder(run)
 
 

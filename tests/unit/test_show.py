@@ -18,6 +18,7 @@ from audiotag.features.audio import trim
 from audiotag.inference import pictures
 from audiotag.inference.recordings import Recording
 from audiotag.plots.recording_plot import Heard, draw_recording
+from tests.clips import FRONT_ENDS
 
 RATE = 24_000
 
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("front_end", "trimmed"), [("v1", True), ("v2", False)])
 def test_show_draws_sound_spectrogram_and_labels(folder, front_end, trimmed):
-    features = Features(front_end=front_end, trim=trimmed)
+    features = Features(front_end=FRONT_ENDS[front_end], trim=trimmed)
     picture, heard = pictures.look_at(Recording("a.wav", folder / "a.wav", ()), features, None)
     assert heard is None
     wave, rate = soundfile.read(folder / "a.wav", dtype="float32")

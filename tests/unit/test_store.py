@@ -21,9 +21,9 @@ from audiotag.config import Features
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Excerpts, Store, build_store, manifest_and_store, spectrogram
 from audiotag.errors import AudiotagError, DataError
-from tests.clips import EXAMPLES, RATE_HZ, make_folder, settings, write_sound
+from tests.clips import EXAMPLES, FRONT_ENDS, RATE_HZ, make_folder, settings, write_sound
 
-V1, V2 = Features(front_end="v1"), Features(front_end="v2")
+V1, V2 = Features(name="v1", front_end=FRONT_ENDS["v1"]), Features(name="v2", front_end=FRONT_ENDS["v2"])
 LENGTHS_S = (0.05, 0.1, 0.31, 0.2)
 
 

@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 from audiotag.config import Verification
+from audiotag.config.verification import AGREEMENT
 from audiotag.run.summary import few_accepted, print_few
 from audiotag.run.warnings_log import warnings_kept, warnings_to
 from tests.clips import TOP
@@ -15,14 +16,14 @@ from tests.clips import TOP
 @pytest.mark.parametrize(
     ("accepted", "threshold", "says"),
     [
-        (2, 0.95, ("What other thresholds accept", "verification.threshold=0.5")),
+        (2, 0.95, ("What other thresholds accept", "verification.rule.threshold=0.5")),
         (2, None, ("What other rules accept", "verification=calibrated,as_coded")),
         (5, 0.95, ()),
     ],
 )
 def test_summary_of_a_rule_that_accepts_next_to_nothing_says_what_to_try(accepted, threshold, says, tmp_path, capsys):
     rounds = [{"round": 0, "considered": 100, "accepted": accepted}]
-    print_few(rounds, tmp_path / "x", Verification(threshold=threshold))
+    print_few(rounds, tmp_path / "x", Verification(rule={**AGREEMENT, "threshold": threshold}))
     said = capsys.readouterr().out
     assert bool(said) == bool(says)
     if says:
