@@ -22,7 +22,8 @@ from tests.programs import OF_TORCHRUN, run_ranks, started
 # A step an epoch, so that metrics.csv has the loss of every step; 37 clips, which two ranks cannot share evenly; double
 # precision, as Adam's first steps are signs of gradients, and PyTorch's batch norm in single precision flips some.
 STEPS = (
-    "experiment=smoke", "folds=3", "finetune_rounds=0", "fold=0", "hardware.precision=64-true", "cache_dir=cache-of-steps",
+    "experiment=smoke", "folds=3", "finetune_rounds=0", "fold=0", "hardware.precision=64-true",
+    "cache_dir=cache-of-steps",
     "model.network.head_dropout=0", "model.network.width=2", "training.batch_size=50", "training.pretrain.epochs=20",
     "training.pretrain.decay_from_epoch=10", "training.pretrain.mixup_alpha=0.2",
     "data.synthetic.verified_per_class=3", "data.synthetic.unverified_per_class=4",
