@@ -14,11 +14,13 @@ from audiotag.experiment.progress import progress_of_cells
 from audiotag.experiment.scheduler import cells_to_fit, on_all_ranks
 from audiotag.files import FileLock
 from audiotag.run.folder import RunFolder
-from audiotag.run.ledgers import keep_round, write_ledger
+from audiotag.run.ledgers import keep_round, round_votes, write_ledger
 from audiotag.run.summary import print_summary, write_summary
 from audiotag.run.warnings_log import warnings_to
 from audiotag.tracking.experiment_runs import track_summary
 from audiotag.verification.consensus import Consensus
+from audiotag.verification.ledger import decide_round
+from audiotag.verification.rules import rule_of
 
 
 def run_experiment(config: TrainConfig) -> float | None:
@@ -50,7 +52,10 @@ def accept(folder: RunFolder, round_: int) -> set[str]:
     """
     if round_ not in folder.complete_rounds() or folder.config.data.train_on_all:
         return set()
-    ledger = keep_round(folder, round_, folder.config.verification)
+    verification = folder.config.verification
+    votes, rule = round_votes(folder, round_, verification), rule_of(verification)
+    ledger = decide_round(round_, votes, folder.train, folder.classes, rule, folder.corrections)
+    keep_round(folder, round_, ledger)
     return set(ledger["clip_id"][ledger["accepted"] == 1])
 
 

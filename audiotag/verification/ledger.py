@@ -50,19 +50,24 @@ def calibrated(votes: dict[int, Votes], train: pd.DataFrame, classes: list[str])
 
 
 def decide_round(
-    round_: int, votes: dict[int, Votes], train: pd.DataFrame, classes: list[str], rule: Rule
+    round_: int,
+    votes: dict[int, Votes],
+    train: pd.DataFrame,
+    classes: list[str],
+    rule: Rule,
+    corrections: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Return the ledger of one round: the rule, applied to all folds' votes together.
+    """Return the ledger of one round: the rule, applied to all folds' votes together, and what a person has decided.
 
-    `train` are the training clips by id; `posterior` is what the rule saw of the given label. Raises RunError where
-    votes are missing or of other clips, or the rule breaks its contract.
+    `train` are the training clips by id; `posterior` is what the rule saw of the given label. Raises RunError if votes
+    are missing or of other clips, or the rule breaks its contract.
     """
     _check_votes(votes, train)
     scored = pd.concat([vote.unverified.assign(fold=fold) for fold, vote in sorted(votes.items())], ignore_index=True)
     scored = scored.sort_values("clip_id", kind="stable", ignore_index=True)
     posteriors, labels = _values(scored, classes), class_codes(train.loc[scored["clip_id"], "label"], classes)
     accepted, reasons = decide(rule, posteriors, labels)
-    return pd.DataFrame(
+    ledger = pd.DataFrame(
         {
             "round": round_,
             "fold": scored["fold"],
@@ -74,6 +79,10 @@ def decide_round(
             "reason": reasons,
         }
     )
+    by_person = None if corrections is None else corrected_rows(round_, votes, classes, corrections)
+    if by_person is None or by_person.empty:
+        return ledger
+    return pd.concat([ledger, by_person], ignore_index=True).sort_values("clip_id", ignore_index=True)
 
 
 def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
