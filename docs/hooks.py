@@ -91,7 +91,7 @@ def programs() -> dict[str, type]:
 
 
 def settings_page() -> str:
-    """Return the page of all settings: type, value where nothing is said, and meaning."""
+    """Return the page of all settings: type, default and meaning."""
     lines = [
         "# Settings",
         "",

@@ -136,7 +136,7 @@ def print_help(schema: type) -> None:
         if name in SEVERAL:
             screen.print(f"      several of them: {name}=\\[{','.join(options[:2])}]", highlight=False)
     screen.print()
-    screen.print("[bold]Settings[/], and what they are where nothing is said")
+    screen.print("[bold]Settings[/], and their defaults")
     defaults = composed_defaults(schema)
     for path, field in schema_fields(schema).items():
         for name, value in leaves({path: defaults[path]}):  # several are those of a leaf

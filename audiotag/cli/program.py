@@ -77,7 +77,7 @@ def reported(function: Callable[[], object]) -> None:
 
 
 def announce(program: str, what: str) -> None:
-    """Say at once what a program is about to do: what it has to import may take seconds."""
+    """Print at once what a program is about to do: what it has to import may take seconds."""
     console.print(f"{program}: {what}", soft_wrap=True)
 
 
@@ -139,7 +139,7 @@ def _ends_with_program() -> Iterator[None]:
 
 
 def _concerns_every_trial(composed: DictConfig) -> bool:
-    """Say whether this is a search whose trial failed before it had a run folder: not by what sets it apart."""
+    """Return whether this is a search whose trial failed before it had a run folder: so will all others."""
     if composed.get("hparams_search") is None:
         return False
     try:
@@ -150,7 +150,7 @@ def _concerns_every_trial(composed: DictConfig) -> bool:
 
 
 def _in_sweep() -> bool:
-    """Say whether this is a job of a sweep at whose end a callback lists the jobs that failed."""
+    """Return whether this is a job of a sweep at whose end a callback lists the jobs that failed."""
     hydra = HydraConfig.get()
     return hydra.mode == RunMode.MULTIRUN and JOBS_CALLBACK in hydra.callbacks
 

@@ -24,7 +24,7 @@ from audiotag.config import TrainConfig, VerifyConfig
 from audiotag.config.schema import validate
 from audiotag.distributed.processes import SWEEP_STARTED
 from audiotag.errors import ConfigError, Failed
-from audiotag.run.naming import run_name
+from audiotag.run.naming import run_name, run_path
 
 # Heavier modules are imported where they are used: Hydra makes these objects before it does anything else.
 
@@ -46,49 +46,52 @@ class Jobs(Callback):
             return
         from audiotag.files import write_json
 
-        number = config.hydra.job.num
+        number, made = config.hydra.job.num, self.made(job_return)
         line = {"number": number, "overrides": list(job_return.overrides or []), "error": _error(job_return)}
-        write_json(self.folder / f"{number:06d}.json", {**line, **self.about(job_return)})
+        write_json(self.folder / f"{number:06d}.json", {**line, "made": None if made is None else str(made)})
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Show what the jobs made, then the errors."""
         assert self.folder is not None
         jobs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(self.folder.glob("*.json"))]
         shutil.rmtree(self.folder, ignore_errors=True)
+        made = list(dict.fromkeys(Path(job["made"]) for job in jobs if job["made"] is not None))
+        failed = [job for job in jobs if job["error"] is not None]
         try:
-            reported(lambda: self.show(jobs))
+            reported(lambda: self.show(made))
         finally:
-            _refuse_failed(jobs)
+            for job in failed:
+                print_error(f"job {job['number']} ({' '.join(job['overrides'])}): {job['error']}")
+            if failed:
+                print_error(f"{len(failed)} of {len(jobs)} jobs failed")
+                sys.exit(2)
 
-    def about(self, job_return: JobReturn) -> dict[str, Any]:
-        """Return what else to note of a job."""
-        return {}
+    def made(self, job_return: JobReturn) -> Path | None:
+        """Return the folder that a job has made, if it is to be shown."""
+        return None
 
-    def show(self, jobs: list[dict[str, Any]]) -> None:
+    def show(self, made: list[Path]) -> None:
         """Show what the jobs made."""
 
 
 class Runs(Jobs):
     """Compares the runs of a sweep of train.py."""
 
-    def about(self, job_return: JobReturn) -> dict[str, Any]:
-        """Return the run's folder, None where the settings make no run."""
-        from audiotag.run.folder import find_run
-
+    def made(self, job_return: JobReturn) -> Path | None:
+        """Return the run's folder, None if the settings make no run."""
         assert job_return.cfg is not None
         try:
             config = validate(job_return.cfg, TrainConfig)
         except ConfigError:
-            return {"run": None}  # the job's error says why
-        return {"run": str(find_run(run_name(config), config.runs_dir).path)}
+            return None  # the job's error says why
+        return run_path(run_name(config), config.runs_dir)
 
-    def show(self, jobs: list[dict[str, Any]]) -> None:
+    def show(self, made: list[Path]) -> None:
         """Print a table of the runs."""
         from audiotag.compare import compare, show
         from audiotag.run.folder import RunFolder
 
-        paths = dict.fromkeys(Path(job["run"]) for job in jobs if job["run"] is not None)
-        folders = [folder for folder in map(RunFolder, paths) if folder.config_file.is_file()]
+        folders = [folder for folder in map(RunFolder, made) if folder.config_file.is_file()]
         if folders:
             show(compare(folders))
 
@@ -96,29 +99,18 @@ class Runs(Jobs):
 class Decisions(Jobs):
     """Compares the decisions of a sweep of verify.py."""
 
-    def about(self, job_return: JobReturn) -> dict[str, Any]:
-        """Return the decision's folder, None where none was made."""
+    def made(self, job_return: JobReturn) -> Path | None:
+        """Return the decision's folder, None if none was made."""
         from audiotag.experiment.verify import decision_folder
 
-        if _error(job_return) is not None:
-            return {"decision": None}
         assert job_return.cfg is not None
-        return {"decision": str(decision_folder(validate(job_return.cfg, VerifyConfig)))}
+        return decision_folder(validate(job_return.cfg, VerifyConfig)) if _error(job_return) is None else None
 
-    def show(self, jobs: list[dict[str, Any]]) -> None:
+    def show(self, made: list[Path]) -> None:
         """Print a table of the decisions, and plot them beside the run's `verify/decisions.csv`."""
         from audiotag.experiment.decisions import show_decisions
 
-        show_decisions(list(dict.fromkeys(Path(job["decision"]) for job in jobs if job["decision"] is not None)))
-
-
-def _refuse_failed(jobs: list[dict[str, Any]]) -> None:
-    failed = [job for job in jobs if job["error"] is not None]
-    for job in failed:
-        print_error(f"job {job['number']} ({' '.join(job['overrides'])}): {job['error']}")
-    if failed:
-        print_error(f"{len(failed)} of {len(jobs)} jobs failed")
-        sys.exit(2)
+        show_decisions(made)
 
 
 def _error(job_return: JobReturn) -> str | None:

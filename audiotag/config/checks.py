@@ -15,7 +15,7 @@ def is_formula(text: str) -> bool:
 
 
 def formula_problem(text: str) -> str:
-    """Say that a name is refused for being a formula."""
+    """Return why a name that is a formula is refused."""
     return f"a spreadsheet would run {text} as a formula: give it another name"
 
 
@@ -26,7 +26,7 @@ def needs_run(run: Any) -> list[str]:
 def run_name_problems(setting: str, name: str | None) -> list[str]:
     """Return why a name cannot be that of a run folder."""
     if name in ("", ".", ".."):
-        return [f"{setting}={name} is no name for a run folder"]
+        return [f"{setting}={name} is not a name for a run folder"]
     return [f"{setting}: {formula_problem(name)}"] if name is not None and is_formula(name) else []
 
 

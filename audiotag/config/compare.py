@@ -24,10 +24,10 @@ class CompareConfig(Program):
 
     def clashes(self, prefix: str) -> Iterator[str]:
         if self.over == "":
-            yield "over= names no setting; over=seed averages over seeds"
+            yield "over= does not name a setting; over=seed averages over seeds"
         elif self.over is not None and not is_key(self.over, TrainConfig):
             yield f"over={unknown_key(self.over, TrainConfig)}"
         if isinstance(self.run, dict) or self.run in ([], ""):
-            yield f"run={self.run} names no run; several are given as run=[A,B]"
+            yield f"run={self.run} does not name a run; several are given as run=[A,B]"
         if self.out == "":
-            yield "out= names no file"
+            yield "out= does not name a file"

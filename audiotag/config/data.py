@@ -29,7 +29,7 @@ class Columns(Settings):
     def clashes(self, prefix: str) -> Iterator[str]:
         for name, column in (("clip", self.clip), ("label", self.label)):
             if not column.strip():
-                yield f"{prefix}{name}= names no column"
+                yield f"{prefix}{name}= does not name a column"
 
 
 @settings

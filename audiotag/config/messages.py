@@ -10,7 +10,7 @@ from audiotag.errors import Nearest
 
 # What is said of pydantic's errors: of a value of the right type, and of one of a wrong type.
 OUT_OF_RANGE = {
-    "literal_error": "{path}={value} is none of {allowed}{near}",
+    "literal_error": "{path}={value} is not one of {allowed}{near}",
     "greater_than_equal": "{path}={value} must be {ge:g} or more",
     "greater_than": "{path}={value} must be above {gt:g}",
     "less_than_equal": "{path}={value} is out of all proportion: {le:,} is the largest that makes sense",

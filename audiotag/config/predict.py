@@ -115,11 +115,11 @@ class PredictConfig(Program):
     def _of_runs(self) -> Iterator[str]:
         yield from needs_run(self.run)
         if isinstance(self.run, dict):
-            yield f"run={self.run} names no run; several are given as run=[A,B]"
+            yield f"run={self.run} does not name a run; several are given as run=[A,B]"
         if (self.source is None) == (self.split is None):
             yield "give either source=FILE_OR_FOLDER or split=test (or, instead of run=, submission=FILE)"
         if isinstance(self.source, dict) or self.source in ([], ""):
-            yield f"source={self.source} is no path; several are given as source=[A,B]"
+            yield f"source={self.source} does not name a path; several are given as source=[A,B]"
         if self.usage is not None and self.split != "test":
             yield "usage= belongs to split=test or submission="
         if self.root is not None and self.split is None:
@@ -129,7 +129,7 @@ class PredictConfig(Program):
         rounds = self.round if isinstance(self.round, list) else [self.round]
         for round_ in rounds or ["[]"]:
             if str(round_) not in ("best", "last") and not str(round_).isdigit():
-                yield f"round={round_} is none of best, last or a round's number"
+                yield f"round={round_} is not one of best, last or a round's number"
         if self.format == "submission" and self.split != "test":
             yield "format=submission is the challenge's file of its test clips: set split=test"
         if self.format == "submission" and self.top != 3:
@@ -145,5 +145,5 @@ class PredictConfig(Program):
         if self.format != "predictions":
             yield "format= says what a run writes; submission= is scored"
         if self.submission == "":
-            yield "submission= names no file"
+            yield "submission= does not name a file"
         yield from self.data.lacking()

@@ -452,11 +452,11 @@ def test_config_refuses_values_of_the_wrong_type(override, message):
         (["hardware.accelerator=gpus"], "(did you mean gpu?)"),
         (["hardware.workers=-1"], "hardware.workers=-1 must be 0 or more"),
         (["hardware.threads=0"], "hardware.threads=0 must be 1 or more"),
-        (["hardware.precision=bf16"], "hardware.precision=bf16 is none of auto,"),
+        (["hardware.precision=bf16"], "hardware.precision=bf16 is not one of auto,"),
         (["logger.wandb.mode=onlin"], "(did you mean online?)"),
-        (["logger.artifacts=[manifest,wieghts]"], "logger.artifacts=wieghts is none of manifest, weights"),
-        (["run=''"], "run= is no name"),
-        (["run=.."], "run=.. is no name"),
+        (["logger.artifacts=[manifest,wieghts]"], "logger.artifacts=wieghts is not one of manifest, weights"),
+        (["run=''"], "run= is not a name"),
+        (["run=.."], "run=.. is not a name"),
     ],
 )
 def test_config_refuses_what_does_not_go_together(overrides, message):

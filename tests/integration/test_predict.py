@@ -17,9 +17,11 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from omegaconf import OmegaConf
 from rich.progress import Progress
 
-from audiotag.config import Ensemble, Features, Hardware, PredictConfig, ScoredData
+from audiotag.config import Features, Hardware, PredictConfig
+from audiotag.config.schema import validate
 from audiotag.data import store
 from audiotag.distributed.hardware import choose_precision
 from audiotag.errors import AudiotagError, ConfigError, DataError, LeakError, RunError
@@ -543,28 +545,28 @@ def test_networks_trained_on_everything_cannot_be_validated(copied: Path) -> Non
     [
         ({}, "either source=FILE_OR_FOLDER or split=test"),
         ({"source": "a", "split": "test"}, "either source"),
-        ({"source": []}, "is no path"),
+        ({"source": []}, "does not name a path"),
         ({"source": "a", "usage": "public"}, "usage= belongs to split=test"),
         ({"split": "valid", "usage": "public"}, "usage= belongs to split=test"),
         ({"source": "a", "root": "b"}, "root= belongs to split="),
         ({"split": "tset"}, "did you mean test"),
-        ({"split": "test", "round": "-1"}, "round=-1 is none of"),
+        ({"split": "test", "round": "-1"}, "round=-1 is not one of"),
         ({"split": "test", "top": 0}, "top=0 must be 1 or more"),
-        ({"split": "test", "round": ["best", "x"]}, "round=x is none of"),
-        ({"split": "test", "round": []}, r"round=\[\] is none of"),
+        ({"split": "test", "round": ["best", "x"]}, "round=x is not one of"),
+        ({"split": "test", "round": []}, r"round=\[\] is not one of"),
         ({"split": "test", "bootstrap": -1}, "bootstrap=-1 must be 0 or more"),
-        ({"split": "test", "data": ScoredData("kaggle", "d")}, "data= belongs to submission="),
+        ({"split": "test", "data": {"name": "kaggle", "root": "d"}}, "data= belongs to submission="),
         ({"source": "a", "format": "submission"}, "set split=test"),
         ({"split": "test", "format": "submission", "top": 2}, "leave top= away"),
-        ({"split": "test", "ensemble": Ensemble(mean="harmonic")}, "ensemble.mean=harmonic is none of arithmetic"),
-        ({"split": "valid", "ensemble": Ensemble(weights="learned")}, "the very clips that split=valid scores"),
-        ({"split": "test", "fold": 0, "ensemble": Ensemble(weights="learned")}, "leave fold= away"),
-        ({"submission": "a.csv", "data": ScoredData("kaggle", "d")}, "run= has nothing to do with submission="),
+        ({"split": "test", "ensemble": {"mean": "harmonic"}}, "ensemble.mean=harmonic is not one of arithmetic"),
+        ({"split": "valid", "ensemble": {"weights": "learned"}}, "the very clips that split=valid scores"),
+        ({"split": "test", "fold": 0, "ensemble": {"weights": "learned"}}, "leave fold= away"),
+        ({"submission": "a.csv", "data": {"name": "kaggle", "root": "d"}}, "run= has nothing to do with submission="),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        PredictConfig(run="x", **settings)
+        validate(OmegaConf.create({"run": "x", **settings}), PredictConfig)
 
 
 def test_the_bar_counts_a_long_recording_by_its_windows(

@@ -203,7 +203,10 @@ def test_report_command_makes_the_same_settings(smoke_run):
 def test_report_refuses_wrong_settings_together():
     with pytest.raises(ConfigError) as error:
         main(["root=/nowhere/at/all"])
-    assert error.value.problems == ["run=NAME is missing: the run folder to read", "root=/nowhere/at/all is no folder"]
+    assert error.value.problems == [
+        "run=NAME is missing: the run folder to read",
+        "root=/nowhere/at/all is not a folder",
+    ]
 
 
 def test_report_says_that_there_is_nothing_to_report_yet(copied):
