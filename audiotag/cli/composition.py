@@ -49,6 +49,11 @@ def compose_config(schema: type[Schema], arguments: Sequence[str]) -> Schema:
 
 def check_command_line(schema: type, arguments: Sequence[str]) -> list[str]:
     """Return the arguments as Hydra needs them; answers --help, and raises ConfigError with everything misspelt."""
+    if not CONF.is_dir():
+        raise AudiotagError(
+            f"{CONF} is not there: audiotag works from a checkout, not from an installed copy of its package; get the "
+            "checkout and install it with pip install -e ."
+        )
     arguments = quoted(in_order(arguments), schema)
     for folder in own_folders(arguments):
         import_from(str(folder))
@@ -91,11 +96,6 @@ def config_name(schema: type) -> str:
 
 def register(schema: type) -> None:
     """Give Hydra every setting's default, for the first line of a defaults list."""
-    if not CONF.is_dir():
-        raise AudiotagError(
-            f"{CONF} is not there: audiotag works from a checkout, not from an installed copy of its package; get the "
-            "checkout and install it with pip install -e ."
-        )
     of_class = leaf_paths(schema)
     fields = schema_fields(schema).items()
     defaults = nested((path, {} if path in of_class else field.default) for path, field in fields)

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
@@ -25,6 +25,8 @@ from audiotag.console import Screen, console
 from audiotag.distributed.processes import end_with
 from audiotag.errors import AudiotagError, ConfigError, Failed
 from audiotag.run.naming import run_name, run_path
+
+Result = TypeVar("Result")
 
 
 def start(schema: type, main: Callable[[], object]) -> None:
@@ -58,10 +60,10 @@ def run_command(main: Callable[[list[str]], int | None], usage: str | None, *, n
 UNUSABLE = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP}
 
 
-def reported(function: Callable[[], object]) -> None:
+def reported(function: Callable[[], Result]) -> Result:
     """Run a program; an error meant for its user is printed as text, and gives its exit code."""
     try:
-        function()
+        return function()
     except AudiotagError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
@@ -100,26 +102,24 @@ def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[D
     def decorate(function: Callable[[Schema], Any]) -> Callable[[DictConfig], Any]:
         @functools.wraps(function)
         def task(composed: DictConfig) -> Any:
-            result: list[Any] = []
-
-            def run() -> None:
-                try:
-                    with _ends_with_program():
-                        result.append(function(validate(composed, schema)))
-                except AudiotagError as error:
-                    if not _in_sweep():
-                        raise
-                    print_error(str(error))
-                    if _concerns_every_trial(composed):
-                        raise JobError(str(error)) from error
-                    result.append(Failed(str(error)))
-
-            reported(run)
-            return result[0]
+            return reported(lambda: _result(function, composed, schema))
 
         return task
 
     return decorate
+
+
+def _result(function: Callable[[Schema], Any], composed: DictConfig, schema: type[Schema]) -> Any:
+    try:
+        with _ends_with_program():
+            return function(validate(composed, schema))
+    except AudiotagError as error:
+        if not _in_sweep():
+            raise
+        print_error(str(error))
+        if _concerns_every_trial(composed):
+            raise JobError(str(error)) from error
+        return Failed(str(error))
 
 
 @contextlib.contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from audiotag.config import TrainConfig
+from audiotag.config.schema import validate
 from tests.clips import TOP
 from tests.programs import run_program
 
@@ -128,3 +132,11 @@ def test_program_makes_nothing_where_data_was_forgotten(program, work_folder):
     output = program("train.py", "data.root=not_there", expected=2)
     assert "Did you mean data=kaggle data.root=not_there?" in " ".join(output.split())
     assert not (work_folder / "not_there").exists()
+
+
+def test_config_dir_is_on_the_import_path_of_processes_started_from_here(tmp_path, monkeypatch):
+    (tmp_path / "in_config_dir.py").touch()
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    validate(OmegaConf.create({"config_dir": str(tmp_path)}), TrainConfig)
+    subprocess.run([sys.executable, "-c", "import in_config_dir"], check=True)
