@@ -2,6 +2,7 @@
 
 import hydra
 
+from audiotag import api
 from audiotag.cli.program import announce, job, start
 from audiotag.config import PredictConfig
 from audiotag.run.naming import run_path
@@ -12,14 +13,7 @@ from audiotag.run.naming import run_path
 def main(config: PredictConfig) -> None:
     """Write the most probable labels per recording and, for a split or a submission, its scores."""
     announce("predict.py", _asked(config))
-    if config.submission is not None:
-        from audiotag.inference.submission import score_submission
-
-        score_submission(config)
-    else:
-        from audiotag.inference.predict import predict
-
-        predict(config)
+    api.predict(config)
 
 
 def _asked(config: PredictConfig) -> str:

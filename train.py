@@ -5,9 +5,11 @@ import dataclasses
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
+from audiotag import api
 from audiotag.cli.arguments import refuse_forgotten_data
 from audiotag.cli.program import announce, job, start
 from audiotag.config import TrainConfig
+from audiotag.distributed.launch import leads
 from audiotag.run.naming import run_name, run_path
 
 
@@ -15,23 +17,13 @@ from audiotag.run.naming import run_name, run_path
 @job(TrainConfig)
 def main(config: TrainConfig) -> float | None:
     """Run the loop, or its part that is missing; return the mean validation loss of the best round."""
-    from audiotag.distributed.launch import launch, leads
-
     refuse_forgotten_data(config.data, HydraConfig.get().overrides.task)
     config = dataclasses.replace(config, run=run_name(config))
     if leads():
-        place = "" if config.data.root is None else f" in {config.data.root}"
+        folder = "" if config.data.root is None else f" in {config.data.root}"
         run = run_path(str(config.run), config.runs_dir)
-        announce("train.py", f"run {run}, data {config.data.name}{place}")
-    from audiotag.experiment.checks import check_run_and_data
-
-    loop, apart = "audiotag.experiment.loop:run_experiment", config.parallel == "folds"
-    loss: float | None = launch(loop, config, lambda: check_run_and_data(config), apart)
-    if config.report and leads():
-        from audiotag.report.finished import report_finished
-
-        report_finished(config)
-    return loss
+        announce("train.py", f"run {run}, data {config.data.name}{folder}")
+    return api.train(config).valid_loss
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hydra
 
+from audiotag import api
 from audiotag.cli.program import announce, job, start
 from audiotag.config import VerifyConfig
 from audiotag.run.naming import run_path
@@ -12,9 +13,7 @@ from audiotag.run.naming import run_path
 def main(config: VerifyConfig) -> None:
     """Apply the rule, print what is accepted per round, and write it under the run's `verify/`."""
     announce("verify.py", f"run {run_path(config.run, config.runs_dir)}")
-    from audiotag.experiment.verify import verify
-
-    verify(config)
+    api.verify(config)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ FORKING.set_forkserver_preload(
         "audiotag",  # before PyTorch: it sets how its threads wait
         "audiotag.distributed.worker",
         "audiotag.experiment.vote_again",
-        "audiotag.inference.answers",
+        "audiotag.inference.results",
         "audiotag.report.write",
         "audiotag.compare",
     ]

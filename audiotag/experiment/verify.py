@@ -32,17 +32,11 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
     into `config.out` instead of `verify/`, if given. Raises RunError where no round, or not the one asked for, is
     complete, AudiotagError where nothing can be written.
     """
-    folder = find_run(config.run, config.runs_dir)
+    folder, where = find_run(config.run, config.runs_dir), decision_folder(config)
     verification = changed(folder.config.verification, config)
-    rule_of(verification)
-    where = decision_folder(config)
     _check_writable(config, folder, where.parent)
-    asked = _rounds(folder, config.round)
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
-    if config.vote_again and missing_cells(folder, config):
-        again = "audiotag.experiment.vote_again:vote_again"  # by name: it needs PyTorch
-        launch(again, config, lambda: check_tables(as_of_now(folder.config, config)))
-    ledger = all_ledgers(folder, asked, verification, verification.excerpts if config.vote_again else None)
+    ledger = decide_again(config)
     settings = {"rule": verification.title, **_arguments(verification)}
     rounds = [
         {"round": int(str(round_)), **_rounded(measure(rows, truth))}
@@ -56,6 +50,18 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
     if not in_sweep():
         print_few(rounds, folder.path, verification)
     return table
+
+
+def decide_again(config: VerifyConfig) -> pd.DataFrame:
+    """Return the ledger of a rule applied to a run's stored posteriors, or to new ones; raises as `verify` does."""
+    folder = find_run(config.run, config.runs_dir)
+    verification = changed(folder.config.verification, config)
+    rule_of(verification)  # raises if it needs what is not installed
+    asked = _rounds(folder, config.round)
+    if config.vote_again and missing_cells(folder, config):
+        again = "audiotag.experiment.vote_again:vote_again"  # by name: it needs PyTorch
+        launch(again, config, lambda: check_tables(as_of_now(folder.config, config)))
+    return all_ledgers(folder, asked, verification, verification.excerpts if config.vote_again else None)
 
 
 def changed(of_run: Verification, config: VerifyConfig) -> Verification:

@@ -47,7 +47,7 @@ class Trimmed:
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class LoadedAudio:
     """A recording ready for a front end.
 
     `wave` (samples,) is mono at the rate asked for; `duration_s` and `source_rate_hz` are of the file as it lies on
@@ -102,20 +102,20 @@ def resample(wave: Wave, rate_hz: int, target_hz: int = SAMPLE_RATE_HZ) -> Wave:
     return resampled
 
 
-def load(path: str | Path, trim_silence: bool = True, rate_hz: int = SAMPLE_RATE_HZ) -> Recording:
+def load(path: str | Path, trim_silence: bool = True, rate_hz: int = SAMPLE_RATE_HZ) -> LoadedAudio:
     """Read a sound file as training and prediction see it: mono, trimmed and scaled, resampled.
 
     With `trim_silence` False nothing is cut and no gain applied, as in live use. Raises AudioError as `decode` does.
     """
     audio = AudioStream(path, trim_silence, rate_hz=rate_hz)
-    return Recording(np.concatenate(list(audio)), audio.duration_s, audio.source_rate_hz, audio.silent)
+    return LoadedAudio(np.concatenate(list(audio)), audio.duration_s, audio.source_rate_hz, audio.silent)
 
 
 class AudioStream:
     """The samples of `load(...).wave` at `rate_hz`, block by block, in memory that does not grow with the file.
 
     Iterating gives arrays (samples,) of `block_s` seconds, the last one shorter; it can be iterated again and again.
-    Known from the start: `duration_s`, `source_rate_hz` and `silent` as in `Recording`; `kept_s`, where what trimming
+    Known from the start: `duration_s`, `source_rate_hz` and `silent` as in `LoadedAudio`; `kept_s`, where what trimming
     keeps begins and ends in the file; `n_source`, the samples of the file, and `n_samples`, those of the wave. Raises
     AudioError as `decode` does, before the first block.
 
@@ -133,7 +133,7 @@ class AudioStream:
         if self.block_samples < 1:
             raise AudioError(f"blocks of {block_s} s hold no sample: ask for at least {1 / rate_hz} s")
         self.path, self.rate_hz = path, rate_hz
-        self.source_rate_hz = source_hz = _rate_hz(path)
+        self.source_rate_hz = source_hz = self._read_rate_hz()
         self._held: list[Wave] | None = []
         found = survey(self._first_pass())
         self.n_source = found.n_samples
@@ -168,16 +168,22 @@ class AudioStream:
 
     def source(self) -> Iterator[Wave]:
         """Yield the mono samples of the file as they are, in blocks (samples,) at its own rate."""
-        return iter(self._held) if self._held is not None else _decoded(self.path)
+        return iter(self._held) if self._held is not None else self._decoded()
 
     def beginning(self, longest_s: float, rate_hz: int | None = None) -> Wave:
         """Return the first `longest_s` seconds of the wave (samples,); `rate_hz` None: at its own rate."""
         rate_hz = self.rate_hz if rate_hz is None else rate_hz
         return np.concatenate([*between(self._resampled(rate_hz), 0, round(longest_s * rate_hz))])
 
+    def _read_rate_hz(self) -> int:
+        return _rate_hz(self.path)
+
+    def _decoded(self) -> Iterator[Wave]:
+        return _decoded(self.path)
+
     def _first_pass(self) -> Iterator[Wave]:
         n = 0
-        for block in _decoded(self.path):
+        for block in self._decoded():
             n += len(block)
             if n > HELD_SAMPLES:
                 self._held = None
@@ -196,6 +202,21 @@ class AudioStream:
         for piece in pieces:
             yield resampler.resample_chunk(piece)
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+class WaveStream(AudioStream):
+    """The same of a wave (samples,) in memory: the samples of a file that holds it as 32-bit floats."""
+
+    def __init__(self, wave: Wave, source_rate_hz: int, trim_silence: bool = True, rate_hz: int = SAMPLE_RATE_HZ):
+        self._wave, self._wave_rate_hz = wave, source_rate_hz
+        super().__init__("the wave", trim_silence, rate_hz=rate_hz)
+
+    def _read_rate_hz(self) -> int:
+        _check_rate(self._wave_rate_hz, self.path)
+        return self._wave_rate_hz
+
+    def _decoded(self) -> Iterator[Wave]:
+        return (self._wave[at : at + DECODE_FRAMES] for at in range(0, len(self._wave), DECODE_FRAMES))
 
 
 def settings(trim_silence: bool = True) -> dict[str, Any]:

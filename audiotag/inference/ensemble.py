@@ -1,4 +1,4 @@
-"""An ensemble: what its members say, what that makes together, and how far they agree.
+"""An ensemble: what its members say, what that makes together, and how far they agree. One run is an ensemble of one.
 
 Shapes: M members, N recordings, C classes.
 """
@@ -15,31 +15,93 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich.text import Text
+from torch import nn
 
-from audiotag.config import Ensemble
+from audiotag.config import Ensemble, Features, PredictConfig
 from audiotag.console import console, print_columns
+from audiotag.distributed.hardware import set_numerics
 from audiotag.evaluation.metrics import Scores
 from audiotag.evaluation.scores import figures
+from audiotag.features.trimming import Wave
 from audiotag.files import write_csv
 from audiotag.inference.fusion import Fusion, agreement, average, cross_fitted_losses, learn
 from audiotag.inference.members import Member, held_out_votes
+from audiotag.inference.recordings import Recording
+from audiotag.inference.spectrograms import wave_spectrogram
+from audiotag.inference.tagging import Key, Labelled, Networks, label, load_networks
+from audiotag.inference.windows import WindowSpec
+
+
+class EnsembleTagger:
+    """Members, their networks (those with equal features share each spectrogram), and how their posteriors become one.
+
+    Learned weights come from what training stored, and what they bring on held-out clips is printed. Raises RunError if
+    there is nothing to learn from, or weights of networks are damaged.
+    """
+
+    def __init__(self, members: Sequence[Member], config: PredictConfig) -> None:
+        self.members, self.settings = members, config.ensemble
+        self.fusion = None if config.ensemble.weights == "equal" else _learned(members, config.ensemble.l2)
+        set_numerics(config.hardware)
+        by_features: list[tuple[Features, dict[Key, nn.Module]]] = []
+        for m, member in enumerate(members):
+            features = member.folder.config.features
+            networks = load_networks(member.folder, member.round, member.folds, m)
+            equal = next((others for other, others in by_features if other == features), None)
+            if equal is None:
+                by_features.append((features, networks))
+            else:
+                equal |= networks
+        # A split is heard as validation and the original's evaluation hear it; of other recordings all is wanted.
+        is_cut = config.split is not None if config.cut is None else config.cut
+        self.groups = [
+            (WindowSpec(features, config.windows, is_cut), Networks(networks, config.hardware))
+            for features, networks in by_features
+        ]
+
+    def label(self, recordings: Sequence[Recording], folds: Sequence[pd.Series] | None = None) -> Labelled:
+        """Ask every member about every recording, all of its folds or, of each member, the one that `folds` names.
+
+        `folds` holds a series by clip id for each member, -1 for all.
+        """
+
+        def may_ask(recording: Recording, key: Key) -> bool:
+            return folds is None or folds[key[0]][recording.fname] in (-1, key[1])
+
+        return label(recordings, self.groups, may_ask)
+
+    def posteriors(self, wave: Wave, sample_rate_hz: int) -> NDArray[np.float64]:
+        """Return the posterior (C,) of a wave (samples,) in memory; raises AudioError if it is too short."""
+        answers: dict[Key, NDArray[np.float64]] = {}
+        for spec, networks in self.groups:
+            spectrogram = wave_spectrogram(wave, sample_rate_hz, spec.features)
+            answers |= networks.posteriors(spectrogram, spec, list(networks.by_key))
+        return self.fuse([answers]).posteriors[0]
+
+    def fuse(self, answers: Sequence[dict[Key, NDArray[np.float64]]]) -> EnsembleAnswer:
+        """Put together what the networks say to recordings, at least one."""
+        by_member = [
+            [self._mean(np.stack([p for (owner, _), p in own.items() if owner == m])) for own in answers]
+            for m in range(len(self.members))
+        ]
+        posteriors = np.array(by_member)
+        if self.fusion is not None:
+            return EnsembleAnswer(self.members, posteriors, self.fusion.fuse(posteriors), self.fusion, self.settings)
+        return EnsembleAnswer(self.members, posteriors, self._mean(posteriors), None, self.settings)
+
+    def _mean(self, posteriors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return posteriors[0] if len(posteriors) == 1 else average(posteriors, self.settings.mean)
 
 
 @dataclass(frozen=True)
-class Ensembled:
-    """What the members say, posteriors (M, N, C), and how that becomes one; `fusion` is None for equal weights."""
+class EnsembleAnswer:
+    """What the members say, posteriors (M, N, C), and all together, (N, C); `fusion` is None for equal weights."""
 
     members: Sequence[Member]
     by_member: NDArray[np.float64]
+    posteriors: NDArray[np.float64]
     fusion: Fusion | None
     settings: Ensemble
-
-    @functools.cached_property
-    def posteriors(self) -> NDArray[np.float64]:
-        """Posteriors (N, C) of all members together."""
-        if self.fusion is not None:
-            return self.fusion.fuse(self.by_member)
-        return self.by_member[0] if len(self.members) == 1 else average(self.by_member, self.settings.mean)
 
     @functools.cached_property
     def agreement(self) -> NDArray[np.float64]:
@@ -47,17 +109,11 @@ class Ensembled:
         return agreement(self.by_member)
 
 
-def choose_fusion(members: Sequence[Member], settings: Ensemble) -> Fusion | None:
-    """Return learned weights and biases, None where the weights are equal; prints what they bring on held-out clips.
-
-    They are learned from what training stored: the members' consensus on verified clips that each of them held out.
-    Raises RunError where there are none.
-    """
-    if settings.weights == "equal":
-        return None
+def _learned(members: Sequence[Member], l2: float) -> Fusion:
+    """Learn weights and biases from the members' consensus on verified clips that each of them held out."""
     votes = held_out_votes(members)
-    fusion = learn(votes.posteriors, votes.targets, settings.l2)
-    equal, learned = cross_fitted_losses(votes.posteriors, votes.targets, votes.folds, settings.l2)
+    fusion = learn(votes.posteriors, votes.targets, l2)
+    equal, learned = cross_fitted_losses(votes.posteriors, votes.targets, votes.folds, l2)
     console.print(
         f"Weights learned from {len(votes.targets)} verified clips that every member held out; mean negative "
         f"log-likelihood there, each fold's by weights learned from the others: {learned:.4f} (equal: {equal:.4f})",
@@ -70,18 +126,23 @@ def choose_fusion(members: Sequence[Member], settings: Ensemble) -> Fusion | Non
     return fusion
 
 
-def write_ensemble(folder: Path, together: Ensembled) -> None:
+def write_ensemble(folder: Path, answer: EnsembleAnswer) -> None:
     """Write and print `agreement.csv`, of several members, and `weights.csv`, where weights were learned."""
-    names = [member.name for member in together.members]
+    names = [member.name for member in answer.members]
     if len(names) > 1:
-        table = pd.DataFrame(together.agreement, columns=names)
+        table = pd.DataFrame(answer.agreement, columns=names)
         table.insert(0, "member", names)
         write_csv(folder / "agreement.csv", table)
-        _print_agreement(names, together.agreement)
-    if together.fusion is not None:
-        write_csv(folder / "weights.csv", weights_table(together.fusion, names, together.members[0].folder.classes))
-        shown = ", ".join(f"{n} {w:.3f}" for n, w in zip(names, together.fusion.weights, strict=True))
-        biases = together.fusion.biases
+        numbers = [str(i + 1) for i in range(len(names))]
+        cells = {"": numbers, "Same top label as": names}
+        cells |= {
+            n: [f"{share:.3f}" for share in column] for n, column in zip(numbers, answer.agreement.T, strict=True)
+        }
+        print_columns(cells, left=("Same top label as",))
+    if answer.fusion is not None:
+        write_csv(folder / "weights.csv", weights_table(answer.fusion, names, answer.members[0].folder.classes))
+        shown = ", ".join(f"{n} {w:.3f}" for n, w in zip(names, answer.fusion.weights, strict=True))
+        biases = answer.fusion.biases
         console.print(f"Weights: {shown}; biases of the classes: {biases.min():.3f} to {biases.max():.3f}")
 
 
@@ -92,38 +153,29 @@ def weights_table(fusion: Fusion, names: Sequence[str], classes: Sequence[str]) 
     return pd.DataFrame([*weights, *biases], columns=["parameter", "name", "value"])
 
 
-def _print_agreement(names: Sequence[str], shares: NDArray[np.float64]) -> None:
-    numbers = [str(i + 1) for i in range(len(names))]
-    cells = {"": numbers, "Same top label as": list(names)}
-    cells |= {number: [f"{share:.3f}" for share in column] for number, column in zip(numbers, shares.T, strict=True)}
-    print_columns(cells, left=("Same top label as",))
-
-
-def print_members(together: Ensembled, by_member: Sequence[Scores], scores: Scores) -> None:
+def print_members(answer: EnsembleAnswer, by_member: Sequence[Scores], scores: Scores) -> None:
     """Print accuracy and MAP@3 of each member, and of all together."""
-    together_too = [*by_member, scores]
+    learned = answer.settings.weights == "learned"
+    how = "learned weights" if learned else f"{answer.settings.mean} mean"
+    rows = [*by_member, scores]
     cells = {
         "": [*(str(i + 1) for i in range(len(by_member))), ""],
-        "Member": [*(member.name for member in together.members), f"together ({_how(together.settings)})"],
-        "Accuracy": [f"{100 * own.accuracy:.3f} %" for own in together_too],
-        "MAP@3": [f"{own.map3:.4f}" for own in together_too],
+        "Member": [*(member.name for member in answer.members), f"together ({how})"],
+        "Accuracy": [f"{100 * own.accuracy:.3f} %" for own in rows],
+        "MAP@3": [f"{own.map3:.4f}" for own in rows],
     }
     print_columns(cells, left=("Member",))
 
 
-def _how(settings: Ensemble) -> str:
-    return "learned weights" if settings.weights == "learned" else f"{settings.mean} mean"
-
-
-def ensemble_fields(together: Ensembled, by_member: Sequence[Scores]) -> dict[str, Any]:
+def ensemble_fields(answer: EnsembleAnswer, by_member: Sequence[Scores]) -> dict[str, Any]:
     """Return what `scores.json` says of an ensemble: how it averages, and each member's run, round and scores."""
-    fusion = together.fusion
-    weights = np.full(len(together.members), 1 / len(together.members)) if fusion is None else fusion.weights
+    equal = np.full(len(answer.members), 1 / len(answer.members))
+    weights = equal if answer.fusion is None else answer.fusion.weights
     return {
-        "ensemble": {"mean": together.settings.mean, "weights": together.settings.weights},
+        "ensemble": {"mean": answer.settings.mean, "weights": answer.settings.weights},
         "members": [
             {"run": member.folder.path.name, "round": member.round, "weight": round(float(weight), 6), **figures(own)}
-            for member, weight, own in zip(together.members, weights, by_member, strict=True)
+            for member, weight, own in zip(answer.members, weights, by_member, strict=True)
         ],
-        "agreement": together.agreement.round(6).tolist(),
+        "agreement": answer.agreement.round(6).tolist(),
     }

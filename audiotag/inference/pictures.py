@@ -1,4 +1,4 @@
-"""Pictures of recordings: waveform and spectrogram, and what the networks of a run hear along time."""
+"""Pictures of recordings: waveform and spectrogram, and the posteriors of a run's networks along time."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from audiotag.features.audio import AudioError, AudioStream
 from audiotag.features.spectrogram import frames, front_end_of
 from audiotag.files import write_csv
 from audiotag.inference.members import choose_folds, choose_round
-from audiotag.inference.networks import Networks, load_networks
 from audiotag.inference.recordings import Recording
-from audiotag.inference.windows import Frames, along, cut
+from audiotag.inference.tagging import Networks, load_networks
+from audiotag.inference.windows import Frames, covering_windows, cut_windows
 from audiotag.plots.figures import save_png
 from audiotag.plots.recording_plot import Columns, Heard, Picture, draw_recording
 from audiotag.run.folder import RunFolder
 
 OVERLAP = 4  # windows that hold each moment, as long as they are no more than
-MOST_WINDOWS = 200  # of a longer recording, fewer overlap, and in the end one follows the other: nothing is unheard
+MOST_WINDOWS = 200  # of a longer recording, fewer overlap, and in the end one follows the other: nothing is left out
 
 
 def draw(
     recordings: Sequence[Recording], names: Sequence[str], out: Path, features: Features, folder: RunFolder | None
 ) -> tuple[list[dict[str, object]], list[str]]:
-    """Draw every recording as `out`/NAME.png, with a run also what its networks hear, as NAME.csv too.
+    """Draw every recording as `out`/NAME.png, with a run also the posteriors of its networks, as NAME.csv too.
 
     Returns path and duration_s of what was drawn, and what is wrong with the others.
     """
-    listener = None if folder is None else SlidingWindowTagger(folder)
+    tagger = None if folder is None else SlidingWindowTagger(folder)
     problems: list[str] = []
     lengths: list[dict[str, object]] = []
     with progress("recordings") as bar:
@@ -41,14 +41,20 @@ def draw(
         for done, (recording, name) in enumerate(zip(recordings, names, strict=True)):
             bar.update(task, completed=done)
             try:
-                picture, heard = look_at(recording, features, listener, lambda share: bar.advance(task, share))
+                picture, posteriors = picture_of(recording, features, tagger, lambda share: bar.advance(task, share))
             except AudioError as error:
                 problems.append(str(error))
                 continue
             lengths.append({"path": recording.fname, "duration_s": picture.length_s})
-            save_png(out / f"{name}.png", draw_recording(picture, heard))
-            if heard is not None:
-                _write_heard(out / f"{name}.csv", heard)
+            save_png(out / f"{name}.png", draw_recording(picture, posteriors))
+            if posteriors is not None:
+                table = pd.DataFrame(posteriors.posteriors, columns=posteriors.classes)
+                write_csv(
+                    out / f"{name}.csv",
+                    table.assign(begin_s=posteriors.begins_s, end_s=posteriors.ends_s)[
+                        ["begin_s", "end_s", *posteriors.classes]
+                    ],
+                )
     return lengths, problems
 
 
@@ -56,13 +62,13 @@ class SlidingWindowTagger:
     """The networks of a run's best round, asked about overlapping windows of a recording."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.folder, self.folds = folder, choose_folds(folder, None)
-        self.round = choose_round(folder, "best", self.folds)
+        self.folder, self.features = folder, folder.config.features
+        folds = choose_folds(folder, None)
+        self.round = choose_round(folder, "best", folds)
         set_numerics(Hardware())
-        self.networks: Networks = load_networks(self.folder, self.round, self.folds, Hardware())
-        self.features: Features = self.folder.config.features
+        self.networks = Networks(load_networks(folder, self.round, folds), Hardware())
 
-    def hear(
+    def posteriors(
         self,
         pieces: Iterable[Frames],
         n_frames: int,
@@ -72,26 +78,26 @@ class SlidingWindowTagger:
     ) -> Heard:
         """Return the mean posterior of all folds in windows of `features.excerpt_frames` that cover a spectrogram.
 
-        It is (T, F) and comes in `pieces`; one shorter than a window is repeated to fill it, and heard once. `advance`
-        is told which share has been heard since.
+        It is (T, F), comes in `pieces`, and begins at `begin_s`; one shorter than a window is repeated to fill it.
+        `advance` is called with each further share that is done.
         """
         length = self.features.excerpt_frames
-        windows = along(n_frames, length, OVERLAP, MOST_WINDOWS)
+        windows = covering_windows(n_frames, length, OVERLAP, MOST_WINDOWS)
         per_pass = max(1, self.features.clip_frames // length)
-        heard = []
-        for by_fold in self.networks.each(cut(pieces, n_frames, windows), per_pass, self.folds):
-            heard.append(by_fold.mean(axis=0))  # (B, C)
-            advance(len(heard[-1]) / len(windows.starts))
+        means = []
+        for by_fold in self.networks.each(cut_windows(pieces, n_frames, windows), per_pass, list(self.networks.by_key)):
+            means.append(by_fold.mean(axis=0))  # (B, C)
+            advance(len(means[-1]) / len(windows.starts))
         begins_s = np.asarray(begin_s + windows.starts * hop_s, np.float64)
-        ends_s = np.asarray(begins_s + min(length, n_frames) * hop_s, np.float64)
         title = f"{self.folder.path.name}, round {self.round}: windows of {length * hop_s:.2f} s"
-        return Heard(np.concatenate(heard), begins_s, ends_s, self.folder.classes, title)
+        ends_s = begins_s + min(length, n_frames) * hop_s
+        return Heard(np.concatenate(means), begins_s, ends_s, self.folder.classes, title)
 
 
-def look_at(
+def picture_of(
     recording: Recording,
     features: Features,
-    listener: SlidingWindowTagger | None,
+    tagger: SlidingWindowTagger | None,
     advance: Callable[[float], None] = lambda share: None,
 ) -> tuple[Picture, Heard | None]:
     """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""
@@ -103,14 +109,15 @@ def look_at(
     n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
     spectrogram = Columns(n_frames)
 
-    def seen() -> Iterator[Frames]:
+    def kept() -> Iterator[Frames]:
         for piece in frames(audio, front_end):
             spectrogram.add(piece)
             yield piece
 
-    heard, pieces = None, seen()
-    if listener is not None:
-        heard = listener.hear(pieces, n_frames, hop_s, audio.kept_s[0], advance)
+    pieces = kept()
+    posteriors = None
+    if tagger is not None:
+        posteriors = tagger.posteriors(pieces, n_frames, hop_s, audio.kept_s[0], advance)
     for _ in pieces:  # what the networks were not asked about
         pass
     picture = Picture(
@@ -125,11 +132,4 @@ def look_at(
         front_end.center_hz,
         features.title,
     )
-    return picture, heard
-
-
-def _write_heard(path: Path, heard: Heard) -> None:
-    table = pd.DataFrame(heard.posteriors, columns=heard.classes)
-    table.insert(0, "begin_s", heard.begins_s)
-    table.insert(1, "end_s", heard.ends_s)
-    write_csv(path, table)
+    return picture, posteriors

@@ -28,7 +28,7 @@ CACHE = "cache"  # the folder of this name here, which training fills if cache_d
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording to label. `label` is empty where it is not known; `folds` are the networks that may be asked."""
+    """A recording to label. `label` is empty if it is not known; `folds` are the networks that may be asked."""
 
     fname: str
     path: Path
@@ -53,28 +53,28 @@ def find_recordings(source: Any, folds: Sequence[int]) -> Found:
     found: list[tuple[str, Path]] = []
     passed_over: list[Path] = []
     problems: list[str] = []
-    for place in [Path(str(name)).expanduser() for name in (source if isinstance(source, list) else [source])]:
-        if place.is_dir():
-            recordings, others = _search(place)
+    for path in [Path(str(name)).expanduser() for name in (source if isinstance(source, list) else [source])]:
+        if path.is_dir():
+            recordings, others = _search(path)
             if not recordings:
-                problems.append(f"{place}: there is no recording in this folder ({len(others)} other files)")
-            found += [(path.relative_to(place).as_posix(), path) for path in recordings]
+                problems.append(f"{path}: there is no recording in this folder ({len(others)} other files)")
+            found += [(file.relative_to(path).as_posix(), file) for file in recordings]
             passed_over += others
-        elif place.is_file():
-            found.append((place.name, place))
-        elif place.exists():
-            problems.append(f"{place} is neither a file nor a folder")
-        elif glob.has_magic(str(place)):
-            matched = _matches(place)
+        elif path.is_file():
+            found.append((path.name, path))
+        elif path.exists():
+            problems.append(f"{path} is neither a file nor a folder")
+        elif glob.has_magic(str(path)):
+            matched = _matches(path)
             found += matched
             if not matched:
-                problems.append(f"{place}: no file has a name like this")
+                problems.append(f"{path}: no file has a name like this")
         else:
-            problems.append(f"{place}: there is no such file or folder")
+            problems.append(f"{path}: there is no such file or folder")
     problems += _name_problems(found)
     if problems:
         raise DataError("These sources cannot be labelled:", problems)
-    return Found([Recording(name, path, tuple(folds)) for name, path in found], passed_over)
+    return Found([Recording(name, file, tuple(folds)) for name, file in found], passed_over)
 
 
 def _matches(pattern: Path) -> list[tuple[str, Path]]:
@@ -99,8 +99,7 @@ def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
         entries = list(os.scandir(folder))
     except PermissionError as error:
         raise DataError("A folder cannot be read:", [f"{folder}: {error.strerror}"]) from error
-    for entry in entries:
-        path = Path(entry.path)
+    for path in (Path(entry.path) for entry in entries):
         if not path.is_dir():  # entry.is_dir() raises an error for a link to itself
             yield path
         elif path.resolve() not in seen:  # a link may lead in a circle
@@ -126,7 +125,7 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
     without them.
 
     `usage` (public, private, private_public) says which test clips are scored, None: all that have a label. Raises
-    DataError for clips that are missing, or where there are none; RunError where a network was trained on its clips.
+    DataError if clips are missing, or there are none; RunError if a network was trained on its clips.
     """
     clips = split_clips(folder, split, usage, folds)
     place = _root(folder, root)
@@ -140,40 +139,27 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
         )
         for row in clips.to_dict("records")
     ]
-    _check_there(recordings, place, root)
-    _check_inside(recordings, place, folder)
+    _check_files([recording.path for recording in recordings], place, root, folder.config.data.allow_outside)
     return Found(recordings)
 
 
 def split_clips(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int]) -> pd.DataFrame:
     """Return the manifest's rows of a split, with a column `scored`; raises as `split_recordings` does."""
     manifest = folder.manifest
-    if split == UNLABELLED:
-        clips = manifest[manifest["split"] == UNLABELLED]
-        if clips.empty:
-            raise DataError(
-                f"{folder.path} has no clips without a label:", ["see data.unlabelled"], "Use source= instead."
-            )
-        return clips.assign(scored=False)
-    return _test(manifest, usage, folder) if split == "test" else _valid(manifest, folds, folder)
-
-
-def _test(manifest: pd.DataFrame, usage: str | None, folder: RunFolder) -> pd.DataFrame:
-    clips = manifest[manifest["split"] == "test"]
+    clips = manifest[manifest["split"] == ("train" if split == "valid" else split)]
+    if split == "valid":
+        if folder.config.data.train_on_all:
+            raise RunError(f"{folder.path}: trained with data.train_on_all=true: no clip was held out to validate on")
+        before = clips["verified"] & ~clips["clip_id"].isin(verified_by_correction(folder.corrections))
+        clips = clips[before & clips["fold"].isin([str(fold) for fold in folds])]
     if clips.empty:
-        raise DataError(f"{folder.path} has no test clips:", ["its data set has no test table"], "Use source= instead.")
-    return clips.assign(scored=scored(clips, usage, folder.manifest_file))
-
-
-def _valid(manifest: pd.DataFrame, folds: Sequence[int], folder: RunFolder) -> pd.DataFrame:
-    if folder.config.data.train_on_all:
-        raise RunError(f"{folder.path} was trained with data.train_on_all=true: no clip was held out to validate on")
-    held_out = manifest["fold"].isin([str(fold) for fold in folds])
-    before = manifest["verified"] & ~manifest["clip_id"].isin(verified_by_correction(folder.corrections))
-    clips = manifest[(manifest["split"] == "train") & before & held_out]
-    if clips.empty:
-        raise DataError(f"{folder.path} has no clips to validate on:", [f"no verified clip is in fold {folds}"])
-    return clips.assign(scored=True)
+        what, why, advice = {
+            "valid": ("clips to validate on", f"no verified clip is in fold {folds}", ""),
+            "test": ("test clips", "its data set has no test table", "Use source= instead."),
+            UNLABELLED: ("clips without a label", "see data.unlabelled", "Use source= instead."),
+        }[split]
+        raise DataError(f"{folder.path} has no {what}:", [why], advice)
+    return clips.assign(scored=scored(clips, usage, folder.manifest_file) if split == "test" else split == "valid")
 
 
 def check_no_leak(folder: RunFolder, recordings: Iterable[Recording], round_: int) -> None:
@@ -198,20 +184,18 @@ def _root(folder: RunFolder, root: str | None) -> Path:
     return place
 
 
-def _check_inside(recordings: Sequence[Recording], place: Path, folder: RunFolder) -> None:
-    outside = () if folder.config.data.allow_outside else leading_out([one.path for one in recordings], place)
+def _check_files(paths: Sequence[Path], root: Path, moved_to: str | None, allow_outside: bool) -> None:
+    """Raise DataError if files of the split are missing, or lie outside its folder."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        gone = {path.parent for path in missing if not path.parent.is_dir()}
+        problems = [f"{folder}: there is no such folder" for folder in sorted(gone)]
+        problems += [f"{path}: there is no such file" for path in missing if path.parent not in gone]
+        advice = f"Set root=DIR if the data set left {root}."
+        advice = "Correct root=, the folder of the data set." if moved_to else advice
+        raise DataError(f"{len(missing)} of {len(paths)} recordings of the split are missing:", problems, advice)
+    outside = [] if allow_outside else leading_out(paths, root)
     if outside:
+        headline = f"{len(outside)} recordings are not below {root}, links followed:"
         advice = "A run trained with data.allow_outside=true may label such files."
-        headline = f"{len(outside)} recordings are not below {place}, links followed:"
         raise DataError(headline, sorted(map(str, outside)), advice)
-
-
-def _check_there(recordings: Sequence[Recording], place: Path, root: str | None) -> None:
-    missing = [recording.path for recording in recordings if not recording.path.is_file()]
-    if not missing:
-        return
-    gone = {path.parent for path in missing if not path.parent.is_dir()}
-    problems = [f"{folder}: there is no such folder" for folder in sorted(gone)]
-    problems += [f"{path}: there is no such file" for path in missing if path.parent not in gone]
-    advice = "Correct root=, the folder of the data set." if root else f"Set root=DIR if the data set left {place}."
-    raise DataError(f"{len(missing)} of {len(recordings)} recordings of the split are missing:", problems, advice)

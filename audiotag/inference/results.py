@@ -20,10 +20,10 @@ from audiotag.config import PredictConfig
 from audiotag.console import console
 from audiotag.evaluation.metrics import Scores, ranked_labels, ranking, score_posteriors
 from audiotag.evaluation.scores import ScoreFiles, report_scores
-from audiotag.inference.ensemble import Ensembled, ensemble_fields, print_members
-from audiotag.inference.labelling import EnsembleLabelled
+from audiotag.inference.ensemble import EnsembleAnswer, ensemble_fields, print_members
 from audiotag.inference.members import Member
 from audiotag.inference.recordings import Found
+from audiotag.inference.tagging import Labelled
 
 SHOWN = 20  # recordings whose labels are printed
 
@@ -40,40 +40,42 @@ def predictions_table(
     return pd.DataFrame(columns)
 
 
-def score_split(labelled: EnsembleLabelled, together: Ensembled, where: Path, config: PredictConfig) -> None:
+def score_split(labelled: Labelled, answer: EnsembleAnswer, out: Path, config: PredictConfig) -> None:
     """Score all networks together, each member, and a single run's folds by themselves; write and print it."""
     scored = [i for i, recording in enumerate(labelled.recordings) if recording.scored]
     if not scored:
         console.print("No clip of the split has a label: nothing is scored.")
         return
-    members, classes = together.members, together.members[0].folder.classes
+    members, classes = answer.members, answer.members[0].folder.classes
     labels = [labelled.recordings[i].label for i in scored]
-    by_member = [score_posteriors(own[scored], labels, classes) for own in together.by_member]
-    if len(members) == 1:
-        folds = _fold_scores(labelled, scored, classes)
-        name = members[0].folder.path.name
-        about: dict[str, Any] = {"run": name, "split": config.split, "round": members[0].round}
-    else:
-        folds = {}
-        name = " + ".join(member.name for member in members)
-        about = {"split": config.split, **ensemble_fields(together, by_member)}
-    title = f"{name}, {config.split} {config.usage or ''}".rstrip()
-    ranked = ranked_labels(together.posteriors[scored], classes)
-    scores = report_scores(
-        ScoreFiles(where), ranked, labels, classes, config.usage, config.bootstrap, title, folds, about
-    )
-    if len(members) > 1:
-        print_members(together, by_member, scores)
-
-
-def _fold_scores(labelled: EnsembleLabelled, scored: Sequence[int], classes: Sequence[str]) -> dict[int, Scores]:
-    """Return the scores of each fold's network by itself, of a single run."""
+    by_member = [score_posteriors(own[scored], labels, classes) for own in answer.by_member]
     folds: dict[int, Scores] = {}
-    for fold in sorted({fold for i in scored for fold in labelled.recordings[i].folds}):
-        rows = [i for i in scored if fold in labelled.recordings[i].folds]
-        own = np.stack([labelled.by_member[0][i][labelled.recordings[i].folds.index(fold)] for i in rows])
-        folds[fold] = score_posteriors(own, [labelled.recordings[i].label for i in rows], classes)
-    return folds
+    about: dict[str, Any]
+    if len(members) == 1:
+        name = members[0].folder.path.name
+        folds = _fold_scores(labelled, scored, classes)
+        about = {"run": name, "split": config.split, "round": members[0].round}
+    else:
+        name = " + ".join(member.name for member in members)
+        about = {"split": config.split, **ensemble_fields(answer, by_member)}
+    title = f"{name}, {config.split} {config.usage or ''}".rstrip()
+    ranked = ranked_labels(answer.posteriors[scored], classes)
+    files = ScoreFiles(out)
+    scores = report_scores(files, ranked, labels, classes, config.usage, config.bootstrap, title, folds, about)
+    if len(members) > 1:
+        print_members(answer, by_member, scores)
+
+
+def _fold_scores(labelled: Labelled, scored: Sequence[int], classes: Sequence[str]) -> dict[int, Scores]:
+    """Return the scores of each fold's network by itself, of a single run."""
+    own: dict[int, list[tuple[NDArray[np.float64], str]]] = {}
+    for i in scored:
+        for (_, fold), posterior in labelled.posteriors[i].items():
+            own.setdefault(fold, []).append((posterior, labelled.recordings[i].label))
+    return {
+        fold: score_posteriors(np.stack([p for p, _ in pairs]), [label for _, label in pairs], classes)
+        for fold, pairs in sorted(own.items())
+    }
 
 
 def print_labels(table: pd.DataFrame) -> None:
@@ -84,23 +86,23 @@ def print_labels(table: pd.DataFrame) -> None:
         for row in rows
     ]
     names = [str(row["fname"]) for row in rows]
-    if max(map(cell_len, [*names, "Recording"])) + 2 + max(map(cell_len, labels)) <= console.width:
-        shown = Table("Recording", "Labels", box=None, pad_edge=False)
-        for name, top in zip(names, labels, strict=True):
+    shown = Table("Recording", "Labels", box=None, pad_edge=False)
+    fits = max(map(cell_len, [*names, "Recording"])) + 2 + max(map(cell_len, labels)) <= console.width
+    for name, top in zip(names, labels, strict=True):
+        if fits:
             shown.add_row(name, top)
+        else:
+            console.print(f"{name}\n    {top}", soft_wrap=True)
+    if fits:
         console.print(shown)
-    else:
-        for name, top in zip(names, labels, strict=True):
-            console.print(name, soft_wrap=True)
-            console.print(f"    {top}", soft_wrap=True)
     if len(table) > SHOWN:
         console.print(f"and {len(table) - SHOWN} more")
 
 
-def print_rest(found: Found, labelled: EnsembleLabelled, out: Path, members: Sequence[Member]) -> None:
+def print_rest(found: Found, labelled: Labelled, out: Path, members: Sequence[Member]) -> None:
     """Print what was passed over, what is silent, who labelled how many, and where the labels are."""
     if found.passed_over:
-        console.print(f"Files in the folders that are no recordings, passed over: {len(found.passed_over)}")
+        console.print(f"Files in the folders that are not recordings, passed over: {len(found.passed_over)}")
     if labelled.silent:
         names = ", ".join(labelled.silent[:5]) + (", ..." if len(labelled.silent) > 5 else "")
         note = f"or loud for too short a time: {len(labelled.silent)} of them, {names}"

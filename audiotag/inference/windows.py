@@ -38,7 +38,7 @@ class Windows:
     length: int
 
 
-def place(n_frames: int, hearing: WindowSpec) -> Windows:
+def place_windows(n_frames: int, spec: WindowSpec) -> Windows:
     """Place the windows in a recording of `n_frames`, which is repeated where a window reaches beyond its end.
 
     Whole: a recording of at most clip_frames is one window, repeated to clip_frames, as in validation. In a longer one
@@ -48,35 +48,32 @@ def place(n_frames: int, hearing: WindowSpec) -> Windows:
     Excerpts: from the first frame to the last of the recording, or of its repetition to clip_frames, as in
     verification, but evenly spaced instead of at random; a single one lies in the middle.
     """
-    clip_frames = hearing.features.clip_frames
-    heard = min(n_frames, clip_frames) if hearing.cut else n_frames
-    if hearing.excerpts > 0:
-        length = hearing.features.excerpt_frames
-        last = max(heard, clip_frames) - length
-        spaced = np.linspace(0, last, hearing.excerpts) if hearing.excerpts > 1 else np.array([last / 2])
-        return Windows(np.rint(spaced).astype(np.int64), np.full(len(spaced), 1 / len(spaced)), length)
-    if heard <= clip_frames:
-        return Windows(np.zeros(1, np.int64), np.ones(1), clip_frames)
-    n_whole, rest = divmod(heard, clip_frames)
-    starts = clip_frames * np.arange(n_whole, dtype=np.int64)
-    frames = np.full(n_whole, clip_frames)
-    if rest:
-        starts, frames = np.append(starts, heard - clip_frames), np.append(frames, rest)
-    return Windows(starts, frames / heard, clip_frames)
+    clip_frames = spec.features.clip_frames
+    used = min(n_frames, clip_frames) if spec.cut else n_frames
+    if spec.excerpts > 0:
+        length = spec.features.excerpt_frames
+        last = max(used, clip_frames) - length
+        return _evenly(last / 2, last / 2, 1, length) if spec.excerpts == 1 else _evenly(0, last, spec.excerpts, length)
+    begins = np.arange(0, max(used, 1), clip_frames)
+    starts = np.clip(begins, 0, max(used - clip_frames, 0))
+    return Windows(starts, np.diff(np.append(begins, used)) / used, clip_frames)
 
 
-def along(n_frames: int, length: int, overlap: int, most: int) -> Windows:
+def covering_windows(n_frames: int, length: int, overlap: int, most: int) -> Windows:
     """Place evenly spaced windows of `length` frames that cover a recording of `n_frames`, from its first to its last.
 
     `overlap` of them hold each moment, or as many as `most` windows allow, but never less than one.
     """
     last = max(n_frames - length, 0)
-    count = max(min(-(-last * overlap // length) + 1, most), -(-last // length) + 1)
-    starts = np.rint(np.linspace(0, last, count)).astype(np.int64)
+    return _evenly(0, last, max(min(-(-last * overlap // length) + 1, most), -(-last // length) + 1), length)
+
+
+def _evenly(first: float, last: float, count: int, length: int) -> Windows:
+    starts = np.rint(np.linspace(first, last, count)).astype(np.int64)
     return Windows(starts, np.full(count, 1 / count), length)
 
 
-def cut(pieces: Iterable[Frames], n_frames: int, windows: Windows) -> Iterator[Frames]:
+def cut_windows(pieces: Iterable[Frames], n_frames: int, windows: Windows) -> Iterator[Frames]:
     """Yield the windows (length, F) of a spectrogram (T, F) that comes in pieces (frames, F), holding little of it.
 
     At most a window and a piece are held, or, of a recording that must be repeated, the recording.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,15 +16,18 @@ from audiotag.randomness import key
 NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification", "logger")
 
 
-def run_name(config: TrainConfig) -> str:
-    """Return the run's name: as given, else made from what was chosen, the same for the same choices."""
+def run_name(config: TrainConfig, overrides: Iterable[str] | None = None) -> str:
+    """Return the run's name: as given, else made from what was chosen, the same for the same choices.
+
+    `overrides` are the settings that were given (None: those of this Hydra job).
+    """
     if config.run is not None:
         return config.run
-    chosen = HydraConfig.get()
+    given = HydraConfig.get().overrides.task if overrides is None else overrides
     source = config.data.name if config.data.root is None else Path(os.path.realpath(config.data.root)).name
     parts = [config.experiment, source, config.model.title, config.features.title, config.verification.title]
     settings = []
-    for text in sorted(chosen.overrides.task):
+    for text in sorted(given):
         name, _, value = text.lstrip("+~").partition("=")
         if is_in_name(name) and name not in NAMED_GROUPS:
             settings.append(f"{name}-{value}")

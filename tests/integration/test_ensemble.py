@@ -215,7 +215,9 @@ def test_runs_without_common_clips_learn_no_weights(copied: Path) -> None:
     with pytest.raises(RunError, match="no verified clips in common"):
         predict(learned)
     config = (copied / "config.yaml").read_text().partition("\n")[2]
-    config = config.replace("train_on_all: false", "train_on_all: true").replace("\nrounds: 2", "\nrounds: 0")
+    config = config.replace("train_on_all: false", "train_on_all: true").replace(
+        "\nfinetune_rounds: 2", "\nfinetune_rounds: 0"
+    )
     (copied / "config.yaml").write_text(config)
     with pytest.raises(RunError, match="train_on_all=true, so no clip was held out to learn from"):
         predict(learned)

@@ -27,11 +27,10 @@ from audiotag.distributed.hardware import choose_precision
 from audiotag.errors import AudiotagError, ConfigError, DataError, LeakError, RunError
 from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
-from audiotag.inference.labelling import label
-from audiotag.inference.networks import Networks, load_networks
 from audiotag.inference.predict import predict
 from audiotag.inference.recordings import Recording, check_no_leak, split_recordings
-from audiotag.inference.windows import WindowSpec, cut, place
+from audiotag.inference.tagging import Networks, label, load_networks
+from audiotag.inference.windows import WindowSpec, cut_windows, place_windows
 from audiotag.models.vgg_gap import VggGap
 from audiotag.run.folder import RunFolder
 from tests.conftest import TOP, copy_to_change
@@ -53,7 +52,7 @@ def folder(smoke_run: Path) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def networks(folder: RunFolder) -> Networks:
-    return load_networks(folder, best(folder), FOLDS, HERE)
+    return networks_of(folder, HERE)
 
 
 @pytest.fixture
@@ -70,6 +69,10 @@ def copied(smoke_run: Path, tmp_path: Path) -> Path:
 
 def best(folder: RunFolder) -> int:
     return int(json.loads(folder.summary_file.read_text())["best_round"])
+
+
+def networks_of(folder: RunFolder, hardware: Hardware, round_: int | None = None) -> Networks:
+    return Networks(load_networks(folder, best(folder) if round_ is None else round_, FOLDS), hardware)
 
 
 def manifest_of(run: Path) -> pd.DataFrame:
@@ -89,10 +92,10 @@ def sound(path: Path, seconds: float, rate_hz: int = 44_100, level: float = 0.5,
     return path
 
 
-def ask(networks: Networks, path: Path, hearing: WindowSpec) -> np.ndarray:
-    labelled = label([Recording(path.name, path, FOLDS)], networks, hearing, workers=0)
+def ask(networks: Networks, path: Path, spec: WindowSpec) -> np.ndarray:
+    labelled = label([Recording(path.name, path, FOLDS)], [(spec, networks)])
     assert labelled.problems == []
-    return labelled.posteriors[0]
+    return np.mean(list(labelled.posteriors[0].values()), axis=0)
 
 
 def reference(folder: RunFolder, fold: int, windows: torch.Tensor, precision: str = "") -> np.ndarray:
@@ -123,13 +126,13 @@ def test_a_clip_gives_exactly_what_validation_computes_from_the_store(
     assert (lengths > features.clip_frames).any()
     some = clips.iloc[np.argsort(lengths)[[0, 1, len(clips) // 2, -2, -1]]]
     recordings = [r for r in split_recordings(folder, "valid", None, FOLDS, None).recordings if r.fname in some.index]
-    labelled = label(recordings, networks, WindowSpec(features, cut=True), workers=0)
-    for recording, posteriors in zip(labelled.recordings, labelled.by_fold, strict=True):
+    labelled = label(recordings, [(WindowSpec(features, cut=True), networks)], lambda r, key: key[1] in r.folds)
+    for recording, posteriors in zip(labelled.recordings, labelled.posteriors, strict=True):
         clip = some.loc[[recording.fname]]
         assert recording.folds == (int(clip["fold"].iloc[0]),)
         row = torch.from_numpy(whole.rows(clip).copy())
         x = whole.excerpts.crop(row, torch.zeros_like(row), features.clip_frames)
-        np.testing.assert_array_equal(posteriors, reference(folder, recording.folds[0], x))
+        np.testing.assert_array_equal([posteriors[0, recording.folds[0]]], reference(folder, recording.folds[0], x))
 
 
 def test_validation_is_scored_as_training_scored_it(folder: RunFolder, tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_a_clip_to_validate_on_never_meets_another_fold(folder: RunFolder) -> No
 
 @pytest.mark.parametrize("n_frames", [1, 191, 192, 193, 383, 384, 400, 10_000])
 def test_every_frame_of_a_whole_recording_counts_once(n_frames: int) -> None:
-    windows = place(n_frames, WindowSpec(Features(excerpt_frames=64, clip_frames=192)))
+    windows = place_windows(n_frames, WindowSpec(Features(excerpt_frames=64, clip_frames=192)))
     assert windows.length == 192
     assert windows.weights.sum() == pytest.approx(1)
     if n_frames <= 192:
@@ -172,39 +175,37 @@ def test_every_frame_of_a_whole_recording_counts_once(n_frames: int) -> None:
 
 def test_excerpts_are_evenly_spaced_from_the_first_frame_to_the_last() -> None:
     features = Features(excerpt_frames=64, clip_frames=192)
-    assert place(1000, WindowSpec(features, excerpts=3)).starts.tolist() == [0, 468, 936]
-    assert place(1000, WindowSpec(features, excerpts=3, cut=True)).starts.tolist() == [0, 64, 128]
-    assert place(50, WindowSpec(features, excerpts=3)).starts.tolist() == [0, 64, 128]
-    assert place(1000, WindowSpec(features, excerpts=1)).starts.tolist() == [468]
-    assert place(1000, WindowSpec(features, excerpts=3)).length == 64
+    assert place_windows(1000, WindowSpec(features, excerpts=3)).starts.tolist() == [0, 468, 936]
+    assert place_windows(1000, WindowSpec(features, excerpts=3, cut=True)).starts.tolist() == [0, 64, 128]
+    assert place_windows(50, WindowSpec(features, excerpts=3)).starts.tolist() == [0, 64, 128]
+    assert place_windows(1000, WindowSpec(features, excerpts=1)).starts.tolist() == [468]
+    assert place_windows(1000, WindowSpec(features, excerpts=3)).length == 64
 
 
 @pytest.mark.parametrize("piece", [1, 7, 100, 5000])
-@pytest.mark.parametrize(
-    "hearing", [WindowSpec(Features(excerpt_frames=64, clip_frames=192), k) for k in (0, 1, 5, 40)]
-)
+@pytest.mark.parametrize("spec", [WindowSpec(Features(excerpt_frames=64, clip_frames=192), k) for k in (0, 1, 5, 40)])
 @pytest.mark.parametrize("n_frames", [10, 192, 600, 1001])
-def test_windows_are_cut_from_pieces_of_any_size(n_frames: int, hearing: WindowSpec, piece: int) -> None:
-    spec = np.arange(n_frames, dtype=np.float16)[:, None].repeat(2, axis=1)
-    windows = place(n_frames, hearing)
-    pieces = (spec[at : at + piece] for at in range(0, n_frames, piece))
-    expected = [spec[np.arange(s, s + windows.length) % n_frames] for s in windows.starts]
-    np.testing.assert_array_equal(list(cut(pieces, n_frames, windows)), expected)
+def test_windows_are_cut_from_pieces_of_any_size(n_frames: int, spec: WindowSpec, piece: int) -> None:
+    frames = np.arange(n_frames, dtype=np.float16)[:, None].repeat(2, axis=1)
+    windows = place_windows(n_frames, spec)
+    pieces = (frames[at : at + piece] for at in range(0, n_frames, piece))
+    expected = [frames[np.arange(s, s + windows.length) % n_frames] for s in windows.starts]
+    np.testing.assert_array_equal(list(cut_windows(pieces, n_frames, windows)), expected)
 
 
 def test_a_long_recording_is_the_mean_of_its_windows_by_frames(
     folder: RunFolder, networks: Networks, tmp_path: Path
 ) -> None:
     path, clip_frames = sound(tmp_path / "a.wav", 3), folder.config.features.clip_frames
-    spec = torch.from_numpy(store.spectrogram(path, folder.config.features)[0]).float().T[None, None]  # (1, 1, F, T)
-    n_frames = spec.shape[-1]
+    frames = torch.from_numpy(store.spectrogram(path, folder.config.features)[0]).float().T[None, None]  # (1, 1, F, T)
+    n_frames = frames.shape[-1]
     rest = n_frames % clip_frames
     starts = [*range(0, n_frames - rest, clip_frames), n_frames - clip_frames]
     assert len(starts) == 3
     weights = [clip_frames, clip_frames, rest]
     total = np.sum(
         [
-            w * reference(folder, f, spec[..., s : s + clip_frames])[0]
+            w * reference(folder, f, frames[..., s : s + clip_frames])[0]
             for f in FOLDS
             for s, w in zip(starts, weights, strict=True)
         ],
@@ -213,17 +214,17 @@ def test_a_long_recording_is_the_mean_of_its_windows_by_frames(
     np.testing.assert_allclose(
         ask(networks, path, WindowSpec(folder.config.features)), total / n_frames / 4, atol=1e-12
     )
-    first = np.mean([reference(folder, f, spec[..., :clip_frames])[0] for f in FOLDS], axis=0)
+    first = np.mean([reference(folder, f, frames[..., :clip_frames])[0] for f in FOLDS], axis=0)
     np.testing.assert_allclose(ask(networks, path, WindowSpec(folder.config.features, cut=True)), first, atol=1e-12)
 
 
 def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
     features = Features(excerpt_frames=192, clip_frames=400)  # two excerpts make a pass
-    networks = load_networks(folder, best(folder), FOLDS, Hardware(precision="32-true"))
+    networks = networks_of(folder, Hardware(precision="32-true"))
     path = sound(tmp_path / "a.wav", 3)
-    spec = torch.from_numpy(store.spectrogram(path, features)[0]).float().T[None, None]
-    starts = np.rint(np.linspace(0, spec.shape[-1] - 192, 3)).astype(int)
-    alone = [reference(folder, f, spec[..., s : s + 192], "32-true") for f in FOLDS for s in starts]
+    frames = torch.from_numpy(store.spectrogram(path, features)[0]).float().T[None, None]
+    starts = np.rint(np.linspace(0, frames.shape[-1] - 192, 3)).astype(int)
+    alone = [reference(folder, f, frames[..., s : s + 192], "32-true") for f in FOLDS for s in starts]
     np.testing.assert_allclose(
         ask(networks, path, WindowSpec(features, excerpts=3)), np.mean(alone, axis=0)[0], atol=1e-6
     )
@@ -234,13 +235,13 @@ def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
 def test_a_recording_in_pieces_gives_what_it_gives_whole(
     folder: RunFolder, networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: Any
 ) -> None:
-    path, hearing = sound(tmp_path / name, 14), WindowSpec(folder.config.features, **settings)
+    path, spec = sound(tmp_path / name, 14), WindowSpec(folder.config.features, **settings)
     assert not spectrograms.is_long(path)
-    whole = ask(networks, path, hearing)
+    whole = ask(networks, path, spec)
     monkeypatch.setattr(spectrograms, "WHOLE_S", 1)
     monkeypatch.setattr(spectrogram, "WHOLE_S", 1)
     monkeypatch.setattr(audio, "HELD_SAMPLES", 0)  # nothing is decoded once, or computed, whole
-    np.testing.assert_allclose(ask(networks, path, hearing), whole, atol=1e-5)
+    np.testing.assert_allclose(ask(networks, path, spec), whole, atol=1e-5)
 
 
 MEASURE = """
@@ -250,17 +251,16 @@ from audiotag.config import Hardware
 from audiotag.run.folder import RunFolder
 from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
-from audiotag.inference.labelling import label
-from audiotag.inference.networks import load_networks
 from audiotag.inference.recordings import Recording
+from audiotag.inference.tagging import Networks, label, load_networks
 from audiotag.inference.windows import WindowSpec
 folder = RunFolder(Path(sys.argv[1]))
-networks = load_networks(folder, 0, [0], Hardware())
+networks = Networks(load_networks(folder, 0, [0]), Hardware(workers=0))
 spectrograms.WHOLE_S = spectrogram.WHOLE_S = audio.HELD_SAMPLES = 0
 torch.set_num_threads(1)
 for path in sys.argv[2:]:
-    labelled = label([Recording("", Path(path), (0,))], networks, WindowSpec(folder.config.features), 0)
-    assert labelled.posteriors.shape == (1, len(folder.classes)), labelled.problems
+    labelled = label([Recording("", Path(path), (0,))], [(WindowSpec(folder.config.features), networks)])
+    assert labelled.posteriors[0][0, 0].shape == (len(folder.classes),), labelled.problems
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -280,10 +280,10 @@ def test_memory_does_not_grow_with_the_recording(smoke_run: Path, tmp_path: Path
 def test_precisions_and_memory_layouts_agree(
     folder: RunFolder, tmp_path: Path, precision: str, channels_last: bool | None
 ) -> None:
-    path, hearing = sound(tmp_path / "a.wav", 1), WindowSpec(folder.config.features)
-    exact = ask(load_networks(folder, 0, FOLDS, Hardware(precision="32-true")), path, hearing)
+    path, spec = sound(tmp_path / "a.wav", 1), WindowSpec(folder.config.features)
+    exact = ask(networks_of(folder, Hardware(precision="32-true"), 0), path, spec)
     hardware = Hardware(precision=precision, channels_last=channels_last)
-    other = ask(load_networks(folder, 0, FOLDS, hardware), path, hearing)
+    other = ask(networks_of(folder, hardware, 0), path, spec)
     np.testing.assert_allclose(other, exact, atol=0.02 if "bf16" in precision else 1e-5)
 
 
@@ -534,7 +534,9 @@ def test_parts_of_the_test_set_that_are_not_there_are_refused(copied: Path) -> N
 
 def test_networks_trained_on_everything_cannot_be_validated(copied: Path) -> None:
     text = (copied / "config.yaml").read_text().partition("\n")[2]
-    changed = text.replace("train_on_all: false", "train_on_all: true").replace("\nrounds: 2", "\nrounds: 0")
+    changed = text.replace("train_on_all: false", "train_on_all: true").replace(
+        "\nfinetune_rounds: 2", "\nfinetune_rounds: 0"
+    )
     (copied / "config.yaml").write_text(changed)
     with pytest.raises(RunError, match="train_on_all=true: no clip was held out"):
         run_predict(copied, split="valid")
@@ -583,8 +585,8 @@ def test_the_bar_counts_a_long_recording_by_its_windows(
     monkeypatch.setattr(Progress, "update", watched)
     monkeypatch.setattr(Progress, "advance", lambda bar, task, by=1: seen.append({"completed": by}))
     paths = [sound(tmp_path / f"{seconds}.wav", seconds) for seconds in (0.2, 3)]
-    hearing = WindowSpec(folder.config.features, excerpts=0)
-    label([Recording(path.name, path, FOLDS) for path in paths], networks, hearing, workers=0)
+    spec = WindowSpec(folder.config.features, excerpts=0)
+    label([Recording(path.name, path, FOLDS) for path in paths], [(spec, networks)])
     done = [(what["description"], what["completed"]) for what in seen]
     assert done == [
         ("Reading", 0), ("Labelling", 0), ("Reading", 1),

@@ -26,10 +26,10 @@ def test_show_draws_classes_along_a_recording(small_run, work_folder, tmp_path, 
     np.testing.assert_allclose(heard[run.classes].sum(axis=1), 1, atol=1e-5)
     assert (heard["begin_s"].diff()[1:] > 0).all()
     # The first window is the recording's first excerpt: what the networks say to it by themselves.
-    listener = pictures.SlidingWindowTagger(RunFolder(small_run))
-    picture, _ = pictures.look_at(Recording(clip.name, clip, ()), listener.features, None)
+    tagger = pictures.SlidingWindowTagger(RunFolder(small_run))
+    picture, _ = pictures.picture_of(Recording(clip.name, clip, ()), tagger.features, None)
     first = np.resize(picture.spectrogram.T, (max(192, picture.spectrogram.shape[1]), 128))[:192]
-    again = listener.hear([first.astype(np.float16)], len(first), 0.006, 0.0)
+    again = tagger.posteriors([first.astype(np.float16)], len(first), 0.006, 0.0)
     assert len(again.posteriors) == 1
     np.testing.assert_allclose(heard[run.classes].iloc[0], again.posteriors[0], atol=0.01)
     assert imread(tmp_path / f"{clip.name}.png").shape[0] > 900, "three panels, not two"
@@ -38,10 +38,10 @@ def test_show_draws_classes_along_a_recording(small_run, work_folder, tmp_path, 
 def test_show_leaves_nothing_of_a_long_recording_out(small_run, work_folder, monkeypatch):
     monkeypatch.chdir(work_folder)
     monkeypatch.setattr(pictures, "MOST_WINDOWS", 5)
-    listener = pictures.SlidingWindowTagger(RunFolder(small_run))
+    tagger = pictures.SlidingWindowTagger(RunFolder(small_run))
     frames = np.random.default_rng(0).uniform(-60, 0, (3_000, 128)).astype(np.float16)
     shares: list[float] = []
-    heard = listener.hear(np.array_split(frames, 7), 3_000, 0.006, 1.0, shares.append)
+    heard = tagger.posteriors(np.array_split(frames, 7), 3_000, 0.006, 1.0, shares.append)
     assert len(heard.posteriors) == 16, "of 192 frames each"
     assert (heard.begins_s[1:] <= heard.ends_s[:-1]).all()
     assert (heard.begins_s[0], heard.ends_s[-1]) == (1.0, 1.0 + 3_000 * 0.006)

@@ -36,7 +36,7 @@ def peak_mib(work):
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 def draw(path):
-    picture, _ = pictures.look_at(Recording(path.name, path, ()), Features(), None)
+    picture, _ = pictures.picture_of(Recording(path.name, path, ()), Features(), None)
     pictures.draw_recording(picture).savefig("/dev/null", format="png")
 
 short, long, folder = map(Path, sys.argv[1:4])

@@ -12,7 +12,7 @@ from audiotag.config import Features
 from audiotag.data import store
 from audiotag.doctor import examine
 from audiotag.features import audio, spectrogram
-from audiotag.inference.windows import along
+from audiotag.inference.windows import covering_windows
 from audiotag.plots.recording_plot import Columns
 from tests.clips import FRONT_ENDS
 
@@ -95,7 +95,7 @@ def test_columns_are_the_largest_values_in_pieces_of_any_size(n, piece):
 
 @pytest.mark.parametrize("n_frames", [1, 384, 385, 3_000, 19_299, 76_800, 200_123, 3_600_000])
 def test_windows_along_a_recording_leave_nothing_out(n_frames):
-    windows = along(n_frames, length=384, overlap=4, most=200)
+    windows = covering_windows(n_frames, length=384, overlap=4, most=200)
     assert windows.starts[0] == 0
     assert (np.diff(windows.starts) > 0).all()
     assert (np.diff(windows.starts) <= 384).all(), "between two windows something is unheard"

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("front_end", "trimmed"), [("v1", True), ("v2", False)])
 def test_show_draws_sound_spectrogram_and_labels(folder, front_end, trimmed):
     features = Features(front_end=FRONT_ENDS[front_end], trim=trimmed)
-    picture, heard = pictures.look_at(Recording("a.wav", folder / "a.wav", ()), features, None)
+    picture, heard = pictures.picture_of(Recording("a.wav", folder / "a.wav", ()), features, None)
     assert heard is None
     wave, rate = soundfile.read(folder / "a.wav", dtype="float32")
     kept = trim(wave, rate)
@@ -65,7 +65,7 @@ def test_show_draws_sound_spectrogram_and_labels(folder, front_end, trimmed):
 
 
 def test_show_draws_classes_along_time(folder):
-    picture, _ = pictures.look_at(Recording("a.wav", folder / "a.wav", ()), Features(), None)
+    picture, _ = pictures.picture_of(Recording("a.wav", folder / "a.wav", ()), Features(), None)
     posteriors = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     heard = Heard(posteriors, np.array([0.5, 0.7]), np.array([1.1, 1.3]), ["Bark", "Meow", "Moo"], "mine")
     figure = draw_recording(picture, heard, top=2)
