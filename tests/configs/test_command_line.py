@@ -52,7 +52,7 @@ def refused(*arguments: str, schema: type = TrainConfig) -> list[str]:
         ("quite_unlike_anything=1", None),
     ],
 )
-def test_a_misspelt_setting_in_any_spelling(argument, near):
+def test_command_line_refuses_a_misspelt_setting_in_any_spelling(argument, near):
     (problem,) = refused(argument)
     if near is not None:
         assert f"did you mean {near}?" in problem
@@ -82,7 +82,7 @@ def test_a_misspelt_setting_in_any_spelling(argument, near):
         ("hparams_search=optune", "did you mean optuna?"),
     ],
 )
-def test_what_hydra_would_refuse_less_clearly_or_not_at_all(argument, message):
+def test_command_line_refuses_what_hydra_would_less_clearly_or_not_at_all(argument, message):
     (problem,) = refused(argument)
     assert message in problem
 
@@ -90,13 +90,13 @@ def test_what_hydra_would_refuse_less_clearly_or_not_at_all(argument, message):
 @pytest.mark.parametrize(
     "several", [["seed=1,2"], ["model=tiny,vgg_gap_spec2"], ["data.root=a,b"], ["hparams_search=optuna"]]
 )
-def test_one_name_is_not_given_to_several_runs(several):
+def test_command_line_gives_one_name_to_one_run(several):
     (problem,) = refused("-m", "run=mine", *several)
     assert problem.startswith(f"run=mine names one run, but {several[0]} makes several")
 
 
 @pytest.mark.parametrize("choice", arguments.SWEEP_PACKAGES)
-def test_a_package_that_is_missing_is_named(monkeypatch, choice):
+def test_command_line_names_a_missing_package(monkeypatch, choice):
     monkeypatch.setitem(arguments.SWEEP_PACKAGES, choice, "hydra-no-such-plugin")
     (problem,) = refused(choice)
     assert problem == f"{choice} needs hydra-no-such-plugin, which is not installed: pip install -e '.[sweep]'"
@@ -111,7 +111,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch, choice):
         (["finetune_rounds=3", "--config-dir", "x", "fold=1"], ["--config-dir", "x", "finetune_rounds=3", "fold=1"]),
     ],
 )
-def test_the_order_of_arguments(typed, meant):
+def test_command_line_is_put_in_order(typed, meant):
     assert arguments.in_order(typed) == meant
 
 
@@ -136,7 +136,7 @@ def test_the_order_of_arguments(typed, meant):
         ["logger=[csv,wandb]", "-m", "logger=csv,[wandb,mlflow]"],
     ],
 )
-def test_what_is_right_passes(arguments):
+def test_command_line_passes_what_is_right(arguments):
     check_command_line(TrainConfig, arguments)
 
 
@@ -145,7 +145,7 @@ PATHS += ["#1 & more", "~/a'b\\", "1e5", "2024", "null.csv", "a;b", '"x"y', "100
 
 
 @pytest.mark.parametrize("value", PATHS)
-def test_any_path_needs_quotes_for_the_shell_alone(tmp_path, monkeypatch, value):
+def test_command_line_paths_need_quotes_for_the_shell_alone(tmp_path, monkeypatch, value):
     monkeypatch.chdir(tmp_path)
     if "/" not in value:
         (tmp_path / value).mkdir()
@@ -154,14 +154,14 @@ def test_any_path_needs_quotes_for_the_shell_alone(tmp_path, monkeypatch, value)
 
 
 @pytest.mark.parametrize("value", ["/x/rec (1)", "~/a'b\\", "2024"])
-def test_a_path_reaches_the_settings_as_it_was_typed(tmp_path, monkeypatch, value):
+def test_command_line_paths_reach_the_settings_as_they_were_typed(tmp_path, monkeypatch, value):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "2024").mkdir()
     config = compose_training(["data=csv", f"data.root={value}", "++data.table='given \\'so\\''"])
     assert (config.data.root, config.data.table) == (value, "given 'so'")
 
 
-def test_what_may_not_be_read_is_a_sentence(tmp_path, capsys):
+def test_program_that_may_not_read_something_says_so(tmp_path, capsys):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.csv").write_text("fname,label,manually_verified\n")
     compose_training(["data=kaggle", f"data.root={tmp_path / 'set'}"])  # imports what nobody may import
@@ -171,7 +171,7 @@ def test_what_may_not_be_read_is_a_sentence(tmp_path, capsys):
     assert "Permission denied" in capsys.readouterr().err
 
 
-def test_a_root_that_is_a_link_to_itself_is_a_sentence(tmp_path, capsys):
+def test_program_whose_root_is_a_link_to_itself_says_so(tmp_path, capsys):
     (tmp_path / "set").symlink_to("set")
     with pytest.raises(SystemExit) as ended:
         reported(lambda: plan(["data=kaggle", f"data.root={tmp_path / 'set'}"]))
@@ -179,13 +179,13 @@ def test_a_root_that_is_a_link_to_itself_is_a_sentence(tmp_path, capsys):
     assert "there is no such file" in capsys.readouterr().err
 
 
-def test_what_hydra_understands_is_left_to_it():
+def test_command_line_leaves_to_hydra_what_it_understands():
     given = ["seed=1", "data.root=a,b", "run='x y'", "data.root=null", "run=x-${seed}", "data.classes=[a,b]", "-m"]
     assert quoted(given, TrainConfig) == given
     assert quoted(["source=[a.wav,b.wav]"], PredictConfig) == ["source=[a.wav,b.wav]"]
 
 
-def test_every_setting_and_group_can_be_named_by_itself():
+def test_command_line_takes_every_setting_and_group_by_itself():
     for schema in SCHEMAS.values():
         for path, field in schema_fields(schema).items():
             for name, value in leaves({path: field.default}):

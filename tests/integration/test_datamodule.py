@@ -65,7 +65,7 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all((np.asarray(one[k]) == np.asarray(other[k])).all() for k in one)
 
 
-def test_cells_of_one_process_share_one_copy_of_the_store_on_a_device(manifest, store):
+def test_store_on_a_device_is_one_copy_for_all_cells_of_a_process(manifest, store):
     """The device that holds nothing stands for a GPU. Earlier cells' data may be alive until garbage is collected."""
     modules = []
     for _ in range(3):
@@ -77,7 +77,7 @@ def test_cells_of_one_process_share_one_copy_of_the_store_on_a_device(manifest, 
     assert len({id(data._excerpts.frames) for data in modules}) == 1
 
 
-def test_a_store_too_large_for_a_share_of_the_gpu_stays_with_the_host(store, monkeypatch):
+def test_store_too_large_for_a_share_of_the_gpu_stays_with_the_host(store, monkeypatch):
     gpu, store = torch.device("meta"), Store(store.folder)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (store.size_bytes * 4, 0))
     assert store.excerpts_on(gpu, None, shared_by=3) is None
@@ -129,7 +129,7 @@ def on_host(data: FoldDataModule, epoch: int) -> list[dict[str, torch.Tensor]]:
     return list(loader)
 
 
-def test_the_network_gets_an_epochs_draws_wherever_they_are_cut(manifest, store, tmp_path):
+def test_batches_are_an_epochs_draws_wherever_they_are_cut(manifest, store, tmp_path):
     recorder = fit(make_data(manifest, store), 3, tmp_path)
     for epoch, batches in enumerate(recorder.trained):
         host = on_host(make_data(manifest, store), epoch)
@@ -140,7 +140,7 @@ def test_the_network_gets_an_epochs_draws_wherever_they_are_cut(manifest, store,
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_cuts_the_same_batches(manifest, store):
+def test_batches_cut_on_a_gpu_are_the_same(manifest, store):
     host = on_host(make_data(manifest, store), 2)
     data = make_data(manifest, store)
     data._excerpts = store.excerpts.to(torch.device("cuda"))
@@ -152,7 +152,7 @@ def test_a_gpu_cuts_the_same_batches(manifest, store):
         assert equal({name: value.cpu() for name, value in made.items()}, expected)
 
 
-def test_validation_hears_whole_verified_clips(manifest, store, tmp_path):
+def test_validation_sees_whole_verified_clips(manifest, store, tmp_path):
     data = make_data(manifest, store, validate_unverified=True)
     recorder = fit(data, 1, tmp_path)
     for batches, clips in ((recorder.validated, data.clips.valid), (recorder.second, data.clips.unverified)):
@@ -167,13 +167,13 @@ def test_validation_hears_whole_verified_clips(manifest, store, tmp_path):
             np.testing.assert_array_equal(x[at, 0].numpy(), long.astype(np.float32))
 
 
-def test_unverified_clips_are_validated_only_when_asked_for(manifest, store, tmp_path):
+def test_validation_sees_unverified_clips_only_when_asked_to(manifest, store, tmp_path):
     recorder = fit(make_data(manifest, store), 1, tmp_path)
     assert recorder.second == []
     assert sum(len(batch["label"]) for batch in recorder.validated) == len(make_data(manifest, store).clips.valid)
 
 
-def test_excerpts_to_vote_on(manifest, store, tmp_path):
+def test_excerpts_to_vote_on_are_those_of_the_store(manifest, store, tmp_path):
     data = make_data(manifest, store)
     fit(data, 1, tmp_path)
     offsets = np.array([0, 5, 28])

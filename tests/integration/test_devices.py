@@ -40,7 +40,7 @@ def test_folds_side_by_side_equal_one_process(small_run, program):
 
 
 @pytest.mark.slow
-def test_jobs_of_joblib_at_one_run_equal_one_process(small_run, work_folder):
+def test_joblib_jobs_at_one_run_equal_one_process(small_run, work_folder):
     """Two at a time: the jobs of round 1 are started while a cell of round 0 is in work, and wait for it."""
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     command = [sys.executable, str(TOP / "train.py"), "-m", *SMALL, "run=jobs", "round=0,1", "fold=0,1", *launcher]
@@ -48,7 +48,7 @@ def test_jobs_of_joblib_at_one_run_equal_one_process(small_run, work_folder):
     assert_same_result(small_run, small_run.parent / "jobs")
 
 
-def test_twenty_steps_of_two_ranks_lose_what_one_device_does(work_folder, program):
+def test_ranks_lose_in_twenty_steps_what_one_device_does(work_folder, program):
     program("train.py", *STEPS, "run=one")
     run_ranks("train.py", [*STEPS, "run=two"], work_folder)
     one, two = (losses(work_folder / "runs" / name) for name in ("one", "two"))
@@ -58,7 +58,7 @@ def test_twenty_steps_of_two_ranks_lose_what_one_device_does(work_folder, progra
 
 
 @pytest.mark.slow
-def test_without_sync_batchnorm_each_rank_normalises_its_own_clips(work_folder, program):
+def test_ranks_without_sync_batchnorm_normalise_their_own_clips(work_folder, program):
     short = ("training.pretrain.epochs=2", "training.pretrain.decay_from_epoch=1")
     program("train.py", *STEPS, *short, "run=own", "devices=2", "trainer.sync_batchnorm=false")
     one, own = (losses(work_folder / "runs" / name)["train_loss"] for name in ("one", "own"))
@@ -66,7 +66,7 @@ def test_without_sync_batchnorm_each_rank_normalises_its_own_clips(work_folder, 
 
 
 @pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow)])
-def test_consensus_again_is_what_the_run_has_stored(small_run, program, devices):
+def test_vote_again_gives_what_the_run_has_stored(small_run, program, devices):
     shutil.rmtree(small_run / "verify", ignore_errors=True)
     program("verify.py", f"run={small_run.name}", "vote_again=true", f"devices={devices}", "hardware.threads=1")
     again = small_run / "verify" / "votes-5-excerpts"
@@ -81,7 +81,7 @@ def test_consensus_again_is_what_the_run_has_stored(small_run, program, devices)
 
 
 @pytest.mark.slow
-def test_consensus_again_with_more_excerpts_gives_other_posteriors(small_run, program):
+def test_vote_again_with_more_excerpts_gives_other_posteriors(small_run, program):
     output = program("verify.py", f"run={small_run.name}", "verification.excerpts=7", expected=2)
     assert "vote_again=true" in output
     program("verify.py", f"run={small_run.name}", "vote_again=true", "verification.excerpts=7", "round=1")
@@ -116,13 +116,13 @@ def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_devices_of_a_job_give_what_ranks_of_torchrun_do(two_ranks, program):
+def test_ranks_of_a_job_give_what_ranks_of_torchrun_do(two_ranks, program):
     program("train.py", *SMALL, "run=devices", "devices=2")
     assert_same_result(two_ranks, two_ranks.parent / "devices")
 
 
 @pytest.mark.slow
-def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_folder):
+def test_torchrun_job_starts_nothing_and_gives_the_same(two_ranks, work_folder):
     done = torchrun(work_folder, *SMALL, "run=torchrun")
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_result(two_ranks, work_folder / "runs" / "torchrun")
@@ -130,7 +130,7 @@ def test_a_job_under_torchrun_starts_nothing_and_gives_the_same(two_ranks, work_
 
 
 @pytest.mark.slow
-def test_sigterm_to_torchrun_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_folder, tmp_path):
+def test_torchrun_that_is_terminated_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_folder, tmp_path):
     mark = uuid.uuid4().hex
     settings = ["experiment=smoke", "finetune_rounds=0", "folds=2", "fold=0", "run=terminated", f"runs_dir={tmp_path}"]
     settings += ["training.pretrain.epochs=60"]
@@ -150,7 +150,7 @@ def test_sigterm_to_torchrun_ends_its_ranks_and_leaves_a_run_to_go_on_with(work_
     assert list(pd.read_csv(last.with_name("metrics.csv"))["epoch"]) == list(range(60))
 
 
-def test_a_sweep_under_torchrun_is_refused(work_folder):
+def test_torchrun_of_a_sweep_is_refused(work_folder):
     sweep = ["-m", *SMALL, "runs_dir=no", "seed=0,1"]
     with started("train.py", sweep, work_folder, **OF_TORCHRUN) as (process, screen):
         process.join(60)
@@ -160,7 +160,7 @@ def test_a_sweep_under_torchrun_is_refused(work_folder):
 
 
 @pytest.mark.slow
-def test_tasks_of_srun_are_the_ranks_of_one_job(two_ranks, work_folder):
+def test_srun_tasks_are_the_ranks_of_one_job(two_ranks, work_folder):
     """With the variables that srun gives its tasks; there is no SLURM to ask."""
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
     step |= {"SLURM_NTASKS": "2", "SLURM_NODELIST": "127.0.0.1", "PYTHONPATH": str(TOP)}
@@ -180,7 +180,7 @@ def test_tasks_of_srun_are_the_ranks_of_one_job(two_ranks, work_folder):
 
 
 @pytest.mark.slow
-def test_processes_of_torchrun_may_take_a_fold_each(small_run, work_folder):
+def test_torchrun_ranks_may_take_a_fold_each(small_run, work_folder):
     done = torchrun(work_folder, *SMALL, "run=apart", "parallel=folds", "devices=2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_result(small_run, work_folder / "runs" / "apart")

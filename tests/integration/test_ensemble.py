@@ -51,7 +51,7 @@ def scores_in(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "scores.json").read_text(encoding="utf-8")))
 
 
-def test_runs_and_rounds_are_averaged(
+def test_ensemble_averages_runs_and_rounds(
     smoke_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two runs of different folds, one of them in two rounds: what they say alone, averaged by hand."""
@@ -89,7 +89,7 @@ def test_runs_and_rounds_are_averaged(
     assert not (tmp_path / "a" / "agreement.csv").exists()
 
 
-def test_rounds_of_one_run_are_a_setting_too(smoke_run: Path, tmp_path: Path) -> None:
+def test_ensemble_of_rounds_of_one_run_is_a_setting_too(smoke_run: Path, tmp_path: Path) -> None:
     listed = posteriors("smoke", tmp_path / "a", round=[0, "last"])
     assert listed.equals(posteriors(["smoke@0", "smoke@2"], tmp_path / "b"))
     out = smoke_run / "predict" / "test-round0+2" / "predictions.csv"
@@ -97,14 +97,14 @@ def test_rounds_of_one_run_are_a_setting_too(smoke_run: Path, tmp_path: Path) ->
     shutil.rmtree(out.parent)
 
 
-def test_the_geometric_mean_is_over_all_networks(smoke_run: Path, tmp_path: Path) -> None:
+def test_ensemble_by_geometric_mean_is_over_all_networks(smoke_run: Path, tmp_path: Path) -> None:
     alone = [posteriors("smoke@0", tmp_path / str(f), fold=f) for f in range(4)]
     product = np.exp(np.mean([np.log(np.maximum(p, 1e-7)) for p in alone], axis=0))
     together = posteriors("smoke@0", tmp_path / "all", ensemble=Ensemble(mean="geometric"))
     np.testing.assert_allclose(together, product / product.sum(axis=1, keepdims=True), atol=1e-5)
 
 
-def test_members_of_other_front_ends_are_asked_with_their_own(copied: Path, tmp_path: Path) -> None:
+def test_ensemble_asks_members_with_their_own_front_ends(copied: Path, tmp_path: Path) -> None:
     """The same networks in a run that trims nothing: another spectrogram, so another posterior."""
     config = (copied / "config.yaml").read_text().partition("\n")[2]
     (copied / "config.yaml").write_text(config.replace("trim: true", "trim: false"))
@@ -113,7 +113,7 @@ def test_members_of_other_front_ends_are_asked_with_their_own(copied: Path, tmp_
     np.testing.assert_allclose(posteriors(["smoke@1", f"{copied}@1"], tmp_path / "c"), (one + other) / 2, atol=2e-6)
 
 
-def test_a_clip_to_validate_on_is_heard_by_who_held_it_out(
+def test_ensemble_validates_a_clip_by_those_who_held_it_out(
     smoke_run: Path, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs of four and of two folds: each clip by one network of each run, as its own manifest says."""
@@ -132,7 +132,7 @@ def test_a_clip_to_validate_on_is_heard_by_who_held_it_out(
         posteriors(runs, tmp_path / "leak", split="valid")
 
 
-def test_weights_are_learned_from_clips_that_were_held_out(
+def test_ensemble_learns_weights_from_clips_that_were_held_out(
     small_run: Path, smoke_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The table of weights gives the posteriors from those of the members; the test clips have no part in it."""
@@ -157,7 +157,7 @@ def test_weights_are_learned_from_clips_that_were_held_out(
     assert f"Weights learned from {len(verified)} verified clips" in capsys.readouterr().out
 
 
-def test_a_submission_has_a_row_for_every_test_clip(copied: Path, tmp_path: Path) -> None:
+def test_submission_has_a_row_for_every_test_clip(copied: Path, tmp_path: Path) -> None:
     """Ignored ones, without label, are predicted and not scored; and what is submitted scores what the run scored."""
     manifest = pd.read_csv(copied / "manifest.csv", dtype=str, keep_default_na=False)
     test = manifest.index[manifest["split"] == "test"]
@@ -180,7 +180,7 @@ def test_a_submission_has_a_row_for_every_test_clip(copied: Path, tmp_path: Path
         predict(settings_of(str(copied), format="submission", **settings))
 
 
-def test_runs_of_other_classes_or_other_data_make_no_ensemble(copied: Path, tmp_path: Path) -> None:
+def test_ensemble_refuses_runs_of_other_classes_or_other_data(copied: Path, tmp_path: Path) -> None:
     runs = ["smoke@0", f"{copied}@0"]
     out = tmp_path / "out"
     manifest = (copied / "manifest.csv").read_text()
@@ -207,7 +207,7 @@ def test_runs_of_other_classes_or_other_data_make_no_ensemble(copied: Path, tmp_
     assert not out.exists()
 
 
-def test_runs_without_common_clips_learn_no_weights(copied: Path) -> None:
+def test_ensemble_refuses_to_learn_weights_without_common_clips(copied: Path) -> None:
     learned = settings_of(["smoke@0", f"{copied}@0"], ensemble=Ensemble(weights="learned"))
     for file in copied.glob("round00/*/verified_posteriors.parquet"):
         table = pd.read_parquet(file)

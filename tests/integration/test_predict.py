@@ -112,7 +112,7 @@ def reference(folder: RunFolder, fold: int, windows: torch.Tensor, precision: st
 # What is heard
 
 
-def test_a_clip_gives_exactly_what_validation_computes_from_the_store(
+def test_predict_gives_exactly_what_validation_computes_from_the_store(
     folder: RunFolder, networks: Networks, work_folder: Path
 ) -> None:
     features = folder.config.features
@@ -135,7 +135,7 @@ def test_a_clip_gives_exactly_what_validation_computes_from_the_store(
         np.testing.assert_array_equal([posteriors[0, recording.folds[0]]], reference(folder, recording.folds[0], x))
 
 
-def test_validation_is_scored_as_training_scored_it(folder: RunFolder, tmp_path: Path) -> None:
+def test_predict_scores_validation_as_training_did(folder: RunFolder, tmp_path: Path) -> None:
     table = run_predict(folder.path, split="valid", out=str(tmp_path / "p.csv"), top=8)
     scores = json.loads((tmp_path / "scores.json").read_text())
     clips = folder.train[folder.train["verified"]]
@@ -152,7 +152,7 @@ def test_validation_is_scored_as_training_scored_it(folder: RunFolder, tmp_path:
         assert scores["folds"][fold]["accuracy"] == pytest.approx(status["valid_accuracy"], abs=1.5 / own.sum())
 
 
-def test_a_clip_to_validate_on_never_meets_another_fold(folder: RunFolder) -> None:
+def test_predict_asks_no_fold_that_a_clip_was_trained_on(folder: RunFolder) -> None:
     recordings = split_recordings(folder, "valid", None, FOLDS, None).recordings
     check_no_leak(folder, recordings, round_=2)
     other = Recording(recordings[0].fname, recordings[0].path, ((recordings[0].folds[0] + 1) % 4,))
@@ -161,7 +161,7 @@ def test_a_clip_to_validate_on_never_meets_another_fold(folder: RunFolder) -> No
 
 
 @pytest.mark.parametrize("n_frames", [1, 191, 192, 193, 383, 384, 400, 10_000])
-def test_every_frame_of_a_whole_recording_counts_once(n_frames: int) -> None:
+def test_windows_count_every_frame_of_a_recording_once(n_frames: int) -> None:
     windows = place_windows(n_frames, WindowSpec(Features(excerpt_frames=64, clip_frames=192)))
     assert windows.length == 192
     assert windows.weights.sum() == pytest.approx(1)
@@ -173,7 +173,7 @@ def test_every_frame_of_a_whole_recording_counts_once(n_frames: int) -> None:
         np.testing.assert_allclose(windows.weights, np.append(192, new) / n_frames)
 
 
-def test_excerpts_are_evenly_spaced_from_the_first_frame_to_the_last() -> None:
+def test_windows_are_evenly_spaced_from_the_first_frame_to_the_last() -> None:
     features = Features(excerpt_frames=64, clip_frames=192)
     assert place_windows(1000, WindowSpec(features, excerpts=3)).starts.tolist() == [0, 468, 936]
     assert place_windows(1000, WindowSpec(features, excerpts=3, cut=True)).starts.tolist() == [0, 64, 128]
@@ -193,7 +193,7 @@ def test_windows_are_cut_from_pieces_of_any_size(n_frames: int, spec: WindowSpec
     np.testing.assert_array_equal(list(cut_windows(pieces, n_frames, windows)), expected)
 
 
-def test_a_long_recording_is_the_mean_of_its_windows_by_frames(
+def test_predict_takes_the_mean_of_a_long_recordings_windows_by_frames(
     folder: RunFolder, networks: Networks, tmp_path: Path
 ) -> None:
     path, clip_frames = sound(tmp_path / "a.wav", 3), folder.config.features.clip_frames
@@ -218,7 +218,7 @@ def test_a_long_recording_is_the_mean_of_its_windows_by_frames(
     np.testing.assert_allclose(ask(networks, path, WindowSpec(folder.config.features, cut=True)), first, atol=1e-12)
 
 
-def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
+def test_predict_averages_excerpts(folder: RunFolder, tmp_path: Path) -> None:
     features = Features(excerpt_frames=192, clip_frames=400)  # two excerpts make a pass
     networks = networks_of(folder, Hardware(precision="32-true"))
     path = sound(tmp_path / "a.wav", 3)
@@ -232,7 +232,7 @@ def test_excerpts_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
 @pytest.mark.parametrize("settings", [{}, {"cut": True}, {"excerpts": 4}])
-def test_a_recording_in_pieces_gives_what_it_gives_whole(
+def test_predict_gives_in_pieces_what_it_gives_whole(
     folder: RunFolder, networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: Any
 ) -> None:
     path, spec = sound(tmp_path / name, 14), WindowSpec(folder.config.features, **settings)
@@ -265,7 +265,7 @@ for path in sys.argv[2:]:
 """
 
 
-def test_memory_does_not_grow_with_the_recording(smoke_run: Path, tmp_path: Path) -> None:
+def test_predict_memory_does_not_grow_with_the_recording(smoke_run: Path, tmp_path: Path) -> None:
     paths = [str(sound(tmp_path / f"{seconds}.wav", seconds, rate_hz=8_000)) for seconds in (20, 200)]
     command = [sys.executable, "-c", MEASURE, str(smoke_run), *paths]
     environment = os.environ | {"PYTHONPATH": str(TOP)}
@@ -277,7 +277,7 @@ def test_memory_does_not_grow_with_the_recording(smoke_run: Path, tmp_path: Path
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
 @pytest.mark.parametrize("channels_last", [None, False])
-def test_precisions_and_memory_layouts_agree(
+def test_predict_agrees_over_precisions_and_memory_layouts(
     folder: RunFolder, tmp_path: Path, precision: str, channels_last: bool | None
 ) -> None:
     path, spec = sound(tmp_path / "a.wav", 1), WindowSpec(folder.config.features)
@@ -287,7 +287,7 @@ def test_precisions_and_memory_layouts_agree(
     np.testing.assert_allclose(other, exact, atol=0.02 if "bf16" in precision else 1e-5)
 
 
-def test_silence_and_sounds_of_a_moment_are_labelled(
+def test_predict_labels_silence_and_sounds_of_a_moment(
     folder: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = tmp_path / "in"
@@ -304,7 +304,7 @@ def test_silence_and_sounds_of_a_moment_are_labelled(
 # Which networks are asked
 
 
-def test_the_folds_of_the_best_round_are_averaged(folder: RunFolder, tmp_path: Path) -> None:
+def test_predict_averages_the_folds_of_the_best_round(folder: RunFolder, tmp_path: Path) -> None:
     def ordered(**settings: Any) -> pd.DataFrame:
         table = run_predict(folder.path, source=str(path), out=str(tmp_path / "p.csv"), top=8, **settings)
         values = {table[f"label_{k}"][0]: table[f"probability_{k}"][0] for k in range(1, 9)}
@@ -323,7 +323,7 @@ def test_the_folds_of_the_best_round_are_averaged(folder: RunFolder, tmp_path: P
 # What is written and scored
 
 
-def test_test_clips_are_labelled_and_scored(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_labels_and_scores_test_clips(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every figure of scores.json, counted again from predictions.csv and the manifest."""
     manifest = manifest_of(copied)
     test = manifest[manifest["split"] == "test"]
@@ -359,7 +359,7 @@ def test_test_clips_are_labelled_and_scored(copied: Path, capsys: pytest.Capture
     assert "Overall accuracy" in shown
 
 
-def test_the_program_scores_a_split_with_worker_processes(
+def test_predict_scores_a_split_with_worker_processes(
     smoke_run: Path, program: Callable[..., str], tmp_path: Path
 ) -> None:
     two_processes = ("hardware.workers=2", "hardware.threads=1")
@@ -370,7 +370,7 @@ def test_the_program_scores_a_split_with_worker_processes(
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_a_moved_data_set_is_found_where_root_says(copied: Path, work_folder: Path, tmp_path: Path) -> None:
+def test_predict_finds_a_moved_data_set_where_root_says(copied: Path, work_folder: Path, tmp_path: Path) -> None:
     config = (copied / "config.yaml").read_text().partition("\n")[2]
     changed = re.sub(r"root: .*", "root: gone", config.replace("name: synthetic", "name: kaggle"))
     (copied / "config.yaml").write_text(changed)
@@ -388,7 +388,7 @@ def test_a_moved_data_set_is_found_where_root_says(copied: Path, work_folder: Pa
     assert caught.value.problems == [f"{path}: there is no such file" for path in gone]
 
 
-def test_a_split_with_a_damaged_clip_is_not_scored(copied: Path, work_folder: Path, tmp_path: Path) -> None:
+def test_predict_scores_no_split_with_a_damaged_clip(copied: Path, work_folder: Path, tmp_path: Path) -> None:
     data = next((work_folder / "cache").glob("synthetic-*/audio_test")).parent
     shutil.copytree(data / "audio_test", tmp_path / "moved" / "audio_test")
     path = min((tmp_path / "moved" / "audio_test").iterdir())
@@ -401,7 +401,7 @@ def test_a_split_with_a_damaged_clip_is_not_scored(copied: Path, work_folder: Pa
 # Files and folders
 
 
-def test_a_folder_is_searched_and_its_bad_files_are_reported(
+def test_predict_searches_a_folder_and_reports_its_bad_files(
     smoke_run: Path, program: Callable[..., str], tmp_path: Path
 ) -> None:
     here = tmp_path / "in"
@@ -424,7 +424,7 @@ def test_a_folder_is_searched_and_its_bad_files_are_reported(
     assert "Traceback" not in output
 
 
-def test_files_are_named_by_their_names(folder: RunFolder, tmp_path: Path) -> None:
+def test_predict_names_files_by_their_names(folder: RunFolder, tmp_path: Path) -> None:
     paths = [sound(tmp_path / name, 0.3, seed=seed) for seed, name in enumerate(["x/b.wav", "y/a.wav", "z.bin.wav"])]
     out = str(tmp_path / "p.csv")
     table = run_predict(folder.path, source=[str(path) for path in paths], out=out, top=1)
@@ -436,7 +436,7 @@ def test_files_are_named_by_their_names(folder: RunFolder, tmp_path: Path) -> No
     assert caught.value.problems[0].startswith(f"{paths[0]} and {paths[0]}: all would be called b.wav")
 
 
-def test_predictions_of_a_source_lie_below_the_run(copied: Path, tmp_path: Path) -> None:
+def test_predict_puts_predictions_of_a_source_below_the_run(copied: Path, tmp_path: Path) -> None:
     run_predict(copied, source=str(sound(tmp_path / "a.wav", 0.3)))
     assert [path.name for path in (copied / "predict").iterdir()] == ["predictions.csv"]
 
@@ -458,7 +458,7 @@ def source_of(tmp_path: Path) -> dict[str, str]:
         ({"hardware": Hardware(accelerator="gpu")}, "no GPU"),
     ],
 )
-def test_settings_that_do_not_fit_the_run_are_refused(
+def test_predict_refuses_settings_that_do_not_fit_the_run(
     folder: RunFolder, tmp_path: Path, settings: dict[str, Any], says: str
 ) -> None:
     if "hardware" in settings and torch.cuda.is_available():
@@ -468,12 +468,12 @@ def test_settings_that_do_not_fit_the_run_are_refused(
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_a_run_that_does_not_exist_is_refused(smoke_run: Path, tmp_path: Path) -> None:
+def test_predict_refuses_a_run_that_does_not_exist(smoke_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"there are: .*smoke"):
         run_predict(smoke_run.parent / "smokey", **source_of(tmp_path))
 
 
-def test_an_unfinished_run_is_refused_or_asked_for_what_it_has(copied: Path, tmp_path: Path) -> None:
+def test_predict_refuses_an_unfinished_run_or_asks_for_what_it_has(copied: Path, tmp_path: Path) -> None:
     (copied / "summary.json").unlink()
     with pytest.raises(RunError, match=r"no best round yet(.|\n)*complete are: 0, 1, 2"):
         run_predict(copied, **source_of(tmp_path))
@@ -489,7 +489,7 @@ def test_an_unfinished_run_is_refused_or_asked_for_what_it_has(copied: Path, tmp
         run_predict(copied, round="last", **source_of(tmp_path))
 
 
-def test_missing_and_damaged_weights_are_named(copied: Path, tmp_path: Path) -> None:
+def test_predict_names_missing_and_damaged_weights(copied: Path, tmp_path: Path) -> None:
     weights = copied / "round00" / "fold1" / "best.ckpt"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"fold1/best\.ckpt: the weights cannot be read"):
@@ -499,7 +499,7 @@ def test_missing_and_damaged_weights_are_named(copied: Path, tmp_path: Path) -> 
         run_predict(copied, round="0", **source_of(tmp_path))
 
 
-def test_sources_that_are_not_there_are_all_named_before_any_work(folder: RunFolder, tmp_path: Path) -> None:
+def test_predict_names_all_missing_sources_before_any_work(folder: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("")
     here = source_of(tmp_path)
@@ -514,14 +514,14 @@ def test_sources_that_are_not_there_are_all_named_before_any_work(folder: RunFol
     assert not Path(here["out"]).exists()
 
 
-def test_a_file_named_that_is_no_recording_is_an_error(folder: RunFolder, tmp_path: Path) -> None:
+def test_predict_refuses_a_named_file_that_is_not_a_recording(folder: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no audio")
     with pytest.raises(DataError, match=r"None of the recordings can be read(.|\n)*notes.txt"):
         run_predict(folder.path, source=str(tmp_path / "notes.txt"), out=str(tmp_path / "out" / "p.csv"))
     assert not (tmp_path / "out").exists()
 
 
-def test_parts_of_the_test_set_that_are_not_there_are_refused(copied: Path) -> None:
+def test_predict_refuses_parts_of_the_test_set_that_are_not_there(copied: Path) -> None:
     manifest = pd.read_csv(copied / "manifest.csv", dtype=str, keep_default_na=False)
     manifest.loc[manifest["usage"] == "Private", "usage"] = "Hidden"
     manifest.to_csv(copied / "manifest.csv", index=False)
@@ -532,7 +532,7 @@ def test_parts_of_the_test_set_that_are_not_there_are_refused(copied: Path) -> N
         run_predict(copied, split="test")
 
 
-def test_networks_trained_on_everything_cannot_be_validated(copied: Path) -> None:
+def test_predict_validates_no_networks_trained_on_everything(copied: Path) -> None:
     text = (copied / "config.yaml").read_text().partition("\n")[2]
     changed = text.replace("train_on_all: false", "train_on_all: true").replace(
         "\nfinetune_rounds: 2", "\nfinetune_rounds: 0"
@@ -566,12 +566,12 @@ def test_networks_trained_on_everything_cannot_be_validated(copied: Path) -> Non
         ({"submission": "a.csv", "data": {"name": "kaggle", "root": "d"}}, "run= has nothing to do with submission="),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:
+def test_predict_refuses_settings_that_do_not_go_together(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         validate(OmegaConf.create({"run": "x", **settings}), PredictConfig)
 
 
-def test_the_bar_counts_a_long_recording_by_its_windows(
+def test_progress_counts_a_long_recording_by_its_windows(
     networks: Networks, folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It never says that all is done while the networks are still listening."""
@@ -594,7 +594,9 @@ def test_the_bar_counts_a_long_recording_by_its_windows(
     ]  # fmt: skip
 
 
-def test_an_instant_and_odd_rates_are_labelled_or_refused_in_a_sentence(folder: RunFolder, tmp_path: Path) -> None:
+def test_predict_labels_an_instant_and_odd_rates_or_refuses_them_in_a_sentence(
+    folder: RunFolder, tmp_path: Path
+) -> None:
     refused = {"8_hz.wav": "said to be 8 Hz", "none.wav": "zero samples", "one_384k.wav": "less than one sample"}
     here = tmp_path / "in"
     here.mkdir()

@@ -94,7 +94,7 @@ def read(run: Path, file: Path) -> dict[str, str]:
     return {} if decided is None else dict(zip(decided["clip_id"], decided["decision"], strict=True))
 
 
-def test_decisions_by_key_are_kept_and_read_by_training(copied, tab, tmp_path):
+def test_review_by_key_is_kept_and_read_by_training(copied, tab, tmp_path):
     clips = pd.read_csv(copied / "review.csv")["clip_id"].tolist()
     assert len(clips) == 16
     tab.goto((copied / "report.html").as_uri())
@@ -128,7 +128,7 @@ def test_decisions_by_key_are_kept_and_read_by_training(copied, tab, tmp_path):
     assert decided[clips[2]].split(maxsplit=1)[1] in CLASSES
 
 
-def test_decisions_by_button_of_checked_clips_and_of_a_class_with_a_comma_or_markup(copied, tab, tmp_path):
+def test_review_by_button_takes_checked_clips_and_odd_classes(copied, tab, tmp_path):
     review = pd.read_csv(copied / "review.csv")
     tab.goto((copied / "report.html").as_uri())
     tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
@@ -150,7 +150,7 @@ def test_decisions_by_button_of_checked_clips_and_of_a_class_with_a_comma_or_mar
     assert decided == {clip[0]: "drop", clip[at]: "relabel <b>Bark</b>"}
 
 
-def test_nothing_decided_is_refused_by_training_as_it_was(copied, tab, tmp_path):
+def test_review_with_nothing_decided_is_refused_by_training(copied, tab, tmp_path):
     tab.goto((copied / "report.html").as_uri())
     file = downloaded(tab, tmp_path / "review.csv")
     assert file.read_bytes() == (copied / "review.csv").read_bytes()
@@ -158,7 +158,7 @@ def test_nothing_decided_is_refused_by_training_as_it_was(copied, tab, tmp_path)
         read(copied, file)
 
 
-def test_decisions_in_the_file_are_shown_and_a_file_changed_since_holds(copied, tab):
+def test_review_shows_decisions_of_the_file_and_a_file_changed_since_holds(copied, tab):
     file = copied / "review.csv"
     written = file.read_text()
     lines = written.splitlines(keepends=True)
@@ -178,7 +178,7 @@ def test_decisions_in_the_file_are_shown_and_a_file_changed_since_holds(copied, 
     assert not (copied / "review-new.csv").exists()
 
 
-def test_decisions_of_an_older_ranking_are_in_the_download(copied, tab, tmp_path):
+def test_review_download_has_decisions_of_an_older_ranking(copied, tab, tmp_path):
     file = copied / "review.csv"
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     right = RunFolder(copied).train.query("label == @CLASSES[0] and not verified").iloc[0]
@@ -192,7 +192,7 @@ def test_decisions_of_an_older_ranking_are_in_the_download(copied, tab, tmp_path
     assert decided == {table["clip_id"][1]: "drop", right.name: "keep"}
 
 
-def test_decisions_that_this_run_was_trained_with_stay_in_the_file(copied, tab, tmp_path):
+def test_review_keeps_decisions_that_this_run_was_trained_with(copied, tab, tmp_path):
     train = RunFolder(copied).train
     clip = train.index[train["verified"] & (train["label"] == "fold")][0]
     rows = [{"clip_id": clip, "path": train.at[clip, "path"], "label": "fold", "verified": "1", "fold": "0"}]
@@ -209,7 +209,7 @@ def test_decisions_that_this_run_was_trained_with_stay_in_the_file(copied, tab, 
     assert decided == {review["clip_id"][0]: "drop", clip: "keep"}
 
 
-def test_keys_do_nothing_in_the_help_and_with_modifiers(copied, tab):
+def test_review_keys_do_nothing_in_the_help_and_with_modifiers(copied, tab):
     tab.goto((copied / "report.html").as_uri())
     tab.keyboard.press("n")
     tab.keyboard.press("Control+d")
@@ -223,7 +223,7 @@ def test_keys_do_nothing_in_the_help_and_with_modifiers(copied, tab):
     assert set(made(tab)) == {"not decided"}
 
 
-def test_space_plays_the_current_clip_and_no_other(copied, tab):
+def test_review_plays_the_current_clip_and_no_other_by_space(copied, tab):
     tab.goto((copied / "report.html").as_uri())
     playing = "[...document.querySelectorAll('audio')].map((one, i) => one.paused ? -1 : i).filter(i => i >= 0)"
     tab.evaluate("document.querySelectorAll('audio').forEach(one => one.loop = true)")
@@ -241,7 +241,7 @@ def test_space_plays_the_current_clip_and_no_other(copied, tab):
     assert tab.evaluate(focus) != "none"
 
 
-def test_a_browser_that_keeps_nothing_says_so(copied, tab, tmp_path):
+def test_review_in_a_browser_that_keeps_nothing_says_so(copied, tab, tmp_path):
     refuse = "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('', 'SecurityError') } })"
     tab.add_init_script(refuse)
     tab.goto((copied / "report.html").as_uri())
@@ -250,7 +250,7 @@ def test_a_browser_that_keeps_nothing_says_so(copied, tab, tmp_path):
     assert len(read(copied, downloaded(tab, tmp_path / "review.csv"))) == 1
 
 
-def test_commands_are_copied_whole(heard_run, tab):
+def test_page_copies_commands_whole(heard_run, tab):
     tab.goto((heard_run / "report.html").as_uri())
     for step in ("predict", "verify", "correct"):
         tab.locator(f"#step-{step} button").click()
@@ -260,7 +260,7 @@ def test_commands_are_copied_whole(heard_run, tab):
         assert str(heard_run) in copy
 
 
-def test_a_page_that_would_be_too_large_has_its_sounds_beside_it(copied, tab):
+def test_page_that_would_be_too_large_has_its_sounds_beside_it(copied, tab):
     page = write_report(RunFolder(copied), largest_bytes=0)
     files = sorted(path.name for path in (copied / "report" / "clips").iterdir())
     assert files == sorted(f"{i:04d}.{kind}" for i in range(1, 17) for kind in ("mp3", "webp"))
@@ -277,7 +277,7 @@ def test_a_page_that_would_be_too_large_has_its_sounds_beside_it(copied, tab):
     assert not list((copied / "report").glob("clips/*"))
 
 
-def test_pictures_follow_dark_mode_and_tables_show_that_they_scroll(copied, tab):
+def test_page_follows_dark_mode_and_shows_that_tables_scroll(copied, tab):
     tab.set_viewport_size({"width": 390, "height": 800})
     tab.goto((copied / "report.html").as_uri())
     tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
@@ -298,7 +298,7 @@ def test_pictures_follow_dark_mode_and_tables_show_that_they_scroll(copied, tab)
     assert "after" not in box.get_attribute("class").split()
 
 
-def test_a_rule_that_accepts_next_to_nothing_is_told_with_the_command_for_others(copied):
+def test_page_of_a_rule_that_accepts_next_to_nothing_gives_the_command_for_others(copied):
     change_config(copied, verification__rule__threshold=0.95)
     page = Page(write_report(RunFolder(copied)))
     said = "The rule accepted next to nothing: 0 of 10 labels in round 0."

@@ -131,7 +131,7 @@ def builder_among(processes: list[int]) -> int:
     return wait_until(find, "a process that builds the store")
 
 
-def test_killed_at_any_point_it_ends_like_an_unbroken_build(long_root, unbroken, tmp_path):
+def test_store_whose_builders_are_killed_ends_like_an_unbroken_one(long_root, unbroken, tmp_path):
     """Five processes want the same store; each is killed at another moment, and what it has done is not lost."""
     parent, processes = start_building(long_root, tmp_path, processes=5)
     rng = np.random.default_rng(11)
@@ -154,7 +154,7 @@ def test_killed_at_any_point_it_ends_like_an_unbroken_build(long_root, unbroken,
     assert not list(tmp_path.glob("stores/*.unfinished"))
 
 
-def test_workers_end_with_a_killed_parent_and_two_processes_build_one_store(long_root, unbroken, tmp_path):
+def test_store_workers_end_with_a_killed_parent_and_two_processes_build_one(long_root, unbroken, tmp_path):
     parent, processes = start_building(long_root, tmp_path, processes=2, workers=2)
     wait_until(lambda: finished_clips(tmp_path) >= 24, "half of the clips, computed by workers")
     builder = builder_among(processes)
@@ -167,10 +167,10 @@ def test_workers_end_with_a_killed_parent_and_two_processes_build_one_store(long
     assert content(Store(Path(output.strip()))) == content(unbroken), "workers change no byte"
 
 
-def test_work_in_processes_comes_back_in_order():
+def test_parallel_map_keeps_the_order():
     assert list(parallel_map(math.factorial, range(40), 2, "Multiplying")) == [math.factorial(n) for n in range(40)]
 
 
-def test_a_worker_that_dies_is_an_error_to_read():
+def test_parallel_map_says_that_a_worker_died():
     with pytest.raises(AudiotagError, match="ended without an answer"):
         list(parallel_map(os._exit, range(40), 2, "Dying"))

@@ -54,7 +54,7 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("fold", range(4))
-def test_round_0_trains_on_everything_outside_the_fold(manifest, fold):
+def test_cell_of_round_0_trains_on_everything_outside_the_fold(manifest, fold):
     clips = cell_clips(manifest, 0, fold, set(), train_on_all=False)
     train = manifest.train
     assert set(clips.valid.index) == set(train.index[(train["fold"] == fold) & train["verified"]])
@@ -67,7 +67,7 @@ def test_round_0_trains_on_everything_outside_the_fold(manifest, fold):
 
 
 @pytest.mark.parametrize("round_", [1, 2, 10])
-def test_later_rounds_train_on_verified_and_accepted_clips(manifest, round_):
+def test_cell_of_a_later_round_trains_on_verified_and_accepted_clips(manifest, round_):
     train = manifest.train
     accepted = set(manifest.unverified.index[::3]) - {TWIN}
     for fold in range(4):
@@ -78,7 +78,7 @@ def test_later_rounds_train_on_verified_and_accepted_clips(manifest, round_):
         clips.check_no_leak(set())
 
 
-def test_audio_that_is_held_out_is_not_trained_on_under_another_name(manifest):
+def test_cell_trains_on_no_held_out_audio_under_another_name(manifest):
     """A network that has learnt the twin by heart would vote from memory."""
     train = manifest.train
     assert train.loc[TWIN, "content_hash"] == train.loc["bark00.wav", "content_hash"]
@@ -93,7 +93,7 @@ def test_audio_that_is_held_out_is_not_trained_on_under_another_name(manifest):
             assert (TWIN in clips.train.index) == (fold not in apart.loc[["bark00.wav", TWIN], "fold"].tolist())
 
 
-def test_train_on_all_holds_nothing_back(manifest):
+def test_cell_holds_nothing_back_with_train_on_all(manifest):
     clips = cell_clips(manifest, 0, 2, set(), train_on_all=True)
     assert set(clips.train.index) == set(manifest.train.index)
     assert set(clips.valid["fold"]) == {2}
@@ -131,14 +131,14 @@ LEAKS = ["validated on", "voted on", "earlier round", "earlier vote", "audio", "
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_every_kind_of_leak_is_refused(manifest, leak):
+def test_leak_of_every_kind_is_refused(manifest, leak):
     clips, earlier, message = leaky(manifest)[leak]
     with pytest.raises(LeakError, match=message):
         clips.check_no_leak(earlier)
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_leaks_are_refused_by_optimised_python_too(manifest, leak):
+def test_leak_is_refused_by_optimised_python_too(manifest, leak):
     """`python -O` drops assertions; the module is compiled as it would compile it."""
     source = Path(datamodule.__file__)
     module = types.ModuleType(datamodule.__name__)
@@ -148,7 +148,7 @@ def test_leaks_are_refused_by_optimised_python_too(manifest, leak):
         module.CellClips(**vars(clips)).check_no_leak(earlier)
 
 
-def test_a_clean_cell_and_clips_without_groups_pass(manifest):
+def test_leak_check_passes_a_clean_cell_and_clips_without_groups(manifest):
     for fold in range(4):
         clips = cell_clips(manifest, 0, fold, set(), train_on_all=False)
         clips.check_no_leak(set(clips.train.index))
@@ -170,7 +170,7 @@ def draws(
 
 @EXAMPLES
 @given(st.integers(1, 60), st.integers(2, 9), st.sampled_from([0.0, 0.2]), st.integers(0, 99))
-def test_every_clip_in_an_epoch_of_full_batches_with_its_label(n, batch_size, alpha, epoch):
+def test_epoch_holds_every_clip_with_its_label_in_full_batches(n, batch_size, alpha, epoch):
     found = draws(n, batch_size, alpha, epoch=epoch)
     assert len(found) == -(-n // batch_size)
     assert {len(draw["row"]) for draw in found} == {min(n, batch_size)}  # a smaller set is one batch, without repeats
@@ -197,14 +197,14 @@ def test_mixup_partners_are_the_same_excerpts_in_another_order(n, batch_size, ep
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.3, 1.0])
-def test_shares_are_of_the_beta_distribution(alpha):
+def test_mixup_shares_are_of_the_beta_distribution(alpha):
     """Beta(a, a) has mean 1/2 and variance 1 / (4 (2 a + 1))."""
     shares = np.concatenate([draw["share"] for draw in draws(20_000, 100, alpha)])
     assert shares.mean() == pytest.approx(0.5, abs=0.015)
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
 
 
-def test_offsets_cover_the_clip_to_its_last_excerpt():
+def test_excerpt_offsets_cover_the_clip_to_its_last_excerpt():
     offsets = np.concatenate([draw["offset"] for epoch in range(40) for draw in draws(epoch=epoch)])
     assert set(offsets) == set(range(40 - 12 + 1))  # clip_frames - excerpt_frames, inclusive
     whole = dataclasses.replace(FEATURES, excerpt_frames=40)
@@ -212,7 +212,7 @@ def test_offsets_cover_the_clip_to_its_last_excerpt():
     assert set(only["offset"]) == {0}
 
 
-def test_a_clip_that_fills_up_the_last_batch_has_an_excerpt_and_a_share_of_its_own():
+def test_epoch_draws_anew_for_a_clip_that_fills_up_the_last_batch():
     features = dataclasses.replace(FEATURES, clip_frames=3000)
     found = list(ExcerptSampler(np.arange(23), np.arange(23), features, 20, 0.3, SEED_KEY))
     offsets, shares = (np.concatenate([draw[name] for draw in found]) for name in ("offset", "share"))
@@ -220,7 +220,7 @@ def test_a_clip_that_fills_up_the_last_batch_has_an_excerpt_and_a_share_of_its_o
     assert (shares[23:] != shares[:17]).any()
 
 
-def test_an_epoch_is_drawn_from_seed_round_fold_and_epoch_alone():
+def test_epoch_is_drawn_from_seed_round_fold_and_epoch_alone():
     assert all(map(equal, draws(epoch=3), draws(epoch=3)))
     again = ExcerptSampler(np.arange(100, 123), np.arange(100, 123) % 7, FEATURES, 5, 0.3, SEED_KEY)
     for epoch in (0, 7, 3):  # whatever was drawn before
@@ -235,7 +235,7 @@ def test_an_epoch_is_drawn_from_seed_round_fold_and_epoch_alone():
     assert len(orders) == 6
 
 
-def test_without_mixup_the_excerpts_are_the_same():
+def test_mixup_does_not_change_the_excerpts():
     with_mixup, without = draws(alpha=0.3), draws(alpha=0.0)
     for one, other in zip(with_mixup, without, strict=True):
         assert (one["row"] == other["row"]).all()
@@ -267,13 +267,13 @@ def test_ranks_share_each_batch_of_one_device(n, batch_size, size, alpha):
         assert {part["total"] for part in parts} == {len(batch["row"])}
 
 
-def test_a_rank_without_a_clip_is_refused():
+def test_rank_without_a_clip_is_refused():
     """A copy of another's clip, of no weight in the loss, would still have one in batch norm."""
     with pytest.raises(ValueError, match="4 clips cannot be shared out among 8 ranks"):
         next(iter(ExcerptSampler(np.arange(4), np.arange(4), FEATURES, 16, 0.0, SEED_KEY, DistributedContext(7, 8))))
 
 
-def test_a_ranks_clips_keep_their_mixup_partners():
+def test_ranks_keep_the_mixup_partners_of_their_clips():
     (alone,) = ExcerptSampler(np.arange(8), np.arange(8), FEATURES, 8, 0.3, SEED_KEY)
     partner = dict(zip(alone["row"], alone["other_row"], strict=True))
     for rank in range(3):
@@ -304,7 +304,7 @@ def test_whole_clips_come_once_in_order():
 # Batches
 
 
-def test_more_processes_than_clips_to_train_on_are_refused_before_any_work(manifest, monkeypatch):
+def test_ranks_beyond_the_clips_to_train_on_are_refused_before_any_work(manifest, monkeypatch):
     config = dataclasses.replace(settings(manifest.root, manifest.root.parent / "cache"), finetune_rounds=1)
     fewest = min(len(cell_clips(manifest, 1, fold, set(), train_on_all=False).train) for fold in range(config.folds))
     monkeypatch.setattr(context, "_current", DistributedContext(0, fewest))

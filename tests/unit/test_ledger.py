@@ -88,7 +88,7 @@ def test_ledger_caps_over_all_folds_together():
         assert list(best["reason"]) == ["accepted"] * 2 + ["class is full"] * (len(best) - 2)
 
 
-def test_calibration_is_by_fold_on_its_verified_clips():
+def test_ledger_is_calibrated_by_fold_on_its_verified_clips():
     train = make_train(96)
     votes = make_votes(train, sharpness=0.5)
     plain = decide_round(0, votes, train, CLASSES, CODED).set_index("clip_id")

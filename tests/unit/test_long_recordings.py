@@ -30,7 +30,7 @@ def write_noise(path: Path, seconds: int, rate_hz: int, channels: int = 1) -> Pa
 
 
 @pytest.mark.parametrize("front_end", ["v1", "v2"])
-def test_a_clip_is_held_as_far_as_excerpts_reach(tmp_path, monkeypatch, front_end):
+def test_store_holds_a_clip_as_far_as_excerpts_reach(tmp_path, monkeypatch, front_end):
     path = write_noise(tmp_path / "a.wav", 10, 8_000)
     whole, silent = store.spectrogram(path, Features(front_end=FRONT_ENDS[front_end]))
     assert not silent
@@ -46,7 +46,7 @@ def test_a_clip_is_held_as_far_as_excerpts_reach(tmp_path, monkeypatch, front_en
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_clipping_is_counted_alike_in_blocks_of_any_size(seed):
+def test_doctor_counts_clipping_alike_in_blocks_of_any_size(seed):
     rng = np.random.default_rng(seed)
     levels = np.array([-1, -0.9, -0.3, 0, 0.3, 0.05, 0.9, 0.99995, 1], np.float32)[rng.integers(0, 9)] * np.ones(1)
     wave = rng.choice(np.append(levels, [-0.7, 0.2, 0.7]), 400, p=[0.4, 0.2, 0.2, 0.2]).astype(np.float32)
@@ -60,7 +60,7 @@ def test_clipping_is_counted_alike_in_blocks_of_any_size(seed):
         assert (side.clipped, side.peak) == (expected, max(float(wave.max()), 0)), size
 
 
-def test_a_long_recording_is_examined_as_a_short_one(tmp_path, monkeypatch):
+def test_doctor_examines_a_long_recording_as_a_short_one(tmp_path, monkeypatch):
     second = np.clip(np.random.default_rng(0).uniform(-2, 2, (44_100, 2)) * [1, 0.4] + [0, 0.1], -1, 1)
     path = tmp_path / "a.flac"
     soundfile.write(path, np.concatenate([np.zeros((9_000, 2)), second, np.zeros((9_000, 2))]), 44_100)
@@ -83,7 +83,7 @@ def test_a_long_recording_is_examined_as_a_short_one(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 5, 1_999, 2_000, 4_100, 10_007])
 @pytest.mark.parametrize("piece", [1, 64, 3_001, 20_000])
-def test_columns_are_the_largest_values_in_pieces_of_any_size(n, piece):
+def test_picture_columns_are_the_largest_values_in_pieces_of_any_size(n, piece):
     values = np.random.default_rng(n).uniform(-1, 1, (n, 2)).astype(np.float32)
     columns = Columns(n)
     for at in range(0, n, piece):

@@ -56,7 +56,7 @@ def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store
 # What is in it
 
 
-def test_every_clip_is_there_as_its_file_gives_it(store, manifest):
+def test_store_holds_every_clip_as_its_file_gives_it(store, manifest):
     held = store.excerpts
     assert held.frames.dtype == torch.float16
     for clip_id, row in zip(manifest.train.index, store.rows(manifest.train), strict=True):
@@ -66,7 +66,7 @@ def test_every_clip_is_there_as_its_file_gives_it(store, manifest):
     assert store.size_bytes == sum(held.lengths) * 128 * 2, "nothing is padded, nothing is there twice"
 
 
-def test_cutting_equals_repeating_to_3000_frames_and_cutting(store, manifest):
+def test_store_cuts_as_repeating_to_3000_frames_and_cutting_does(store, manifest):
     """Bit-equal at every offset of every clip (DESIGN, contracts)."""
     clip_frames, excerpt_frames = 3000, 384
     for clip_id, row in zip(manifest.train.index, store.rows(manifest.train), strict=True):
@@ -82,7 +82,7 @@ def test_cutting_equals_repeating_to_3000_frames_and_cutting(store, manifest):
 
 @EXAMPLES
 @given(st.data())
-def test_cutting_equals_repeating_and_cutting_for_any_lengths(data):
+def test_store_cuts_as_repeating_and_cutting_does_for_any_lengths(data):
     lengths = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
     n_frames = data.draw(st.integers(1, 30))
     rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=6))
@@ -100,7 +100,7 @@ def test_cutting_equals_repeating_and_cutting_for_any_lengths(data):
         np.testing.assert_array_equal(cut[at, 0].numpy(), long[offset : offset + n_frames].T.astype(np.float32))
 
 
-def test_clips_longer_than_3000_frames_are_cut_to_them(tmp_path):
+def test_store_cuts_clips_longer_than_3000_frames_to_them(tmp_path):
     rows = make_folder(tmp_path / "set")
     write_sound(tmp_path / "set" / "audio_train" / rows[0][0], 1, seconds=3000 * 192 / RATE_HZ + 1.0)
     manifest = manifest_of(tmp_path / "set", tmp_path)
@@ -112,7 +112,7 @@ def test_clips_longer_than_3000_frames_are_cut_to_them(tmp_path):
     np.testing.assert_array_equal(last[0, 0].numpy(), spec[3000 - 384 : 3000].T.astype(np.float32))
 
 
-def test_silent_clips_are_flagged(tmp_path):
+def test_store_flags_silent_clips(tmp_path):
     rows = make_folder(tmp_path / "set")
     wave = np.zeros(3200, np.int16)
     soundfile.write(tmp_path / "set" / "audio_train" / rows[3][0], wave, RATE_HZ)
@@ -122,7 +122,7 @@ def test_silent_clips_are_flagged(tmp_path):
     assert list(silent.index) == list(manifest.train.index)
 
 
-def test_identical_audio_is_stored_once(tmp_path, root, store):
+def test_store_holds_identical_audio_once(tmp_path, root, store):
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
     shutil.copy(copy / "audio_train" / "bark00.wav", copy / "audio_train" / "twin.wav")
@@ -139,7 +139,7 @@ def test_identical_audio_is_stored_once(tmp_path, root, store):
 # Its name
 
 
-def test_the_name_does_not_depend_on_ids_labels_folds_or_order(tmp_path, root, store):
+def test_store_name_does_not_depend_on_ids_labels_folds_or_order(tmp_path, root, store):
     other = tmp_path / "other"
     (other / "audio_train").mkdir(parents=True)
     lines = (root / "train.csv").read_text().splitlines()[1:]
@@ -154,7 +154,7 @@ def test_the_name_does_not_depend_on_ids_labels_folds_or_order(tmp_path, root, s
     assert content(built) == content(store)
 
 
-def test_every_setting_that_changes_values_changes_the_name(manifest, store, tmp_path):
+def test_store_name_changes_with_every_setting_that_changes_values(manifest, store, tmp_path):
     folders = {
         build_store(manifest, features, tmp_path, 0).folder
         for features in (V1, V2, dataclasses.replace(V1, trim=False), dataclasses.replace(V2, trim=False))
@@ -164,7 +164,7 @@ def test_every_setting_that_changes_values_changes_the_name(manifest, store, tmp
     assert build_store(manifest, cutting, tmp_path, 0).folder in folders, "how it is cut is no matter of the store"
 
 
-def test_one_changed_sample_changes_the_name(root, store, tmp_path):
+def test_store_name_changes_with_one_sample(root, store, tmp_path):
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
     path = copy / "audio_train" / "bark00.wav"
@@ -177,7 +177,7 @@ def test_one_changed_sample_changes_the_name(root, store, tmp_path):
 # What is computed again
 
 
-def test_an_unchanged_store_is_not_written_again_nor_its_audio_read(root, tmp_path):
+def test_store_that_is_unchanged_is_not_written_again_nor_its_audio_read(root, tmp_path):
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
     manifest = manifest_of(copy, tmp_path)
@@ -189,7 +189,7 @@ def test_an_unchanged_store_is_not_written_again_nor_its_audio_read(root, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in again.folder.iterdir()} == times
 
 
-def test_only_the_changed_clip_is_computed_again(root, tmp_path):
+def test_store_computes_only_the_changed_clip_again(root, tmp_path):
     """The audio of all others is gone: they can only come from the store before."""
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
@@ -208,7 +208,7 @@ def test_only_the_changed_clip_is_computed_again(root, tmp_path):
     assert content(after) == content(fresh), "bytes do not tell where they came from"
 
 
-def test_audio_that_changes_after_it_was_checked_is_refused(root, tmp_path):
+def test_store_refuses_audio_that_changes_after_it_was_checked(root, tmp_path):
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
     manifest = manifest_of(copy, tmp_path)
@@ -225,7 +225,7 @@ def write_unusable(path: Path) -> None:
     soundfile.write(path, np.full(5, 0.5, np.float32), 384_000, subtype="PCM_16")
 
 
-def test_a_clip_without_a_spectrogram_is_refused_with_its_line_or_left_out(root, store, tmp_path):
+def test_store_refuses_or_leaves_out_a_clip_without_a_spectrogram(root, store, tmp_path):
     copy = tmp_path / "set"
     shutil.copytree(root, copy)
     for name in ("short.wav", "twin.wav"):
@@ -248,7 +248,7 @@ def test_a_clip_without_a_spectrogram_is_refused_with_its_line_or_left_out(root,
     assert not list((tmp_path / "cache" / "stores").glob("*.unfinished"))
 
 
-def test_no_clip_with_a_spectrogram(tmp_path):
+def test_store_refuses_data_without_any_spectrogram(tmp_path):
     make_folder(tmp_path / "set")
     for path in (tmp_path / "set" / "audio_train").iterdir():
         write_unusable(path)
@@ -285,7 +285,7 @@ def half_build(root: Path, cache: Path) -> Path:
         pytest.param(lambda text: text.replace(b"\n", b"\r\n"), id="not ours"),
     ],
 )
-def test_a_damaged_index_is_mended(root, store, tmp_path, damage):
+def test_store_mends_a_damaged_index(root, store, tmp_path, damage):
     unfinished = half_build(root, tmp_path)
     text = (unfinished / "index.csv").read_bytes()
     (unfinished / "index.csv").write_bytes(damage(text))
@@ -293,13 +293,13 @@ def test_a_damaged_index_is_mended(root, store, tmp_path, damage):
 
 
 @pytest.mark.parametrize("bytes_left", [0, 1, 128 * 2 * 40 + 7])
-def test_frames_that_did_not_reach_the_disk_are_computed_again(root, store, tmp_path, bytes_left):
+def test_store_computes_frames_that_did_not_reach_the_disk_again(root, store, tmp_path, bytes_left):
     unfinished = half_build(root, tmp_path)
     os.truncate(unfinished / "frames.f16", bytes_left)
     assert content(build_store(manifest_of(root, tmp_path), V1, tmp_path, 0)) == content(store)
 
 
-def test_starting_again_writes_nothing_that_was_written_before(root, tmp_path):
+def test_store_started_again_writes_nothing_that_was_written_before(root, tmp_path):
     """Were the index written anew at each start, a kill just then would lose everything."""
     unfinished = half_build(root, tmp_path)
     index = unfinished / "index.csv"
@@ -316,7 +316,7 @@ def test_starting_again_writes_nothing_that_was_written_before(root, tmp_path):
     assert index.stat().st_ino == inode
 
 
-def test_a_disk_too_small_is_said_before_anything_is_computed(manifest, tmp_path):
+def test_store_too_large_for_the_disk_is_refused_before_anything_is_computed(manifest, tmp_path):
     frame = pd.concat([manifest.frame] * 2_500, ignore_index=True).assign(duration_s=1e6)  # 10 TB of frames
     frame["content_hash"] = [f"{row:016x}" for row in frame.index]
     years = dataclasses.replace(manifest, frame=frame)
@@ -325,7 +325,7 @@ def test_a_disk_too_small_is_said_before_anything_is_computed(manifest, tmp_path
     assert finished_clips(tmp_path) <= 0
 
 
-def test_a_disk_that_fills_up_is_an_error_to_read_and_what_was_done_is_used(root, store, tmp_path):
+def test_store_on_a_disk_that_fills_up_says_so_and_keeps_what_was_done(root, store, tmp_path):
     """The largest file that this process may write stands in for the disk."""
     manifest = manifest_of(root, tmp_path)
     largest = store.size_bytes // 2
@@ -340,7 +340,7 @@ def test_a_disk_that_fills_up_is_an_error_to_read_and_what_was_done_is_used(root
     assert content(build_store(manifest, V1, tmp_path, 0)) == content(store)
 
 
-def test_rows_of_clips_are_found_by_content(store, manifest):
+def test_store_finds_rows_of_clips_by_content(store, manifest):
     shuffled = manifest.train.sample(frac=1, random_state=0)
     rows = pd.Series(store.rows(shuffled), index=shuffled.index)
     assert rows[manifest.train.index].tolist() == store.rows(manifest.train).tolist()
@@ -367,7 +367,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("file", ["frames.f16", "index.csv", "store.json"])
-def test_a_damaged_store_is_made_again(manifest, store, tmp_path, capsys, file, damage):
+def test_store_that_is_damaged_is_made_again(manifest, store, tmp_path, capsys, file, damage):
     shutil.copytree(store.folder, tmp_path / "stores" / store.folder.name)
     DAMAGES[damage](tmp_path / "stores" / store.folder.name / file)
     again = build_store(manifest, V1, tmp_path, 0)
@@ -377,7 +377,7 @@ def test_a_damaged_store_is_made_again(manifest, store, tmp_path, capsys, file, 
 
 
 @pytest.mark.parametrize("file", ["frames.f16", "index.csv"])
-def test_damage_of_the_same_length_shows_in_no_other_store(manifest, store, tmp_path, file):
+def test_store_takes_nothing_from_another_that_is_damaged(manifest, store, tmp_path, file):
     """A store that is not asked for is not repaired, and nothing is taken from it where it is damaged."""
     other = tmp_path / "stores" / (store.folder.name[:-12] + "0" * 12)
     shutil.copytree(store.folder, other)
@@ -388,7 +388,7 @@ def test_damage_of_the_same_length_shows_in_no_other_store(manifest, store, tmp_
 
 @pytest.mark.parametrize("damage", ["a folder", "of another kind"])
 @pytest.mark.parametrize("file", ["frames.f16", "index.csv", ""])
-def test_a_damaged_unfinished_store_is_begun_again(root, store, tmp_path, file, damage):
+def test_store_that_is_unfinished_and_damaged_is_begun_again(root, store, tmp_path, file, damage):
     unfinished = half_build(root, tmp_path)
     if file:
         DAMAGES[damage](unfinished / file)
@@ -398,7 +398,7 @@ def test_a_damaged_unfinished_store_is_begun_again(root, store, tmp_path, file, 
     assert content(build_store(manifest_of(root, tmp_path), V1, tmp_path, 0)) == content(store)
 
 
-def test_a_file_in_the_place_of_the_stores_is_named(manifest, tmp_path):
+def test_store_names_a_file_in_the_place_of_its_folder(manifest, tmp_path):
     (tmp_path / "stores").touch()
     with pytest.raises(AudiotagError, match=r"cache_dir=.*stores: .*stores is not a folder"):
         build_store(manifest, V1, tmp_path, 0)
@@ -413,7 +413,7 @@ def other_types(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES.values(), other_columns, other_types])
-def test_damaged_scans_are_made_again(root, manifest, tmp_path, damage):
+def test_scans_that_are_damaged_are_made_again(root, manifest, tmp_path, damage):
     manifest_of(root, tmp_path)
     (scans,) = (tmp_path / "scans").iterdir()
     whole = pd.read_parquet(scans)
@@ -422,7 +422,7 @@ def test_damaged_scans_are_made_again(root, manifest, tmp_path, damage):
     pd.testing.assert_frame_equal(pd.read_parquet(scans), whole)
 
 
-def test_a_file_in_the_place_of_the_scans_is_named(root, tmp_path):
+def test_scans_name_a_file_in_the_place_of_their_folder(root, tmp_path):
     (tmp_path / "scans").touch()
     with pytest.raises(AudiotagError, match=r"cache_dir=.*scans: .*scans is not a folder"):
         manifest_of(root, tmp_path)
