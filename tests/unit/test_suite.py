@@ -15,9 +15,8 @@ from tests.clips import TOP
 
 # Words that begin no name of a subject.
 NO_SUBJECT = {"a", "all", "an", "and", "any", "are", "at", "each", "every", "everything", "for", "if", "in", "is", "it"}
-NO_SUBJECT |= {"missing", "no", "nothing", "of", "one", "other", "so", "some", "that", "the", "this", "to", "two", "what"}
-NO_SUBJECT |= {"whatever", "where", "who", "with", "without"}
-)
+NO_SUBJECT |= {"missing", "no", "nothing", "of", "one", "other", "so", "some", "that", "the", "this", "to", "two"}
+NO_SUBJECT |= {"what", "whatever", "where", "who", "with", "without"}
 
 
 @pytest.mark.parametrize(
