@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from audiotag.config.checks import class_list
+from audiotag.config.leaf import Leaf
 from audiotag.config.schema import Seed, Settings, Share, settings
+from audiotag.errors import Nearest
 
 
 @settings
@@ -85,13 +87,22 @@ class Noise(Settings):
             yield f"{prefix}confuse={self.confuse} must be pairs of two different labels"
 
 
+LAYOUTS = {
+    "synthetic": "audiotag.data.sources.synthetic.Synthetic",
+    "kaggle": "audiotag.data.sources.kaggle.Kaggle",
+    "csv": "audiotag.data.sources.csv_table.CsvTable",
+    "folders": "audiotag.data.sources.class_folders.ClassFolders",
+    "fsdkaggle2018": "audiotag.data.sources.fsdkaggle2018.FSDKaggle2018",
+}
+
+
 @settings
 class Data(Settings):
     """Where the recordings and their labels come from."""
 
-    name: Literal["synthetic", "kaggle", "csv", "folders", "fsdkaggle2018"] = "synthetic"
+    name: str = "synthetic"
     """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), folders (one per class, no
-    table), fsdkaggle2018 (download)."""
+    table), fsdkaggle2018 (download); with a source of your own, its name for people."""
     root: str | None = None
     """Folder of the data set; audio paths are relative to it. Null for the embedded set: below `cache_dir`."""
     table: str | None = None
@@ -127,8 +138,14 @@ class Data(Settings):
     """Wrong labels put in on purpose."""
     synthetic: Synthetic = Synthetic()
     """Settings of the embedded data set."""
+    source: Annotated[dict[str, Any], Leaf()] = Field({})
+    """Class of a layout of your own (`_target_`) and its arguments: a subclass of audiotag.data.source.Source."""
 
     def clashes(self, prefix: str) -> Iterator[str]:
+        if not self.source and self.name not in LAYOUTS:
+            yield f"{prefix}name={self.name} is none of {', '.join(LAYOUTS)}{Nearest(LAYOUTS)(self.name)}"
+        if self.source and self.name in LAYOUTS:
+            yield f"{prefix}name={self.name} is a layout of its own: give {prefix}source another name"
         if self.name != "synthetic" and not self.root:
             yield f"data={self.name} needs data.root=DIR, the folder with the recordings"
         if self.name == "csv" and not self.table:

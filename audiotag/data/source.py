@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from audiotag.config import Data, ScoredData
+from audiotag.config.data import LAYOUTS
 from audiotag.config.leaf import TARGET, build
 from audiotag.data.paths import nfc, relative
 from audiotag.data.tables import find_file, read_labels
-from audiotag.errors import DataError, Nearest
+from audiotag.errors import ConfigError, DataError, Nearest
 
 NEEDED = ("path", "label")
 OTHERS: dict[str, Any] = {
@@ -47,10 +48,6 @@ class Source(ABC):
     unlabelled = False
     """Whether training rows without a label are allowed even without data.unlabelled=true."""
 
-    def problems(self, data: Data) -> list[str]:
-        """Return what is wrong with the settings."""
-        return [] if data.root else [f"data={data.name} needs data.root=DIR, the folder with the recordings"]
-
     def root(self, data: Data, cache_dir: Path) -> Path:
         """Return the absolute folder of the data set."""
         return Path(data.root or ".").expanduser().absolute()
@@ -73,19 +70,14 @@ class Source(ABC):
         return read_labels(find_file("data.truth", data.truth, root), data.columns.clip, data.columns.label)
 
 
-TARGETS = {
-    "synthetic": "synthetic.Synthetic",
-    "kaggle": "kaggle.Kaggle",
-    "csv": "csv_table.CsvTable",
-    "folders": "class_folders.ClassFolders",
-    "fsdkaggle2018": "fsdkaggle2018.FSDKaggle2018",
-}
-
-
 def build_source(data: Data | ScoredData) -> Source:
-    """Return the data set's source; its module may be slow to import, and others are not imported."""
-    found: Source = build({TARGET: f"audiotag.data.sources.{TARGETS[str(data.name)]}"}, "data.source")
-    return found
+    """Return the data set's source; raises ConfigError if its class cannot be built, or is not a `Source`."""
+    leaf = getattr(data, "source", None) or {TARGET: LAYOUTS[str(data.name)]}
+    source = build(leaf, "data.source")
+    if not isinstance(source, Source):
+        problem = f"data.source: {leaf[TARGET]} is not a subclass of {__name__}.Source"
+        raise ConfigError("The configuration cannot be run:", [problem])
+    return source
 
 
 def complete_rows(frame: pd.DataFrame, root: Path, source: Source) -> pd.DataFrame:

@@ -16,8 +16,3 @@ class CsvTable(TableLayout):
         """Return the tables that are named."""
         named = {"train": data.table, "test": data.test_table}
         return [LabelTable(find(name, root), root, split) for split, name in named.items() if name]
-
-    def problems(self, data: Data) -> list[str]:
-        """Return what is wrong with the settings."""
-        needed = [] if data.table else ["data=csv needs data.table=FILE, the table of recordings and labels"]
-        return super().problems(data) + needed

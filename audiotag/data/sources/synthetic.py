@@ -70,10 +70,6 @@ class SyntheticSettings:
 class Synthetic(Kaggle):
     """Procedural sounds, made on first use below `cache_dir`, or in `data.root`: `data.synthetic` says which."""
 
-    def problems(self, data: Data) -> list[str]:
-        """Return nothing: no folder needs to be given."""
-        return []
-
     def root(self, data: Data, cache_dir: Path) -> Path:
         """Return the folder of these sounds."""
         made_in = cache_dir.absolute() / f"synthetic-{key(str(data.synthetic)):016x}"
