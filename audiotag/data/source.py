@@ -16,13 +16,8 @@ from audiotag.data.tables import find_file, read_labels
 from audiotag.errors import ConfigError, DataError, Nearest
 
 NEEDED = ("path", "label")
-OTHERS: dict[str, Any] = {
-    "verified": True,
-    "split": "train",
-    "usage": "",
-    "group": "",
-    "problem": "",
-}  # each with its default
+# Columns that may be left out, and what stands in them then.
+OTHERS: dict[str, Any] = {"verified": True, "split": "train", "usage": "", "group": "", "problem": ""}
 ROW = ["clip_id", "path", "label", "verified", "split", "usage", "group", "where", "problem"]
 
 
