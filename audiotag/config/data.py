@@ -138,7 +138,7 @@ class Data(Settings):
     """Wrong labels put in on purpose."""
     synthetic: Synthetic = Synthetic()
     """Settings of the embedded data set."""
-    source: Annotated[dict[str, Any], Leaf()] = Field({})
+    source: Annotated[dict[str, Any] | None, Leaf()] = None
     """Class of a layout of your own (`_target_`) and its arguments: a subclass of audiotag.data.source.Source."""
 
     def clashes(self, prefix: str) -> Iterator[str]:
