@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 from rich import box
@@ -79,11 +80,32 @@ def _width(head: str, values: list[str]) -> int:
     return max(map(cell_len, [*head.split(), *values]))
 
 
+class Bar(Progress):
+    """A progress bar that `breakpoint()` ends: it would be drawn over the debugger's prompt."""
+
+    def start(self) -> None:
+        """Show it."""
+        super().start()
+        if not self.disable:
+            sys.breakpointhook = self._debug
+
+    def stop(self) -> None:
+        """Show it no more."""
+        sys.breakpointhook = sys.__breakpointhook__
+        super().stop()
+
+    def _debug(self) -> None:
+        import pdb  # here: seldom needed
+
+        self.stop()
+        pdb.Pdb().set_trace(sys._getframe(1))
+
+
 def progress(unit: str) -> Progress:
     """Return a progress bar with counts of `unit` (%: shares alone), time spent and left; silent beside a terminal."""
     counts = [MofNCompleteColumn(), TextColumn(unit, markup=False)]
     share = [TextColumn("{task.percentage:3.0f} %", markup=False)]
-    return Progress(
+    return Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None if console.width < 120 else 40),
         *(share if unit == "%" else counts),

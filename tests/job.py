@@ -67,7 +67,10 @@ class Job:
         command = [sys.executable, str(TOP / program), *arguments]
         # Into a file: a process that is left over would keep a pipe open.
         with open(self.screen, "wb") as screen:
-            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=screen, stderr=screen)
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=screen, stderr=screen, start_new_session=True
+            )
+        self.sessions.add(self.process.pid)
 
     def __enter__(self) -> Job:
         return self
@@ -100,13 +103,15 @@ class Job:
             time.sleep(0.005)
 
     def send(self, number: int, role: str) -> None:
-        """Send a signal to one of the processes."""
+        """Send a signal to one of the processes; to the "terminal": to all that Ctrl-C at the job's reaches."""
         processes = self.processes()
         for name in processes:
             if name.startswith("rank"):
                 self.sessions.add(processes[name])  # each one begins its own
         self.struck_at = time.time()
-        if role == "job":
+        if role == "terminal":
+            os.killpg(self.process.pid, number)
+        elif role == "job":
             self.process.send_signal(number)  # which may have ended of the signal before
         else:
             os.kill(processes[role], number)
@@ -128,7 +133,7 @@ class Job:
         return code, self.output(), time.time() - self.struck_at
 
     def _in_sessions(self) -> dict[str, int]:
-        """Return what is left of the ranks' sessions, zombies too but for those that are for the system to reap."""
+        """Return what is left of the sessions of job and ranks, with zombies but for those that the system reaps."""
         found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):

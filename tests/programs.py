@@ -81,6 +81,7 @@ def started(
     """Start a program, or `-c CODE`; yield its process, killed after the block, and what returns what it printed."""
     with tempfile.TemporaryDirectory() as place:
         screen = Path(place) / "screen"
+        screen.touch()
         environment = {**os.environ, **variables}
         process = FORKING.Process(target=_become, args=(name, arguments, folder, environment, screen, before))
         process.start()

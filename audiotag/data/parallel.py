@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from types import ModuleType
 from typing import TypeVar
 
 from audiotag.console import progress
@@ -47,19 +50,38 @@ def _pooled(work: Callable[[Item], Result], items: Sequence[Item], count: int) -
     if multiprocessing.get_start_method(allow_none=True) == "loky":
         # A job of Hydra's joblib launcher: a spawned process is told that default, and does not know it.
         multiprocessing.set_start_method("spawn", force=True)
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
-        waiting = iter(items)
-        pending: deque[Future[Result]] = deque(pool.submit(work, item) for item in islice(waiting, 4 * count))
+    waiting, pending = iter(items), deque[Future[Result]]()
+    with _starting():
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
+
+    def submit(most: int) -> None:
+        with _starting():
+            pending.extend(pool.submit(work, item) for item in islice(waiting, most))
+
+    with pool:
+        submit(4 * count)
         try:
             while pending:
                 done = pending.popleft()
-                pending.extend(pool.submit(work, item) for item in islice(waiting, 1))
+                submit(1)
                 yield done.result()
         except BrokenProcessPool as error:
             advice = "out of memory? Set hardware.workers= lower"
             raise AudiotagError(f"A process that reads audio ended without an answer ({advice})") from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Let processes started in the block leave Ctrl-C to this one, and not run its script again, as Python has them."""
+    main, mask = sys.modules["__main__"], signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # Python's resource tracker unblocks signals
 
 
 def _end_with_parent() -> None:

@@ -66,7 +66,7 @@ def _left_to_this_process(available: list[str]) -> list[str]:
         return _bound_to or available
     import torch
 
-    first = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+    first = f"GPU-{torch.cuda.get_device_properties(0).uuid}" if torch.cuda.is_available() else ""
     return [first] if first in available else available[:1]
 
 

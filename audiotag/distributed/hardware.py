@@ -29,18 +29,24 @@ def set_numerics(hardware: Hardware) -> None:
 
 @contextlib.contextmanager
 def numerics_put_back() -> Iterator[None]:
-    """Put back, after the block, what `set_numerics` sets for the whole process, and a GPU's memory."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    threads, flags = torch.get_num_threads(), (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark)
-    tf32 = matmul.allow_tf32
+    """Put back, after the block, what `set_numerics` sets for the whole process, and give back its GPU's memory."""
+    cudnn = torch.backends.cudnn
+    flags, threads = (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark), torch.get_num_threads()
+    matmul = torch.get_float32_matmul_precision()
+    _free_gpu_memory()  # of a job before that failed: its error held on to it
     try:
         yield
     finally:
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = flags
         torch.set_num_threads(threads)
-        (cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark), matmul.allow_tf32 = flags, tf32
-        if torch.cuda.is_initialized():
-            gc.collect()  # a Trainer and what it holds refer to each other
-            torch.cuda.empty_cache()
+        torch.set_float32_matmul_precision(matmul)
+        _free_gpu_memory()
+
+
+def _free_gpu_memory() -> None:
+    if torch.cuda.is_initialized():
+        gc.collect()  # a Trainer and what it holds refer to each other
+        torch.cuda.empty_cache()
 
 
 def choose_device(hardware: Hardware) -> torch.device:

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 # Names of environment variables by which one process tells those that it starts:
@@ -24,19 +24,10 @@ _last_words: list[Callable[[], None]] = []
 
 
 def end_with(parent_id: int, number: int) -> None:
-    """Send this process a signal when its parent is gone; exits at once where it is gone already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent_id:  # it went before the line above
-            sys.exit(128 + signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(parent_id, number), daemon=True).start()
-
-
-def _watch(parent_id: int, number: int) -> None:
-    while os.getppid() == parent_id:
-        time.sleep(0.5)
-    os.kill(os.getpid(), number)
+    """Send this process a signal when its parent is gone; exits at once if it is gone already."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent_id:  # it went before the line above
+        sys.exit(128 + signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -72,9 +63,9 @@ def end_at_once_by(number: int) -> None:
 def ended_by_signals() -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP end the block by an exception, at once by a second one.
 
-    The block ends by SystemExit, which Lightning passes on, and becomes KeyboardInterrupt after it for SIGINT. Signals
-    that somebody else handles, such as submitit, stay with him, as do those that come to a thread's block. The
-    process ends by itself where the exception got lost, in a destructor for example, or the way out hangs.
+    The block ends by SystemExit, which Lightning passes on; after it, that of SIGINT is a KeyboardInterrupt. Signals
+    that somebody else handles, such as submitit, stay theirs, and all do in a thread. The process ends by itself where
+    the exception got lost, in a destructor for example, or the way out hangs.
     """
     received: list[int] = []
     timers: list[threading.Timer] = []
@@ -88,23 +79,20 @@ def ended_by_signals() -> Iterator[None]:
             timers[-1].start()
             sys.exit(128 + number)
 
-    mine: dict[int, object] = {}
-    if threading.current_thread() is threading.main_thread():
-        mine = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        mine = {n: handler for n, handler in mine.items() if handler in (signal.SIG_DFL, signal.default_int_handler)}
+    before: dict[signal.Signals, Any] = {}
     try:
-        for number in mine:
-            signal.signal(number, end)
+        if threading.current_thread() is threading.main_thread():
+            for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(one) in (signal.SIG_DFL, signal.default_int_handler):
+                    before[one] = signal.signal(one, end)
         yield
     finally:
-        for number, handler in mine.items():
-            signal.signal(number, handler)  # type: ignore[arg-type] # it came from there
+        for one, handler in before.items():
+            signal.signal(one, handler)
         for timer in timers:
             timer.cancel()
-        if received and received[0] == signal.SIGINT:
-            raise KeyboardInterrupt from None
         if received:
-            sys.exit(128 + received[0])
+            raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0]) from None
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ MODES = {
 }
 ONE_DEVICE = {"one device": ["training.pretrain.epochs=20", "training.finetune.epochs=10"]}
 GO_ON = "go on|goes on"
+IN_STORE_FILE = "cache/stores/*/frames.f16"
 IN_FIT = "runs/*/round*/fold*/last.ckpt"  # a new one has come since the start
 
 
@@ -69,7 +70,7 @@ STORE_FULL = full("store", 50, 5000, "stores/v1-")
 CHECKPOINT_FULL = full("checkpoint", 2, 50_000, "last.ckpt")
 LEDGER_FULL = full("ledger", 1, 0, "ledger.csv")
 KILLED_IN_STORE = killed(
-    "rank 0", "rank 0 of 2 failed: it was ended by SIGKILL", 137, "cache/stores/*/frames.f16", "rank 0 killed in store"
+    "rank 0", "rank 0 of 2 failed: it was ended by SIGKILL", 137, IN_STORE_FILE, "rank 0 killed in store"
 )
 RANK_0_KILLED = killed("rank 0", "rank 0 of 2 failed: it was ended by SIGKILL", 137)
 RANK_1_KILLED = killed("rank 1", "rank 1 of 2 failed: it was ended by SIGKILL", 137)
@@ -90,7 +91,11 @@ OTHERS = (KILLED_IN_STORE, IN_FIT_RAISED, RANK_0_KILLED, INTERRUPTED_TWICE, TERM
 ALL = (*ON_FULL_DISKS, *OTHERS, JOB_KILLED, RANK_1_KILLED, RANK_1_TERMINATED, IN_CONSENSUS_RAISED, INTERRUPTED)
 # Of a job that does its work itself: what it raises is shown as it is.
 IN_JOB_RAISED = Fault("raises", r"(?s)Traceback.*RuntimeError: injected in rank -, ä+ and so on", 1, "at=fit,call=3")
-OF_ONE_DEVICE = (*ON_FULL_DISKS, IN_JOB_RAISED, INTERRUPTED, JOB_KILLED, TERMINATED, INTERRUPTED_TWICE)
+INTERRUPTED_IN_STORE = Fault("SIGINT in store", INTERRUPTED.says, 130, "", "terminal", (signal.SIGINT,), IN_STORE_FILE)
+JOB_KILLED_IN_STORE = killed("job", "", -9, IN_STORE_FILE, "job killed in store")
+OF_ONE_DEVICE = (STORE_FULL, INTERRUPTED_IN_STORE, JOB_KILLED_IN_STORE, CHECKPOINT_FULL, IN_JOB_RAISED, INTERRUPTED)
+OF_ONE_DEVICE += (JOB_KILLED, TERMINATED, INTERRUPTED_TWICE, LEDGER_FULL)
+WITH_WORKERS = (KILLED_IN_STORE, INTERRUPTED_IN_STORE, JOB_KILLED_IN_STORE)
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +156,7 @@ def suffer(fault: Fault, mode: str, disk: Path, record) -> None:
     anyone = mode == "folds"  # which of two processes comes to a place first is left to chance
     inject = fault.inject.replace(",rank=1", "" if anyone else ",rank=1").replace("DISK", str(disk))
     before = {path: path.stat().st_mtime_ns for path in disk.glob(fault.after)}
-    with Job(command(mode, disk, workers=2 * (fault is KILLED_IN_STORE)), disk.parent, inject) as job:
+    with Job(command(mode, disk, workers=2 * (fault in WITH_WORKERS)), disk.parent, inject) as job:
         if fault.signals:
             job.wait_until(lambda: _changed(disk, fault.after, before))
             for number in fault.signals:

@@ -80,6 +80,12 @@ def test_shared_modules_import_no_room():
     assert not {name.split(".")[0] for module in SHARED for name in graph[module]} & set(ROOMS)
 
 
+def test_distributed_knows_nothing_of_audio():
+    graph = imports()
+    found = set().union(*(names for module, names in graph.items() if module.startswith("distributed.")))
+    assert {name for name in found if not name.startswith("distributed.")} <= SHARED | {"__init__"}
+
+
 def test_imports_make_no_circle():
     """Whatever imports nothing that is left is taken away, until nothing is left, or a circle."""
     left = imports()
