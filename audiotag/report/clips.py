@@ -18,11 +18,12 @@ from audiotag.files import csv_text
 from audiotag.report import review
 from audiotag.report.data import ReportData
 from audiotag.report.rounding import posterior
-from audiotag.report.sounds import Request, Sound, hear
+from audiotag.report.sounds import Sound, SoundRequest, render_sound
 
 FOLDER = "clips"  # within report/, where the page would grow too large
 MANY = 200  # recordings, from which on processes share the work: each takes seconds to start
 PER_MILLE = 1000  # posteriors in the page's menus
+MEDIA_TYPES = {".webp": "image/webp", ".mp3": "audio/mpeg"}
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,19 @@ class Card:
     clip: str
     claim: list[tuple[str, str, str]]
     """What is said of it, which class, how sure: first by the label, then by the networks."""
-    facts: list[tuple[str, str]]
+    details: list[tuple[str, str]]
     checked: bool
     sound: Sound | None
     silence: str
 
     @property
+    def file(self) -> str:
+        """Where its picture and sound lie below the report's folder, without suffix."""
+        return f"{FOLDER}/{self.rank:04d}"
+
+    @property
     def note(self) -> str:
-        """Says how much of the recording can be heard, if not all."""
+        """How much of the recording can be played, if not all."""
         if self.sound is None or self.sound.played_s >= self.sound.duration_s:
             return ""
         return f"the first {self.sound.played_s:.0f} of {self.sound.duration_s:.1f} seconds"
@@ -55,67 +61,67 @@ class Card:
         )
 
 
-def review_rows(facts: ReportData) -> pd.DataFrame | None:
+def review_rows(data: ReportData) -> pd.DataFrame | None:
     """Return what `review.csv` lists: contradicted labels, unverified and verified, and what was decided earlier.
 
     None where nothing was held out to vote on.
     """
-    if facts.held_out is None or facts.best is None:
+    if data.held_out is None or data.best is None:
         return None
-    train, corrections = facts.folder.train, facts.folder.corrections
+    train, corrections = data.folder.train, data.folder.corrections
     parts = [
-        review.disagreements(facts.decided, facts.posteriors, train),
-        review.checked_disagreements(facts.checked_posteriors, train, set(corrections["clip_id"]), facts.best),
+        review.disagreements(data.decided, data.posteriors, train),
+        review.checked_disagreements(data.checked_posteriors, train, set(corrections["clip_id"]), data.best),
         review.earlier_decisions(corrections),
     ]
     return review.review_table(parts)
 
 
-def cards(facts: ReportData, rows: pd.DataFrame, root: Path) -> list[Card]:
+def cards(data: ReportData, rows: pd.DataFrame, root: Path) -> list[Card]:
     """Return a card for every contradicted clip, in the order of `rows`; `root` is where the data set lies."""
     rows = rows[rows["reason"] != review.EARLIER]
     paths = [root / path for path in rows["path"]]
-    outside = set() if facts.config.data.allow_outside else leading_out(paths, root)
-    hashes, features = facts.folder.train["content_hash"], facts.config.features
+    outside = set() if data.config.data.allow_outside else leading_out(paths, root)
+    hashes, features = data.folder.train["content_hash"], data.config.features
     requests = [
-        Request(path, str(hashes[clip]), features)
+        SoundRequest(path, str(hashes[clip]), features)
         for path, clip in zip(paths, rows["clip_id"], strict=True)
         if path not in outside
     ]
-    workers = facts.config.hardware.workers if len(requests) >= MANY else 0
-    heard = parallel_map(hear, requests, workers, "Sounds of the report", "clips")
-    made = []
-    for path, row in zip(paths, rows.to_dict("records"), strict=True):
-        sound = f"its file is not below {root} (data.allow_outside)" if path in outside else next(heard)
-        made.append(_card(facts, row, sound))
-    return made
+    workers = data.config.hardware.workers if len(requests) >= MANY else 0
+    sounds = parallel_map(render_sound, requests, workers, "Sounds of the report", "clips")
+    missing = f"its file is not below {root} (data.allow_outside)"
+    return [
+        _card(data, row, missing if path in outside else next(sounds))
+        for path, row in zip(paths, rows.to_dict("records"), strict=True)
+    ]
 
 
-def _card(facts: ReportData, row: dict[Hashable, Any], sound: Sound | str) -> Card:
+def _card(data: ReportData, row: dict[Hashable, Any], sound: Sound | str) -> Card:
     checked = row["reason"] == review.CHECKED
-    of_clip = (facts.checked_posteriors if checked else facts.posteriors).loc[row["clip_id"]]
+    of_clip = (data.checked_posteriors if checked else data.posteriors).loc[row["clip_id"]]
     top = of_clip.sort_values(ascending=False, kind="stable")[:3]
     claim = [
         ("checked label" if checked else "label", row["label"], posterior(row["posterior_label"])),
         ("heard as", row["predicted"], posterior(row["posterior_predicted"])),
     ]
-    said = [
+    details = [
         ("most probable", ", ".join(f"{name} {posterior(value)}" for name, value in top.items())),
         ("file", row["path"]),
         ("judged by", f"round {row['round']}, fold {row['fold']}"),
     ]
-    heard, silence = (sound, "") if isinstance(sound, Sound) else (None, sound)
-    return Card(row["rank"], row["clip_id"], claim, said, checked, heard, silence)
+    playable, silence = (sound, "") if isinstance(sound, Sound) else (None, sound)
+    return Card(row["rank"], row["clip_id"], claim, details, checked, playable, silence)
 
 
-def for_script(facts: ReportData, rows: pd.DataFrame, file: Path) -> dict[str, Any]:
+def for_script(data: ReportData, rows: pd.DataFrame, file: Path) -> dict[str, Any]:
     """Return what the page's script works on: the rows of the file that it offers, decisions in files, and menus.
 
     `file` is the review file of these rows. Decisions of an older `review.csv` hold too, and none of them is lost: rows
     that are not on the page are added.
     """
-    corrections = facts.folder.corrections
-    labels = {str(clip): str(label) for clip, label in facts.folder.train["label"].items()}
+    corrections = data.folder.corrections
+    labels = {str(clip): str(label) for clip, label in data.folder.train["label"].items()}
     labels |= dict(zip(corrections["clip_id"], corrections["label"], strict=True))
     decided = dict(zip(corrections["clip_id"], corrections["decision"], strict=True))
     decided |= review.decisions(file.with_name(review.FILE), labels) | review.decisions(file, labels)
@@ -123,20 +129,20 @@ def for_script(facts: ReportData, rows: pd.DataFrame, file: Path) -> dict[str, A
     more = pd.DataFrame({"clip_id": others, "label": [labels[clip] for clip in others]}).reindex(columns=rows.columns)
     table = review.review_table([rows, more]) if others else rows
     text = pd.read_csv(io.StringIO(csv_text(table)), dtype=str, keep_default_na=False)
-    posteriors = pd.concat([facts.posteriors, facts.checked_posteriors])
+    posteriors = pd.concat([data.posteriors, data.checked_posteriors])
     return {
-        "key": f"audiotag-review-{_identity(facts)}",
+        "key": f"audiotag-review-{_identity(data)}",
         "columns": list(text.columns),
         "rows": text.to_numpy().tolist(),
         "decisions": decided,
-        "classes": facts.classes,
+        "classes": data.classes,
         "menus": [_menu(posteriors.loc[clip]) for clip in rows["clip_id"][rows["reason"] != review.EARLIER]],
     }
 
 
-def _identity(facts: ReportData) -> str:
+def _identity(data: ReportData) -> str:
     """Return what tells this run's clips and labels from others', also where both are looked at in one browser."""
-    folder = facts.folder
+    folder = data.folder
     return hashlib.sha256(folder.path.name.encode() + folder.manifest_file.read_bytes()).hexdigest()[:16]
 
 
@@ -146,32 +152,20 @@ def _menu(posteriors: pd.Series) -> list[tuple[int, int]]:
     return [(int(i), round(PER_MILLE * float(posteriors.iloc[i]))) for i in order]
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the page finds a clip's picture and sound: in itself, or in a file beside it."""
+def media(made: Sequence[Card], largest_bytes: float) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Return where the page finds each picture and sound, and the files to write, both by name below the report.
 
-    picture: str
-    mp3: str
-
-
-def sources(made: Sequence[Card], largest_bytes: float) -> tuple[dict[int, Source], dict[str, bytes]]:
-    """Return the sources of each card by rank, and the files to write, by name below the report's folder.
-
-    There are none as long as pictures and sounds within the page take no more than `largest_bytes`.
+    There are no files as long as pictures and sounds within the page take no more than `largest_bytes`.
     """
-    heard = [(card.rank, card.sound) for card in made if card.sound is not None]
-    # Base64 writes three bytes as four letters.
-    if sum(len(sound.picture) + len(sound.mp3) for _, sound in heard) * 4 / 3 <= largest_bytes:
-        within = {rank: Source(_uri("image/webp", one.picture), _uri("audio/mpeg", one.mp3)) for rank, one in heard}
-        return within, {}
     files: dict[str, bytes] = {}
-    beside: dict[int, Source] = {}
-    for rank, sound in heard:
-        name = f"{FOLDER}/{rank:04d}"
-        files |= {f"{name}.webp": sound.picture, f"{name}.mp3": sound.mp3}
-        beside[rank] = Source(f"report/{name}.webp", f"report/{name}.mp3")
-    return beside, files
+    for card in made:
+        if card.sound is not None:
+            files |= {f"{card.file}.webp": card.sound.picture, f"{card.file}.mp3": card.sound.mp3}
+    # Base64 writes three bytes as four letters.
+    if sum(map(len, files.values())) * 4 / 3 > largest_bytes:
+        return {name: f"report/{name}" for name in files}, files
+    return {name: _data_uri(Path(name).suffix, content) for name, content in files.items()}, {}
 
 
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _data_uri(suffix: str, content: bytes) -> str:
+    return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(content).decode()}"

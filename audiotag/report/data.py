@@ -6,6 +6,8 @@ Shapes: N clips, C classes.
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import statistics
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import audiotag
 from audiotag.config import TrainConfig
 from audiotag.errors import RunError
 from audiotag.report.tables import Reliability, reliability
@@ -22,6 +25,8 @@ from audiotag.run.ledgers import all_ledgers, round_votes, run_truth
 from audiotag.run.summary import best_round, round_figures
 from audiotag.run.warnings_log import warnings_kept
 from audiotag.verification.ledger import Votes, by_rule, class_codes
+
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -146,3 +151,11 @@ def measure_calibration(data: ReportData) -> tuple[dict[str, Reliability], list[
         return curves, []
     curves["calibrated"] = reliability(data.checked_posteriors.to_numpy(), right)
     return curves, [vote.temperature for vote in data.votes]
+
+
+def state(folder: RunFolder) -> str:
+    """Return a digest of the results that a report is made of; the time that they took is not part of it."""
+    summary = folder.summary or {}
+    summary.pop("wall_s", None)
+    ledger = folder.ledger_file.read_bytes() if folder.ledger_file.is_file() else b""
+    return hashlib.sha256(json.dumps([audiotag.__version__, summary]).encode() + ledger).hexdigest()[:16]

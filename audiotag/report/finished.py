@@ -5,17 +5,14 @@ Heavy modules are imported only where there is something to write: every job of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import traceback
 
-import audiotag
 from audiotag.config import TrainConfig
 from audiotag.errors import AudiotagError, RunError, WorkError
 from audiotag.files import FileLock
+from audiotag.report.data import PAGE, state
 from audiotag.run.folder import RunFolder, find_run
 
-PAGE = "report.html"
 STATE_WITHIN = 2000  # letters of the page's beginning, in which the state of the run stands
 
 
@@ -37,14 +34,6 @@ def report_finished(config: TrainConfig) -> None:
         if isinstance(error, AudiotagError):
             raise RunError(f"{advice}\n{error}") from error
         raise WorkError(f"{advice}\n{traceback.format_exc()}", 1) from error
-
-
-def state(folder: RunFolder) -> str:
-    """Digest the results that a report is made of; the time that they took is none."""
-    summary = folder.summary or {}
-    summary.pop("wall_s", None)
-    ledger = folder.ledger_file.read_bytes() if folder.ledger_file.is_file() else b""
-    return hashlib.sha256(json.dumps([audiotag.__version__, summary]).encode() + ledger).hexdigest()[:16]
 
 
 def _is_complete(folder: RunFolder) -> bool:

@@ -1,4 +1,4 @@
-"""The page itself: parts with text, pictures and tables, put into one HTML file that asks for nothing else."""
+"""The page itself: sections with text, charts and tables, put into one HTML file that asks for nothing else."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from matplotlib.figure import Figure
 from audiotag.report.svg import inline, svg_file
 
 CSS_PER_INCH = 96
-ENLARGED = 1.25  # on a wide screen, of a figure's own size
 BESIDE_INCHES = 7.0
-LEAST = 0.75  # of a figure's own size: a point is a pixel; a phone scrolls within what does not fit so
 COUNTS = re.compile(r"-|\d+ of \d+.*")
 
 
@@ -66,7 +64,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Chart:
     """A figure as SVG, on the page and as `report/NAME.svg`; `alt` says in words what it shows."""
 
     name: str
@@ -79,36 +77,30 @@ class Picture:
         """The picture itself, to stand in the page."""
         return Markup(inline(self.name, self.svg, self.alt))
 
-    @property
-    def most_px(self) -> int:
-        """Widest it is shown."""
-        return round(self.width_inches * CSS_PER_INCH * ENLARGED)
-
-    @property
-    def least_px(self) -> int:
-        """Narrowest it is shown."""
-        return round(self.width_inches * CSS_PER_INCH * LEAST)
+    def width_px(self, scale: float) -> int:
+        """Return how wide it is in the page, of its own size times `scale`."""
+        return round(self.width_inches * CSS_PER_INCH * scale)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter: `text`, a paragraph each, beside its pictures; tables below."""
+    """`text`, a paragraph each, beside its charts; tables below."""
 
     key: str
     title: str
     text: list[str]
-    pictures: list[Picture] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
 
     @property
     def beside(self) -> bool:
-        """Whether the pictures are narrow enough to stand beside the text."""
-        return bool(self.pictures) and all(one.width_inches <= BESIDE_INCHES for one in self.pictures)
+        """Whether the charts are narrow enough to stand beside the text."""
+        return bool(self.charts) and all(one.width_inches <= BESIDE_INCHES for one in self.charts)
 
 
-def picture(name: str, figure: Figure, alt: str) -> Picture:
+def chart(name: str, figure: Figure, alt: str) -> Chart:
     """Render a figure."""
-    return Picture(name, alt, svg_file(name, figure), float(figure.get_figwidth()))
+    return Chart(name, alt, svg_file(name, figure), float(figure.get_figwidth()))
 
 
 def render(**content: Any) -> str:

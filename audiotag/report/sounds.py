@@ -30,8 +30,8 @@ QUALITY = 70  # of a picture, of 100
 
 
 @dataclass(frozen=True)
-class Request:
-    """A recording to hear: where it lies, what was in the file when the networks heard it, and how they hear."""
+class SoundRequest:
+    """A recording to play: where it lies, the hash of its content when the networks saw it, and their front end."""
 
     path: Path
     content_hash: str
@@ -54,12 +54,12 @@ class Sound:
     kilohertz: list[tuple[str, float]]
 
 
-def hear(request: Request) -> Sound | str:
+def render_sound(request: SoundRequest) -> Sound | str:
     """Return a recording's picture and sound, or why there is none."""
     path, features = request.path, request.features
     try:
         if hash_of(path) != request.content_hash:
-            return "the file has changed since the run heard it"
+            return "the file has changed since the run read it"
         front_end = front_end_of(features)
         recording = audio.AudioStream(path, features.trim, rate_hz=front_end.sample_rate_hz)
         played = recording.beginning(LONGEST_S)

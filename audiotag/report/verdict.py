@@ -28,83 +28,81 @@ class Step:
     command: str
 
 
-def verdict(facts: ReportData, rows: pd.DataFrame | None) -> list[str]:
+def verdict(data: ReportData, rows: pd.DataFrame | None) -> list[str]:
     """Return a run's result in sentences, the most important first; `rows` are those of `review.csv`."""
-    if facts.config.data.train_on_all:
+    if data.config.data.train_on_all:
         return [
             "Every network was trained on all clips (data.train_on_all=true); a test set can say how good they are."
         ]
-    if not facts.rounds:
+    if not data.rounds:
         return ["No round is complete yet: there are no results so far but the curves below."]
-    said = [_recognised(facts)]
-    if not facts.decided.empty:
-        said.append(_accepted(facts))
-    if rows is not None:
-        said += _contradicted(facts, rows)
-    return said
+    sentences = [_recognised(data)]
+    if not data.decided.empty:
+        sentences.append(_accepted(data))
+    return sentences + ([] if rows is None else _contradicted(data, rows))
 
 
-def _recognised(facts: ReportData) -> str:
-    best, first, clips = facts.of_best, facts.rounds[0], facts.checked
+def _recognised(data: ReportData) -> str:
+    best, first, clips = data.of_best, data.rounds[0], data.checked
     share = best["valid_accuracy"]
-    said = (
-        f"The networks of round {facts.best} recognise {percent(share, clips)} of the {clips} verified clips, each "
+    text = (
+        f"The networks of round {data.best} recognise {percent(share, clips)} of the {clips} verified clips, each "
         f"judged by a network that was not trained on it."
     )
-    guessed = 1 / len(facts.classes)
+    guessed = 1 / len(data.classes)
     if share < 2 * guessed:
-        return f"{said} Guessing would give {percent(guessed, clips)}: they have hardly learnt anything; train longer."
-    if facts.best == 0:
-        later = " Fine-tuning on accepted labels has not lowered the validation loss." if len(facts.rounds) > 1 else ""
-        return said + later
+        return f"{text} Guessing would give {percent(guessed, clips)}: they have hardly learnt anything; train longer."
+    if data.best == 0:
+        later = " Fine-tuning on accepted labels has not lowered the validation loss." if len(data.rounds) > 1 else ""
+        return text + later
     gained = round((share - first["valid_accuracy"]) * clips)
     chance = math.sqrt(clips * share * (1 - share))
     small = "; that may be chance" if abs(gained) <= chance else ""
     than = f"{abs(gained)} {'more' if gained >= 0 else 'fewer'} than" if gained else "as many as"
-    return f"{said} Of these clips they recognise {than} round 0, which learnt from all labels{small}."
+    return f"{text} Of these clips they recognise {than} round 0, which learnt from all labels{small}."
 
 
-def _accepted(facts: ReportData) -> str:
-    best = facts.of_best
-    said = f"Of {best['considered']} unverified labels the rule accepted {best['accepted']}."
-    if getattr(rule_of(facts.config.verification), "agreement", False):
-        said += " With these the networks agree, each asked about clips that it had never heard."
-    if facts.truth is not None:
-        right, known = facts.right_accepted(facts.best)
-        said += f" {counted(right, known)} of these are right (data.truth)." if known else ""
-    return said
+def _accepted(data: ReportData) -> str:
+    best = data.of_best
+    text = f"Of {best['considered']} unverified labels the rule accepted {best['accepted']}."
+    if getattr(rule_of(data.config.verification), "agreement", False):
+        text += " With these the networks agree, each asked about clips that it had never heard."
+    if data.truth is not None:
+        right, known = data.right_accepted(data.best)
+        text += f" {counted(right, known)} of these are right (data.truth)." if known else ""
+    return text
 
 
-def _contradicted(facts: ReportData, rows: pd.DataFrame) -> list[str]:
-    said = []
+def _contradicted(data: ReportData, rows: pd.DataFrame) -> list[str]:
+    sentences = []
     unchecked, checked = rows["reason"].isin([review.CHECKED, review.EARLIER]), rows["reason"] == review.CHECKED
-    if not facts.decided.empty:
-        said.append(
-            f"{counted(int((~unchecked).sum()), len(facts.decided))} unverified labels are contradicted: the networks "
+    if not data.decided.empty:
+        sentences.append(
+            f"{counted(int((~unchecked).sum()), len(data.decided))} unverified labels are contradicted: the networks "
             "predict another class. These are the labels most worth an ear."
         )
     if checked.any():
-        said.append(
-            f"{counted(int(checked.sum()), facts.checked)} verified labels are contradicted too. A person has checked "
+        sentences.append(
+            f"{counted(int(checked.sum()), data.checked)} verified labels are contradicted too. A person has checked "
             "these, so the networks are likely to be wrong; but not in all cases."
         )
-    return said
+    return sentences
 
 
-def few(facts: ReportData) -> str:
-    """Say that the rule accepted next to nothing, and which command shows what others would; "" if it did not."""
-    rule = facts.config.verification
-    said = few_accepted(facts.rounds, rule) if facts.rounds else ""
-    return said and f"{said} {other_rules(value(run_named(facts.folder.path)), rule)}"
+def other_rules_hint(data: ReportData) -> str:
+    """Return that the rule accepted next to nothing, and the command that shows what others would; "" if it did not."""
+    rule = data.config.verification
+    text = few_accepted(data.rounds, rule) if data.rounds else ""
+    return text and f"{text} {other_rules(value(run_named(data.folder.path)), rule)}"
 
 
-def steps(facts: ReportData, rows: pd.DataFrame | None) -> list[Step]:
+def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
     """Return what to do next with a run."""
-    folder, run, config = facts.folder, run_named(facts.folder.path), facts.config
+    folder, run, config = data.folder, run_named(data.folder.path), data.config
     made = []
-    if len(facts.rounds) < config.finetune_rounds + 1 and not config.data.train_on_all:
+    if len(data.rounds) < config.finetune_rounds + 1 and not config.data.train_on_all:
         made.append(Step("go-on", "Go on", "This goes on with the run where it was.", training(config, folder)))
-    if facts.best is None:
+    if data.best is None:
         return made
     splits = set(folder.manifest["split"])
     if "test" in splits:
@@ -116,16 +114,16 @@ def steps(facts: ReportData, rows: pd.DataFrame | None) -> list[Step]:
     words = "Label recordings of your own: name a file or a folder in place of my_recordings."
     own = program("predict.py", run=run, source="my_recordings", out="predictions.csv")
     made.append(Step("predict", "Predict", words, own))
-    if not facts.decided.empty:
+    if not data.decided.empty:
         words = "What other rules would accept, from the stored votes and without training."
         made.append(Step("verify", "Verify", words, other_rules(value(run), config.verification)))
     if rows is not None and len(rows):
-        made.append(Step("correct", "Correct", *_correct(facts)))
+        made.append(Step("correct", "Correct", *_correct(data)))
     return made
 
 
-def _correct(facts: ReportData) -> tuple[str, str]:
-    folder = facts.folder
+def _correct(data: ReportData) -> tuple[str, str]:
+    folder = data.folder
     parent = folder.path.parent
     file = folder.path / review.FILE
     shown = file.relative_to(Path.cwd()) if parent == Path("runs").absolute() else file
@@ -136,7 +134,7 @@ def _correct(facts: ReportData) -> tuple[str, str]:
     name, number = _successor(folder.path.name), 2
     while (parent / name).exists():
         name, number = f"{_successor(folder.path.name)}-{number}", number + 1
-    return words, training(facts.config, folder, {"run": name, "data.corrections": str(shown)})
+    return words, training(data.config, folder, {"run": name, "data.corrections": str(shown)})
 
 
 def _successor(name: str) -> str:
