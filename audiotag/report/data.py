@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,14 +101,6 @@ class ReportData:
             return 0, 0
         actual = accepted["clip_id"].map(self.truth)
         return int((actual == accepted["label"]).sum()), int(actual.notna().sum())
-
-    @property
-    def valid_map3(self) -> float | None:
-        """MAP@3 of the best round, the mean over folds."""
-        if self.best is None:
-            return None
-        cells = [self.folder.status(Cell(self.best, fold)) or {} for fold in range(self.config.folds)]
-        return statistics.fmean(cell["valid_map3"] for cell in cells)
 
     @property
     def warnings(self) -> int:

@@ -21,6 +21,7 @@ from audiotag.report.sections import sections
 from audiotag.report.verdict import other_rules_hint, steps, verdict
 from audiotag.run.folder import RunFolder
 from audiotag.run.naming import run_named
+from audiotag.run.summary import valid_map3
 
 FOLDER = "report"
 FIRST = 10  # clips that are shown without being asked for
@@ -70,7 +71,7 @@ def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: flo
 
 def _key_figures(data: ReportData) -> list[tuple[str, str]]:
     best, clips = data.of_best, data.checked
-    if not best:
+    if data.best is None:
         return []
     figures = [
         (
@@ -78,7 +79,7 @@ def _key_figures(data: ReportData) -> list[tuple[str, str]]:
             f"{percent(best['valid_accuracy'], clips)} ± {percent(best['valid_accuracy_std'], clips)}",
         ),
         ("Validation loss", f"{best['valid_loss']:.{decimals(clips)}f}"),
-        ("Validation MAP@3", f"{data.valid_map3:.{decimals(clips)}f}"),
+        ("Validation MAP@3", f"{valid_map3(data.folder, data.best):.{decimals(clips)}f}"),
         ("Labels accepted", f"{best['accepted']} of {best['considered']}"),
     ]
     if data.truth is not None and best["precision"] is not None:

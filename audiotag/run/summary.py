@@ -55,6 +55,12 @@ def best_round(rounds: list[dict[str, Any]]) -> int | None:
     return min(rounds, key=lambda r: r["valid_loss"])["round"] if rounds else None
 
 
+def valid_map3(folder: RunFolder, round_: int) -> float:
+    """Return MAP@3 on the verified held-out clips in a complete round, the mean over folds."""
+    cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]
+    return statistics.fmean(cell["valid_map3"] for cell in cells)
+
+
 def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | None) -> list[dict[str, Any]]:
     """Return the figures of each complete round."""
     rounds = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from audiotag.compare import COLUMNS, EFFECT, averaged, compare, main, show, show_averaged, show_effect
+from audiotag.compare import EFFECT, RESULTS, averaged, compare, main, show, show_averaged, show_effect
 from audiotag.config import Columns, Data, Noise, Synthetic, TrainConfig
 from audiotag.errors import AudiotagError, ConfigError, RunError
 from audiotag.run.folder import RunFolder
@@ -24,7 +24,7 @@ def runs() -> pd.DataFrame:
         about = {"run": f"{rule}{seed}", "verification.name": rule, "seed": seed, "state": state, "rounds": 2}
         rows.append({**about, "verification.rule.cap": None if rule == "a" else 40, **figures, **tested})
     rows.append({"run": "a2", "verification.name": "a", "seed": 2, "state": "unfinished", "rounds": 2})
-    return pd.DataFrame(rows, columns=["run", "verification.name", "verification.rule.cap", "seed", *COLUMNS])
+    return pd.DataFrame(rows, columns=["run", "verification.name", "verification.rule.cap", "seed", *RESULTS])
 
 
 def test_compare_shows_means_and_deviations_over_seeds(capsys):
@@ -47,7 +47,7 @@ def test_compare_shows_means_and_deviations_over_seeds(capsys):
 
 def test_compare_averages_no_runs_that_differ_in_more_than_the_seed(capsys):
     assert len(averaged(runs().drop(columns="verification.rule.cap"), "verification.name")) == 2, "a row for each seed"
-    show_effect(runs(), ["1", "2", "3", "4"])
+    show_effect(runs())
     output = capsys.readouterr().out
     assert "Rule" in output
     assert "MAP@3" in output.splitlines()[-1]
@@ -88,7 +88,7 @@ def test_compare_tells_unlike_runs_by_what_concerns_them(tmp_path, capsys):
     folders.append(RunFolder(tmp_path / "d"))
     folders[-1].save(TrainConfig(run="d", data=dataclasses.replace(given, table="b.csv")))
     table = compare(folders)
-    assert [name for name in table.columns if name not in ("run", *COLUMNS)] == ["data.name", "data.table"]
+    assert [name for name in table.columns if name not in ("run", *RESULTS)] == ["data.name", "data.table"]
     show(table)
     shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "data.name=synthetic" in shown

@@ -11,7 +11,7 @@ import pytest
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from audiotag.cli.program import print_error
-from audiotag.compare import COLUMNS
+from audiotag.compare import RESULTS
 from audiotag.compare import show as show_comparison
 from audiotag.config import TrainConfig, Verification
 from audiotag.console import console, progress
@@ -93,7 +93,7 @@ def summary_shown() -> None:
 
 
 def comparison_shown() -> None:
-    row = dict.fromkeys(COLUMNS, 0.9387) | {"complete": 11, "rounds": 11, "state": "complete", "best_round": 10}
+    row = dict.fromkeys(RESULTS, 0.9387) | {"complete": 11, "rounds": 11, "state": "complete", "best_round": 10}
     row |= {"considered": 5763, "accepted": 1234, "wall_s": 123456, "last_round": 10, "labels_accepted": 1234}
     settings = {"verification.name": "calibrated_and_something", "training.pretrain.learning_rate": 0.001}
     show_comparison(pd.DataFrame([{"run": "a", **settings, **row}, {"run": "b", **settings, **row}]))
