@@ -19,7 +19,7 @@ from audiotag.inference.recordings import Recording
 from audiotag.inference.tagging import Networks, load_networks
 from audiotag.inference.windows import Frames, covering_windows, cut_windows
 from audiotag.plots.figures import save_png
-from audiotag.plots.recording_plot import Columns, Heard, Picture, draw_recording
+from audiotag.plots.recording_plot import ColumnMaxima, PosteriorTrack, RecordingData, draw_recording
 from audiotag.run.folder import RunFolder
 
 OVERLAP = 4  # windows that hold each moment, as long as they are no more than
@@ -75,7 +75,7 @@ class SlidingWindowTagger:
         hop_s: float,
         begin_s: float,
         advance: Callable[[float], None] = lambda share: None,
-    ) -> Heard:
+    ) -> PosteriorTrack:
         """Return the mean posterior of all folds in windows of `features.excerpt_frames` that cover a spectrogram.
 
         It is (T, F), comes in `pieces`, and begins at `begin_s`; one shorter than a window is repeated to fill it.
@@ -91,7 +91,7 @@ class SlidingWindowTagger:
         begins_s = np.asarray(begin_s + windows.starts * hop_s, np.float64)
         title = f"{self.folder.path.name}, round {self.round}: windows of {length * hop_s:.2f} s"
         ends_s = begins_s + min(length, n_frames) * hop_s
-        return Heard(np.concatenate(means), begins_s, ends_s, self.folder.classes, title)
+        return PosteriorTrack(np.concatenate(means), begins_s, ends_s, self.folder.classes, title)
 
 
 def picture_of(
@@ -99,15 +99,15 @@ def picture_of(
     features: Features,
     tagger: SlidingWindowTagger | None,
     advance: Callable[[float], None] = lambda share: None,
-) -> tuple[Picture, Heard | None]:
+) -> tuple[RecordingData, PosteriorTrack | None]:
     """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""
     front_end = front_end_of(features)
     audio = AudioStream(recording.path, features.trim, rate_hz=front_end.sample_rate_hz)
-    wave = Columns(audio.n_source)
+    wave = ColumnMaxima(audio.n_source)
     for block in audio.source():
         wave.add(np.stack((block, -block), axis=1))
     n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
-    spectrogram = Columns(n_frames)
+    spectrogram = ColumnMaxima(n_frames)
 
     def kept() -> Iterator[Frames]:
         for piece in frames(audio, front_end):
@@ -120,7 +120,7 @@ def picture_of(
         posteriors = tagger.posteriors(pieces, n_frames, hop_s, audio.kept_s[0], advance)
     for _ in pieces:  # what the networks were not asked about
         pass
-    picture = Picture(
+    picture = RecordingData(
         recording.fname,
         -wave.largest[:, 1],
         wave.largest[:, 0],

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix as count_confusions
 
-from audiotag.plots.figures import BLUE, ORANGE
+from audiotag.plots.figures import BLUE, ORANGE, plain
 
 NO_CLASS = "(no class)"  # the column of predictions that are none of the classes, in confusion tables
 
@@ -21,15 +21,13 @@ def f1_bars(per_class: pd.DataFrame, title: str = "") -> Figure:
     present = per_class[per_class["count"] > 0]
     figure = Figure(figsize=(5.5, max(2.2, 1.2 + 0.22 * len(per_class))), dpi=120, layout="constrained")
     axes = figure.subplots()
-    places = pd.Series(range(len(per_class)), index=per_class.index)
-    axes.barh(places[present.index], present["f1"], color=BLUE, height=0.7)
-    for place, (f1, count) in zip(places, per_class[["f1", "count"]].itertuples(index=False), strict=True):
-        shown = f"{f1:.3f}" if count else "no clips"
-        axes.text(1.02, place, shown, va="center", fontsize=7)
+    there = [place for place, count in enumerate(per_class["count"]) if count]
+    axes.barh(there, present["f1"], color=BLUE, height=0.7)
+    for place, (f1, count) in enumerate(zip(per_class["f1"], per_class["count"], strict=True)):
+        axes.text(1.02, place, f"{f1:.3f}" if count else "no clips", va="center", fontsize=7)
     mean = float(present["f1"].mean())
     axes.axvline(mean, color=ORANGE, linestyle="--", linewidth=1.2, label=f"mean of the classes: {mean:.3f}")
-    names = [name.replace("$", r"\$") for name in per_class["label"]]  # a dollar is no formula
-    axes.set_yticks(places, names, fontsize=7)
+    axes.set_yticks(range(len(per_class)), [plain(name) for name in per_class["label"]], fontsize=7)
     axes.set(xlim=(0, 1.14), ylim=(len(per_class) - 0.4, -0.6), xlabel="F1")  # the first class at the top
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.grid(axis="x", alpha=0.3)

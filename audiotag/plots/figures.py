@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix as count_confusions
@@ -39,8 +41,9 @@ def confusion_matrix(
         bar.solids.set_rasterized(True)  # 256 cells
     # Anchored at the axis, wherever the letters of a viewer's own font end.
     beside: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor", "ha": "right", "va": "center"}
-    axes.set_xticks(range(len(classes)), _plain(classes), fontsize=8, **beside)
-    axes.set_yticks(range(len(classes)), _plain(classes), fontsize=8)
+    names = [plain(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, fontsize=8, **beside)
+    axes.set_yticks(range(len(classes)), names, fontsize=8)
     axes.set(xlabel="predicted", ylabel="label")
     axes.set_title(title, fontsize=9)
     for row, column in zip(*counts.nonzero(), strict=True):
@@ -49,35 +52,34 @@ def confusion_matrix(
     return figure
 
 
+# Of each panel the lines: column of the rounds' table, label, colour, marker.
+ROUND_PANELS = {
+    "Validation accuracy": [("valid_accuracy", "mean ± deviation over folds", BLUE, "o")],
+    "Validation loss": [("valid_loss", "mean over folds", BLUE, "o")],
+    "Unverified clips": [("considered", "considered", GREY, "o"), ("accepted", "accepted", GREEN, "o")],
+    "Accepted against truth": [("precision", "precision", GREEN, "o"), ("recall", "recall", ORANGE, "s")],
+}
+
+
 def curves_over_rounds(rounds: Sequence[dict[str, Any]], across: int = 4) -> Figure:
     """Draw what `summary.json` says of each round: accuracy, loss, what was accepted, and how much of it was right.
 
-    At most `across` panels stand side by side.
+    At most `across` panels stand side by side; the last one is left out where the truth is not known.
     """
-    known = any(r["precision"] is not None or r["recall"] is not None for r in rounds)
-    panels = 4 if known else 3
-    across = min(across, panels)
-    down = -(-panels // across)
+    table = pd.DataFrame(rounds).set_index("round")
+    panels = list(ROUND_PANELS) if table[["precision", "recall"]].notna().any(axis=None) else list(ROUND_PANELS)[:3]
+    across = min(across, len(panels))
+    down = -(-len(panels) // across)
     figure = Figure(figsize=(2.35 * across, 3.2 * down), dpi=120, layout="constrained")
-    accuracy, loss, accepted, *right = figure.subplots(down, across, squeeze=False).flat
-    for axes in right[panels - 3 :]:
-        axes.remove()
-    right = right[: panels - 3]
-    numbers = [r["round"] for r in rounds]
-    mean = np.array([r["valid_accuracy"] for r in rounds])
-    deviation = np.array([r["valid_accuracy_std"] for r in rounds])
-    accuracy.fill_between(numbers, mean - deviation, mean + deviation, color=BLUE, alpha=0.2, linewidth=0)
-    _line(accuracy, rounds, "valid_accuracy", BLUE, "mean ± deviation over folds")
-    _line(loss, rounds, "valid_loss", BLUE, "mean over folds")
-    _line(accepted, rounds, "considered", GREY, "considered")
-    _line(accepted, rounds, "accepted", GREEN, "accepted")
-    accepted.set_ylim(bottom=0)
-    for axes in right:
-        _line(axes, rounds, "precision", GREEN, "precision")
-        _line(axes, rounds, "recall", ORANGE, "recall", marker="s")
-        axes.set_ylim(0, 1.02)
-    titles = ("Validation accuracy", "Validation loss", "Unverified clips", "Accepted against truth")
-    for axes, title in zip((accuracy, loss, accepted, *right), titles, strict=False):
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, title in itertools.zip_longest(grid, panels):
+        if title is None:
+            axes.remove()
+            continue
+        for name, label, colour, marker in ROUND_PANELS[title]:
+            known = table[name].dropna()
+            if len(known):
+                axes.plot(known.index, known, marker=marker, markersize=4, color=colour, label=label)
         axes.set_title(title, fontsize=10, pad=20)
         # Between title and curves, where it covers nothing.
         axes.legend(
@@ -91,8 +93,14 @@ def curves_over_rounds(rounds: Sequence[dict[str, Any]], across: int = 4) -> Fig
             borderpad=0.2,
         )
         axes.set_xlabel("round")
-        mark_rounds(axes, numbers, 8)
+        mark_rounds(axes, list(table.index), 8)
         axes.grid(alpha=0.3)
+    accuracy, _, accepted, *right = grid
+    mean, deviation = table["valid_accuracy"], table["valid_accuracy_std"]
+    accuracy.fill_between(table.index, mean - deviation, mean + deviation, color=BLUE, alpha=0.2, linewidth=0)
+    accepted.set_ylim(bottom=0)
+    for axes in right[: len(panels) - 3]:
+        axes.set_ylim(0, 1.02)
     return figure
 
 
@@ -103,12 +111,6 @@ def mark_rounds(axes: Axes, rounds: Sequence[int], most: int) -> None:
     axes.set_xticks(range(first, last + 1, -(-(last - first + 1) // most)))
 
 
-def _line(axes: Axes, rounds: Sequence[dict[str, Any]], name: str, colour: str, label: str, marker: str = "o") -> None:
-    known = [(r["round"], r[name]) for r in rounds if r[name] is not None]
-    if known:
-        axes.plot(*zip(*known, strict=True), marker=marker, markersize=4, color=colour, label=label)
-
-
-def _plain(names: Sequence[str]) -> list[str]:
+def plain(text: str) -> str:
     """Keep matplotlib from reading a dollar sign as the begin of a formula."""
-    return [name.replace("$", r"\$") for name in names]
+    return text.replace("$", r"\$")

@@ -45,27 +45,21 @@ def checked_disagreements(posteriors: pd.DataFrame, train: pd.DataFrame, judged:
     `posteriors` are those of the held-out verified clips. Clips that a person has `judged` are left out.
     """
     posteriors = posteriors[~posteriors.index.isin(judged)]
-    clips = train.loc[posteriors.index]
-    values = posteriors.to_numpy()
+    clips = train.loc[posteriors.index, ["label", "fold"]]
     codes = posteriors.columns.get_indexer(pd.Index(clips["label"]))
-    decided = pd.DataFrame(
-        {
-            "clip_id": clips.index,
-            "label": clips["label"].to_numpy(),
-            "predicted": posteriors.columns.to_numpy()[values.argmax(axis=1)],
-            "posterior": values[np.arange(len(codes)), codes],
-            "round": round_,
-            "fold": clips["fold"].to_numpy(),
-            "reason": CHECKED,
-        }
+    decided = clips.assign(
+        clip_id=clips.index,
+        predicted=posteriors.columns.to_numpy()[posteriors.to_numpy().argmax(axis=1)],
+        posterior=posteriors.to_numpy()[np.arange(len(codes)), codes],
+        round=round_,
+        reason=CHECKED,
     )
     return disagreements(decided, posteriors, train)
 
 
 def earlier_decisions(corrections: pd.DataFrame) -> pd.DataFrame:
     """Return what a run's own corrections decided, as rows of `review.csv`: one file then holds all decisions."""
-    rows = corrections.reindex(columns=COLUMNS)
-    return rows.assign(reason=EARLIER)
+    return corrections.reindex(columns=COLUMNS).assign(reason=EARLIER)
 
 
 def review_table(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -104,22 +98,17 @@ def decisions(path: Path, labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def _by_person(path: Path) -> bool:
-    """Say whether somebody has worked on the file: a decision is filled in, or it is not as it was written."""
+    """Return whether somebody has worked on the file: a decision is filled in, or it is not as it was written."""
     if not path.exists():
         return False
     table = _read(path)
-    if table is None:
-        return True
-    return bool(((table["decision"].str.strip() != "") & (table["reason"] != EARLIER)).any())
+    return table is None or bool(((table["decision"].str.strip() != "") & (table["reason"] != EARLIER)).any())
 
 
 def _same_rows(path: Path, ranked: pd.DataFrame) -> bool:
     table = _read(path)
-    if table is None:
-        return False
     written = pd.read_csv(io.StringIO(csv_text(ranked)), dtype=str, keep_default_na=False)
-    shared = COLUMNS[:-1]
-    return bool(table[shared].to_numpy().tolist() == written[shared].to_numpy().tolist())
+    return table is not None and table[COLUMNS[:-1]].equals(written[COLUMNS[:-1]])
 
 
 def _read(path: Path) -> pd.DataFrame | None:

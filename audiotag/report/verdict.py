@@ -17,6 +17,11 @@ from audiotag.run.naming import run_named
 from audiotag.run.summary import few_accepted, other_rules
 from audiotag.verification.rules import rule_of
 
+TEST = "Label the test clips with all networks of the best round, and score them where their labels are known."
+PROPOSE = "Propose labels for the clips that have none."
+PREDICT = "Label recordings of your own: name a file or a folder in place of my_recordings."
+VERIFY = "What other rules would accept, from the stored votes and without training."
+
 
 @dataclass(frozen=True)
 class Step:
@@ -104,19 +109,13 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
         made.append(Step("go-on", "Go on", "This goes on with the run where it was.", training(config, folder)))
     if data.best is None:
         return made
-    splits = set(folder.manifest["split"])
-    if "test" in splits:
-        words = "Label the test clips with all networks of the best round, and score them where their labels are known."
-        made.append(Step("test", "Test", words, program("predict.py", run=run, split="test")))
-    if UNLABELLED in splits:
-        words = "Propose labels for the clips that have none."
-        made.append(Step("propose", "Propose", words, program("predict.py", run=run, split=UNLABELLED)))
-    words = "Label recordings of your own: name a file or a folder in place of my_recordings."
+    for split, step, words in (("test", "Test", TEST), (UNLABELLED, "Propose", PROPOSE)):
+        if split in set(folder.manifest["split"]):
+            made.append(Step(step.lower(), step, words, program("predict.py", run=run, split=split)))
     own = program("predict.py", run=run, source="my_recordings", out="predictions.csv")
-    made.append(Step("predict", "Predict", words, own))
+    made.append(Step("predict", "Predict", PREDICT, own))
     if not data.decided.empty:
-        words = "What other rules would accept, from the stored votes and without training."
-        made.append(Step("verify", "Verify", words, other_rules(value(run), config.verification)))
+        made.append(Step("verify", "Verify", VERIFY, other_rules(value(run), config.verification)))
     if rows is not None and len(rows):
         made.append(Step("correct", "Correct", *_correct(data)))
     return made

@@ -13,7 +13,7 @@ from audiotag.data import store
 from audiotag.doctor import examine
 from audiotag.features import audio, spectrogram
 from audiotag.inference.windows import covering_windows
-from audiotag.plots.recording_plot import Columns
+from audiotag.plots.recording_plot import ColumnMaxima
 from tests.clips import FRONT_ENDS
 
 
@@ -85,7 +85,7 @@ def test_doctor_examines_a_long_recording_as_a_short_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize("piece", [1, 64, 3_001, 20_000])
 def test_picture_columns_are_the_largest_values_in_pieces_of_any_size(n, piece):
     values = np.random.default_rng(n).uniform(-1, 1, (n, 2)).astype(np.float32)
-    columns = Columns(n)
+    columns = ColumnMaxima(n)
     for at in range(0, n, piece):
         columns.add(values[at : at + piece])
     expected = [values[at : at + columns.step].max(axis=0) for at in range(0, n, columns.step)]

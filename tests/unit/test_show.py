@@ -17,7 +17,7 @@ from audiotag.errors import ConfigError, DataError, RunError
 from audiotag.features.audio import trim
 from audiotag.inference import pictures
 from audiotag.inference.recordings import Recording
-from audiotag.plots.recording_plot import Heard, draw_recording
+from audiotag.plots.recording_plot import PosteriorTrack, draw_recording
 from tests.clips import FRONT_ENDS
 
 RATE = 24_000
@@ -67,7 +67,7 @@ def test_show_draws_sound_spectrogram_and_labels(folder, front_end, trimmed):
 def test_show_draws_classes_along_time(folder):
     picture, _ = pictures.picture_of(Recording("a.wav", folder / "a.wav", ()), Features(), None)
     posteriors = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
-    heard = Heard(posteriors, np.array([0.5, 0.7]), np.array([1.1, 1.3]), ["Bark", "Meow", "Moo"], "mine")
+    heard = PosteriorTrack(posteriors, np.array([0.5, 0.7]), np.array([1.1, 1.3]), ["Bark", "Meow", "Moo"], "mine")
     figure = draw_recording(picture, heard, top=2)
     along = figure.axes[2]
     assert [label.get_text() for label in along.get_yticklabels()] == ["Meow", "Bark"]
