@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,9 +10,9 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from audiotag.config import Logger, TrainConfig, Wandb
+from audiotag.config import Logger, TrainConfig
 from audiotag.run.folder import Cell, RunFolder
-from audiotag.tracking.experiment_runs import cell_loggers
+from audiotag.tracking.trackers import cell_trackers
 from benchmarks.timing import compare
 
 TOP = Path(__file__).resolve().parent.parent
@@ -30,24 +31,25 @@ def run(work: Path, logger: str) -> Callable[[], None]:
             f"run={logger}{next(names)}",
             f"logger={logger}",
         ]
-        command = [sys.executable, str(TOP / "train.py"), *settings, "logger.wandb.mode=offline"]
-        subprocess.run(command, cwd=work, check=True, capture_output=True)
+        command = [sys.executable, str(TOP / "train.py"), *settings]
+        environment = {**os.environ, "WANDB_MODE": "offline"}
+        subprocess.run(command, cwd=work, env=environment, check=True, capture_output=True)
 
     return call
 
 
 def cell(work: Path, enabled: bool) -> Callable[[], None]:
     """Return the tracking of a cell from its begin to its end, with a row for each of its epochs."""
-    config = TrainConfig(logger=Logger(Wandb(enabled=enabled, mode="offline")))
+    leaf = {"_target_": "audiotag.tracking.wandb.WandbTracker", "mode": "offline"}
+    config = TrainConfig(logger=Logger(trackers={"wandb": leaf} if enabled else {}))
     names = count()
 
     def call() -> None:
         folder = RunFolder(work / f"cell{next(names)}")
         folder.path.mkdir(parents=True)
-        with cell_loggers(config, folder, Cell(0, 0)) as loggers:
+        with cell_trackers(config, folder, Cell(0, 0)) as trackers:
             for epoch in range(EPOCHS):
-                for logger in loggers:
-                    logger.row({"epoch": epoch, "train_loss": 1 / (1 + epoch)}, epoch)
+                trackers.show("metrics", {"epoch": epoch, "train_loss": 1 / (1 + epoch)}, epoch)
 
     return call
 

@@ -10,7 +10,7 @@ from audiotag.config.compare import CompareConfig
 from audiotag.config.data import Columns, Data, Noise, Synthetic
 from audiotag.config.features import Features
 from audiotag.config.hardware import Hardware, Trainer
-from audiotag.config.logger import Logger, Mlflow, TensorBoard, Wandb
+from audiotag.config.logger import Logger
 from audiotag.config.model import Model
 from audiotag.config.predict import Ensemble, PredictConfig, ScoredData
 from audiotag.config.report import ReportConfig

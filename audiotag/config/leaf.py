@@ -36,9 +36,13 @@ HEADLINE = "The configuration cannot be run:"
 
 @dataclass(frozen=True)
 class Leaf:
-    """Marks a field of a schema as a leaf; `given` are the arguments that the program adds."""
+    """Marks a field of a schema as a leaf; `given` are the arguments that the program adds.
+
+    With `several`, it holds any number of leaves by name.
+    """
 
     given: tuple[str, ...] = ()
+    several: bool = False
 
 
 def import_from(folder: str) -> None:

@@ -125,7 +125,8 @@ def check_leaves(config: Settings) -> None:
     found = []
     for path, field in schema_fields(schema).items():
         if (mark := _leaf(field)) and (leaf := operator.attrgetter(path)(config)) is not None:
-            found += leaf_problems(leaf, path, mark.given)
+            named = {f"{path}.{name}": one for name, one in leaf.items()} if mark.several else {path: leaf}
+            found += [problem for setting, one in named.items() for problem in leaf_problems(one, setting, mark.given)]
     if found:
         raise ConfigError("The configuration cannot be run:", found)
 

@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,7 @@ from audiotag.models.tagger import Tagger
 from audiotag.models.weights import load_weights, read_checkpoint
 from audiotag.randomness import key
 from audiotag.run.folder import TRAINING, Cell, RunFolder
-from audiotag.tracking.experiment_runs import cell_loggers
-from audiotag.tracking.trackers import Tracker
+from audiotag.tracking.trackers import Trackers, cell_trackers
 from audiotag.verification.consensus import Consensus
 
 TELL_EVERY_S = 0.5
@@ -61,14 +60,14 @@ def fit_cell(
         set_numerics(config.hardware)
         phase = schedule(config, cell.round, len(clips.train))
         tagger, data = build_tagger(experiment, cell, phase), build_data(experiment, cell, clips, phase)
-        epochs = EpochCheckpoint(where)
-        # With train_on_all, no clip is held out to vote on.
-        callbacks: list[Callback] = [epochs] if config.data.train_on_all else [epochs, consensus]
-        if context.is_rank_zero():
-            callbacks.append(AdvanceDisplay(len(clips.train), display.advance))
         resume = str(last) if context.broadcast(last.is_file()) else None
-        with cell_loggers(config, folder, cell) as loggers:
-            trainer = build_trainer(config, where, phase, callbacks, loggers)
+        with cell_trackers(config, folder, cell) as trackers:
+            epochs = EpochCheckpoint(where, trackers)
+            # With train_on_all, no clip is held out to vote on.
+            callbacks: list[Callback] = [epochs] if config.data.train_on_all else [epochs, consensus]
+            if context.is_rank_zero():
+                callbacks.append(AdvanceDisplay(len(clips.train), display.advance))
+            trainer = build_trainer(config, where, phase, callbacks)
             trainer.fit(tagger, datamodule=data, ckpt_path=resume, weights_only=True)
         if context.is_rank_zero():
             folder.finish(cell, _result(epochs.rows, clips, time.monotonic() - started_s))
@@ -119,9 +118,7 @@ def build_data(experiment: Experiment, cell: Cell, clips: CellClips, phase: Phas
     )
 
 
-def build_trainer(
-    config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback], loggers: Sequence[Tracker] = ()
-) -> pl.Trainer:
+def build_trainer(config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback]) -> pl.Trainer:
     """Return the Trainer of a cell, on all devices that fit it together."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its notes on devices, at every fit
     device, ranks = choose_device(config.hardware).type, context.current()
@@ -138,8 +135,7 @@ def build_trainer(
         callbacks=callbacks,
         plugins=[WholeCheckpoints(), context.RanksEnvironment(), *sync_on_cpu],
         default_root_dir=where,
-        logger=list(loggers) or False,
-        log_every_n_steps=1,  # nothing is logged by step; a larger number warns of short epochs
+        logger=False,  # what trackers show comes from EpochCheckpoint, a row of metrics at a time
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -173,8 +169,8 @@ class EpochCheckpoint(Checkpoint):
     path, and would replace the best weights by those of the next epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, trackers: Trackers) -> None:
+        self.folder, self.trackers = folder, trackers
         self.rows: list[dict[str, float]] = []
 
     def best_epoch(self) -> int:
@@ -201,9 +197,7 @@ class EpochCheckpoint(Checkpoint):
         self.rows.append(row)
         if context.is_rank_zero():
             write_csv(self.folder / "metrics.csv", pd.DataFrame(self.rows))
-        for logger in trainer.loggers:
-            if isinstance(logger, Tracker):
-                logger.row(row, trainer.current_epoch)
+        self.trackers.show("metrics", row, trainer.current_epoch)
         if self.best_epoch() == trainer.current_epoch:  # the best first: the last one, to go on from, must not be ahead
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
         trainer.save_checkpoint(self.folder / "last.ckpt")

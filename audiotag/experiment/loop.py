@@ -17,7 +17,7 @@ from audiotag.run.folder import RunFolder
 from audiotag.run.ledgers import keep_round, round_votes, write_ledger
 from audiotag.run.summary import print_summary, write_summary
 from audiotag.run.warnings_log import warnings_to
-from audiotag.tracking.experiment_runs import track_summary
+from audiotag.tracking.summary import track_summary
 from audiotag.verification.consensus import Consensus
 from audiotag.verification.ledger import decide_round
 from audiotag.verification.rules import rule_of

@@ -25,7 +25,7 @@ from audiotag.experiment.joints import check_joints
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.files import FileLock, csv_text, damage_reported, write_json
 from audiotag.run.folder import AGAIN, RunFolder
-from audiotag.tracking.experiment_runs import check_trackers
+from audiotag.tracking.trackers import check_trackers
 
 
 class Experiment(NamedTuple):

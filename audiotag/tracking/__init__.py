@@ -1,1 +1,1 @@
-"""What a run shows of itself in Weights & Biases, TensorBoard and MLflow."""
+"""Where a run can be watched besides its own files: a class per service, a leaf of the configuration each."""

@@ -1,106 +1,221 @@
-"""What tracking services have in common, and the two that need no account: TensorBoard and MLflow.
+"""What a tracker is, and how the trackers of a run are checked, opened and closed.
 
-A tracker is Lightning's own logger of the service that also takes pictures, tables and files, and never raises: a run
-is never lost for what could not be shown of it.
+A run is never lost for what could not be shown of it: what a tracker raises is said once, and stops that tracker alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import inspect
 import json
-import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from rich.text import Text
 
-from audiotag.config import Mlflow
+from audiotag.config import TrainConfig
+from audiotag.config.leaf import HEADLINE, TARGET, build
+from audiotag.config.schema import to_dict
 from audiotag.console import console
-from audiotag.files import FileLock, csv_text, write_json
-from audiotag.run.folder import RunFolder
+from audiotag.distributed import context
+from audiotag.distributed.processes import last_words
+from audiotag.errors import AudiotagError, ConfigError
+from audiotag.files import FileLock, write_json
+from audiotag.run.folder import Cell, RunFolder
 
-SHOWN_ROWS = 200  # of a table in TensorBoard, which has text only
-
-given_up: set[str] = set()  # services that failed in this experiment, and are left alone for the rest of it
+SUMMARY = "summary"
+given_up: set[str] = set()  # trackers that failed in this experiment, and are left alone for the rest of it
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """What one run of a service shows: a cell, or the summary of the experiment."""
+class TrackedRun:
+    """What one run of a tracker shows: a cell, or the summary of the experiment."""
 
+    tracker: str
+    """Name of the tracker in the configuration."""
+    folder: Path
+    """The run folder."""
     key: str
     """Its place below the run folder: roundRR/foldF, or summary."""
     name: str
+    """Its name for people."""
     job_type: str
     """pretrain, finetune or summary."""
-    hyperparameters: dict[str, Any]
+    settings: dict[str, Any]
+    """The run's configuration; a cell's has `cell` too, its round and fold."""
+
+    def kept_id(self, make: Callable[[], str], key: str | None = None) -> str:
+        """Return the service's id of this run (or of `key`), the same whenever it goes on; `make` is called once."""
+        return TrackingFile(self.folder).id(self.tracker, key or self.key, make)
 
 
-class Tracker(Logger):
-    """Stands before a Lightning logger: its failures are said once, and stop the tracking instead of the training."""
+class Tracker(Protocol):
+    """Shows a run somewhere: a leaf of the configuration, `logger.trackers.NAME`.
 
-    service = ""
+    Inherit from this class and write the methods that the service has something for; the others do nothing. Hydra
+    builds an object with the leaf's settings for `check`, one for each cell, and one for the summary of the experiment,
+    in the first process of a job only. Whatever is raised is reported on the screen, and the tracker is left out from
+    there on; the run goes on. Only `check` may refuse a run.
+    """
 
-    def attempt(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Call a function of the service, unless it has failed before."""
-        if self.service in given_up:
-            return
-        try:
-            function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - services raise all kinds; none is worth the training
-            give_up(self.service, error)
+    def check(self, folder: Path) -> None:
+        """Raise AudiotagError if the run in `folder` cannot be tracked; called before any work is done."""
 
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Do nothing: what the Trainer logs in pieces comes as a whole row from the callback that keeps metrics.csv."""
+    def begin(self, run: TrackedRun) -> None:
+        """Begin to show a cell or the summary, or go on with it where an earlier process has left it."""
 
-    def row(self, metrics: dict[str, Any], step: int) -> None:
-        """Log a row of metrics at a step: an epoch of a cell, a round of the summary."""
-        self.attempt(super().log_metrics, metrics, step)  # type: ignore[safe-super] # Lightning's logger of the service
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Log the configuration."""
-        self.attempt(super().log_hyperparams, params, *args, **kwargs)  # type: ignore[safe-super]
-
-    def save(self) -> None:
-        """Save what the service keeps in memory."""
-        self.attempt(super().save)
-
-    def finalize(self, status: str = "success") -> None:
-        """Do nothing: the Trainer is done with it, but the cell is not yet; `finish` ends it."""
-
-    def figure(self, name: str, figure: Figure, step: int) -> None:
-        """Log a picture."""
-        raise NotImplementedError
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Show the figures of an epoch of a cell (the columns of `metrics.csv`), or of a round in the summary."""
 
     def table(self, name: str, table: pd.DataFrame, step: int) -> None:
-        """Log a table."""
-        raise NotImplementedError
+        """Show a table of the summary: `ledger`, `per_class`; `step` is the last complete round."""
 
-    def files(self, name: str, kind: str, files: dict[str, Path]) -> None:
-        """Hand over files, each under a name of its own; `kind` is dataset or model."""
-        raise NotImplementedError
+    def figure(self, name: str, figure: Figure, step: int) -> None:
+        """Show a picture of the summary: `curves_over_rounds`, `confusion_matrix`."""
 
-    def finish(self, failed: bool) -> None:
-        """End the run and say how it ended."""
-        raise NotImplementedError
+    def files(self, name: str, kind: str, files: Mapping[str, Path]) -> None:
+        """Hand over files of the summary that `logger.artifacts` names, each under its own name.
+
+        `name` is manifest or weights, `kind` dataset or model.
+        """
+
+    def end(self, failed: bool) -> None:
+        """End the run and say how it ended; called whatever happened after `begin`, also when a signal ends the job."""
 
 
-def give_up(service: str, error: Exception) -> None:
-    """Say what failed, and leave the service alone for the rest of the experiment."""
-    given_up.add(service)
-    said = (str(error).splitlines() or [""])[0]
-    console.print(
-        Text("tracking:", "yellow"),
-        f"{service} failed and is left out from here on ({type(error).__name__}: {said[:300]}); "
-        "the run goes on, and its own files are complete",
-        soft_wrap=True,
-    )
+METHODS = [name for name, _ in inspect.getmembers(Tracker, inspect.isfunction) if not name.startswith("_")]
+
+
+class Trackers:
+    """The trackers of one cell or of the summary; what is shown to it is shown to each, until that one fails."""
+
+    def __init__(self, trackers: dict[str, Tracker]) -> None:
+        self.trackers = trackers
+
+    def show(self, method: str, *arguments: Any) -> None:
+        """Call a method of each tracker."""
+        for name, tracker in self.trackers.items():
+            if name not in given_up:
+                with failure_reported(name):
+                    getattr(tracker, method)(*arguments)
+
+    def end(self, failed: bool) -> None:
+        """End each, also one that has failed."""
+        for name, tracker in self.trackers.items():
+            with contextlib.suppress(Exception) if name in given_up else failure_reported(name):
+                tracker.end(failed)
+
+
+def check_trackers(config: TrainConfig, folder: RunFolder) -> None:
+    """Refuse what cannot be tracked before any work is done; raises AudiotagError."""
+    given_up.clear()
+    for name in config.logger.trackers:
+        build_tracker(config, name).check(folder.path)
+
+
+def build_tracker(config: TrainConfig, name: str) -> Tracker:
+    """Return a tracker of the configuration; raises ConfigError if it cannot be built, or lacks a method."""
+    leaf, setting = config.logger.trackers[name], f"logger.trackers.{name}"
+    tracker: Tracker = build(leaf, setting)
+    lacking = [method for method in METHODS if not callable(getattr(tracker, method, None))]
+    if lacking:
+        raise ConfigError(
+            HEADLINE,
+            [
+                f"{setting}: {leaf[TARGET]} is not a tracker, it has no {', '.join(lacking)}: "
+                "inherit from audiotag.tracking.trackers.Tracker"
+            ],
+        )
+    return tracker
+
+
+@contextlib.contextmanager
+def cell_trackers(config: TrainConfig, folder: RunFolder, cell: Cell) -> Iterator[Trackers]:
+    """Yield the trackers of a cell, and end them whatever happens; none in any but the first process."""
+    key = folder.cell(cell).relative_to(folder.path).as_posix()
+    job_type = "pretrain" if cell.round == 0 else "finetune"
+    settings = {**to_dict(config), "cell": {"round": cell.round, "fold": cell.fold}}
+    names = config.logger.trackers if context.is_rank_zero() else ()
+    with open_trackers(names, config, folder, (key, str(cell), job_type, settings)) as trackers:
+        yield trackers
+
+
+@contextlib.contextmanager
+def open_trackers(
+    names: Collection[str], config: TrainConfig, folder: RunFolder, shown: tuple[str, str, str, dict[str, Any]]
+) -> Iterator[Trackers]:
+    """Yield some of the trackers, begun, and end them whatever happens; `shown` are the last fields of `TrackedRun`."""
+    begun: dict[str, Tracker] = {}
+    trackers = Trackers(begun)
+    failed = True
+    with last_words(lambda: trackers.end(failed=True)):
+        try:
+            for name in [name for name in names if name not in given_up]:
+                with failure_reported(name):
+                    tracker = build_tracker(config, name)
+                    tracker.begin(TrackedRun(name, folder.path, *shown))
+                    begun[name] = tracker
+            yield trackers
+            failed = False
+        finally:
+            trackers.end(failed)
+
+
+@contextlib.contextmanager
+def failure_reported(name: str) -> Iterator[None]:
+    """Report what a tracker raises, and leave it alone for the rest of the experiment."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - services raise all kinds; none is worth the training
+        given_up.add(name)
+        message = (str(error).splitlines() or [""])[0]
+        console.print(
+            Text("tracking:", "yellow"),
+            f"{name} failed and is left out from here on ({type(error).__name__}: {message[:300]}); "
+            "the run goes on, and its own files are complete",
+            soft_wrap=True,
+        )
+
+
+class TrackingFile:
+    """`tracking.json` of a run folder: the services' ids of what was tracked, so that a run goes on under them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "tracking.json"
+        self.lock = FileLock(folder / ".tracking.lock")
+
+    def content(self) -> dict[str, Any]:
+        """Return all of it."""
+        return json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
+
+    def id(self, section: str, key: str, make: Callable[[], str]) -> str:
+        """Return what was kept, or make and keep it; processes that ask for one at the same time get the same."""
+        with self.lock:
+            kept = self.content().get(section, {}).get(key)
+            return str(kept) if kept is not None else self.note(section, key, make())
+
+    def note(self, section: str, key: str, value: Any) -> Any:
+        """Keep a value, and return it."""
+        with self.lock:
+            content = self.content()
+            content.setdefault(section, {})[key] = value
+            write_json(self.path, content)
+        return value
+
+
+def need_packages(names: Collection[str], extra: str) -> None:
+    """Raise AudiotagError if packages are not installed; `extra` names them for pip."""
+    specs = {name: importlib.util.find_spec(name) for name in names}
+    # A mere folder, such as W&B's own `wandb/`, has no origin.
+    missing = [name for name, spec in specs.items() if spec is None or spec.origin is None]
+    if missing:
+        raise AudiotagError(f"logger={extra}: {', '.join(missing)} is not installed: pip install -e '.[{extra}]'")
 
 
 @contextlib.contextmanager
@@ -120,147 +235,3 @@ def _set_all(settings: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-class Kept:
-    """`tracking.json` of a run folder: the services' ids of what was tracked, so that a run goes on under them."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.path = folder.path / "tracking.json"
-        self.lock = FileLock(folder.path / ".tracking.lock")
-
-    def content(self) -> dict[str, Any]:
-        """Return all of it."""
-        return json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
-
-    def id(self, service: str, key: str, make: Callable[[], str]) -> str:
-        """Return what was kept, or make and keep it; processes that ask for one at the same time get the same."""
-        with self.lock:
-            content = self.content()
-            ids = content.setdefault(service, {})
-            if key not in ids:
-                ids[key] = make()
-                write_json(self.path, content)
-            return str(ids[key])
-
-    def note(self, section: str, key: str, value: Any) -> None:
-        """Keep anything else."""
-        with self.lock:
-            content = self.content()
-            content.setdefault(section, {})[key] = value
-            write_json(self.path, content)
-
-
-class TensorBoardTracker(Tracker, TensorBoardLogger):
-    """TensorBoard's event files: scalars, images, and tables as text."""
-
-    service = "tensorboard"
-
-    def figure(self, name: str, figure: Figure, step: int) -> None:
-        """Log an image."""
-        self.attempt(lambda: self.experiment.add_figure(name, figure, step))
-
-    def table(self, name: str, table: pd.DataFrame, step: int) -> None:
-        """Log the first rows as text."""
-        self.attempt(lambda: self.experiment.add_text(name, _markdown(table), step))
-
-    def files(self, name: str, kind: str, files: dict[str, Path]) -> None:
-        """Do nothing: TensorBoard keeps no files."""
-
-    def finish(self, failed: bool) -> None:
-        """Write everything out."""
-        self.attempt(TensorBoardLogger.finalize, self, "failed" if failed else "success")
-
-
-def open_tensorboard(folder: RunFolder, tracked: Tracked) -> TensorBoardTracker:
-    """Open `tensorboard/` below the run folder, one folder of events per cell; a resumed cell adds to its own."""
-    where = folder.path / "tensorboard" / tracked.key
-    tracker = TensorBoardTracker(where, name="", version="", default_hp_metric=False)
-    tracker.log_hyperparams(tracked.hyperparameters)
-    return tracker
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    columns = [str(name) for name in table.columns]
-    rows: list[list[Any]] = [columns, ["---"] * len(columns), *table.head(SHOWN_ROWS).values.tolist()]
-    lines = ["| " + " | ".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row) + " |" for row in rows]
-    rest = len(table) - SHOWN_ROWS
-    return "\n".join([*lines, "", f"... and {rest} more rows: see the run folder"] if rest > 0 else lines)
-
-
-class MlflowTracker(Tracker, MLFlowLogger):
-    """A run of MLflow: metrics, and pictures, tables and files as its artifacts."""
-
-    service = "mlflow"
-    parent: str | None = None
-    """A cell's summary, which fails with it."""
-
-    def figure(self, name: str, figure: Figure, step: int) -> None:
-        """Log an image file."""
-        self.attempt(lambda: self.experiment.log_figure(self.run_id, figure, f"{name}.png"))
-
-    def table(self, name: str, table: pd.DataFrame, step: int) -> None:
-        """Log a CSV file."""
-        self.attempt(lambda: self.experiment.log_text(self.run_id, csv_text(table), f"{name}.csv"))
-
-    def files(self, name: str, kind: str, files: dict[str, Path]) -> None:
-        """Log files below a folder of that name, a folder each."""
-        for inner, path in files.items():
-            below = f"{name}/{Path(inner).stem}" if len(files) > 1 else name
-            self.attempt(lambda p=path, b=below: self.experiment.log_artifact(self.run_id, str(p), b))
-
-    def finish(self, failed: bool) -> None:
-        """Set the run's status, FINISHED or FAILED."""
-        self.attempt(MLFlowLogger.finalize, self, "failed" if failed else "success")
-        if failed and self.parent is not None:
-            self.attempt(self.experiment.set_terminated, self.parent, "FAILED")
-
-
-def tracking_uri(config: Mlflow) -> str:
-    """Return where MLflow's runs are to go, empty for the database beside the run folder."""
-    return config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
-
-
-def mlflow_session() -> contextlib.AbstractContextManager[None]:
-    """Bound the time that a server can take, which is minutes by default, and keep MLflow's settings as they were."""
-    ours = {"HTTP_REQUEST_TIMEOUT": "5", "HTTP_REQUEST_MAX_RETRIES": "1", "DISABLE_TELEMETRY": "true"}
-    asked = {f"MLFLOW_{name}": os.environ.get(f"MLFLOW_{name}", value) for name, value in ours.items()}
-    return environment({**asked, "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI")})
-
-
-def open_mlflow(config: Mlflow, folder: RunFolder, tracked: Tracked) -> MlflowTracker:
-    """Open a run of MLflow, or one that was begun before; cells are shown below the experiment's summary."""
-    import mlflow  # here: two seconds that only its users should wait
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    local = f"sqlite:///{folder.path.parent / 'mlflow.db'}"
-    uri = tracking_uri(config) or local
-    client = mlflow.MlflowClient(uri)
-    kept = Kept(folder)
-    # One process at a time: MLflow would make the tables of a new database twice.
-    with FileLock(folder.path.parent / ".mlflow.lock"):
-        experiment = _experiment(client, config.experiment, folder if uri == local else None)
-
-        def begun(key: str, name: str, **tags: str) -> str:
-            tags = {"group": folder.path.name, **tags}
-            return kept.id("mlflow", key, lambda: client.create_run(experiment, run_name=name, tags=tags).info.run_id)
-
-        run_id = summary = begun("summary", folder.path.name, job_type="summary")
-        if tracked.key != "summary":
-            tags = {"job_type": tracked.job_type, "mlflow.parentRunId": summary}
-            run_id = begun(tracked.key, f"{folder.path.name}, {tracked.name}", **tags)
-    tracker = MlflowTracker(config.experiment, tracking_uri=uri, run_id=run_id)
-    tracker.parent = summary if run_id != summary else None
-    client.update_run(run_id, status="RUNNING")
-    if not client.get_run(run_id).data.params:  # MLflow lets nobody change them: finetune_rounds= may differ by now
-        tracker.log_hyperparams(tracked.hyperparameters)
-    return tracker
-
-
-def _experiment(client: Any, name: str, local: RunFolder | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    artifacts = None if local is None else (local.path.parent / "mlflow-artifacts").as_uri()
-    return str(client.create_experiment(name, artifact_location=artifacts))

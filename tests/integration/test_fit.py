@@ -18,6 +18,7 @@ from audiotag.config import Data, Phase, TrainConfig
 from audiotag.errors import RunError
 from audiotag.experiment.fit import AdvanceDisplay, EpochCheckpoint, build_trainer
 from audiotag.models.weights import load_weights
+from audiotag.tracking.trackers import Trackers
 
 LOSSES = (1.0, 2.0, 1.5, 3.0)  # on validation: the first epoch is the best
 
@@ -43,7 +44,7 @@ class Losing(pl.LightningModule):
 
 def fit(folder: Path, n_epochs: int, resume: bool = False, beside: Sequence[Callback] = ()) -> EpochCheckpoint:
     config = dataclasses.replace(TrainConfig(), finetune_rounds=0, data=dataclasses.replace(Data(), train_on_all=True))
-    epochs = EpochCheckpoint(folder)
+    epochs = EpochCheckpoint(folder, Trackers({}))
     trainer = build_trainer(config, folder, Phase(epochs=n_epochs), [epochs, *beside])
     loader = DataLoader(torch.ones(2, 1))
     last = str(folder / "last.ckpt") if resume else None

@@ -26,13 +26,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from audiotag.config import Logger, Mlflow, TensorBoard, TrainConfig, Wandb
+from audiotag.config import Logger, TrainConfig
 from audiotag.errors import AudiotagError
 from audiotag.run.folder import Cell, RunFolder
-from audiotag.tracking import wandb_tracker
-from audiotag.tracking.experiment_runs import cell_loggers
-from audiotag.tracking.trackers import given_up
-from audiotag.tracking.wandb_tracker import wandb_mode
+from audiotag.tracking import wandb as wandb_tracker
+from audiotag.tracking.trackers import cell_trackers, given_up
+from audiotag.tracking.wandb import choose_mode
 from tests.clips import TOP
 from tests.job import Job
 from tests.wandb_files import OfflineRun, offline_runs
@@ -261,7 +260,7 @@ def test_wandb_sweep_file_starts_the_program(tmp_path):
     done = subprocess.run([*command, "--cfg", "job"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     composed: Any = yaml.safe_load(done.stdout)
-    assert composed["logger"]["wandb"]["enabled"] is True
+    assert list(composed["logger"]["trackers"]) == ["wandb"]
     for name, value in chosen.items():
         node = composed
         for part in name.split("."):
@@ -272,7 +271,10 @@ def test_wandb_sweep_file_starts_the_program(tmp_path):
 # Whatever happens
 
 
-EVERYTHING = Logger(Wandb(enabled=True), TensorBoard(enabled=True), Mlflow(enabled=True))
+LEAVES: dict[str, dict[str, Any]] = {
+    name: {"_target_": f"audiotag.tracking.{name}.{title}Tracker"}
+    for name, title in (("wandb", "Wandb"), ("tensorboard", "TensorBoard"), ("mlflow", "Mlflow"))
+}
 
 
 @pytest.fixture
@@ -286,12 +288,11 @@ def folder(tmp_path, nobody, tracked_run) -> Iterator[RunFolder]:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_tracked_cell_that_breaks_is_failed_and_goes_on_under_its_ids(folder, error):
-    config, cell = TrainConfig(logger=EVERYTHING), Cell(1, 2)
+    config, cell = TrainConfig(logger=Logger(trackers=LEAVES)), Cell(1, 2)
     environment = dict(os.environ)
-    with pytest.raises(error), cell_loggers(config, folder, cell) as loggers:  # noqa: PT012 - the block is what raises
-        assert len(loggers) == 3
-        for logger in loggers:
-            logger.row({"epoch": 0, "train_loss": 3.5}, 0)
+    with pytest.raises(error), cell_trackers(config, folder, cell) as trackers:  # noqa: PT012 - the block is what raises
+        assert trackers.trackers.keys() == LEAVES.keys()
+        trackers.show("metrics", {"epoch": 0, "train_loss": 3.5}, 0)
         raise error
     kept = json.loads((folder.path / "tracking.json").read_text())
     client = mlflow.MlflowClient(f"sqlite:///{folder.path.parent / 'mlflow.db'}")
@@ -301,9 +302,8 @@ def test_tracked_cell_that_breaks_is_failed_and_goes_on_under_its_ids(folder, er
     assert broken.exit_codes == [1]
     assert [row["train_loss"] for row in broken.rows] == [3.5]
 
-    with cell_loggers(config, folder, cell) as loggers:
-        for logger in loggers:
-            logger.row({"epoch": 1, "train_loss": 2.5}, 1)
+    with cell_trackers(config, folder, cell) as trackers:
+        trackers.show("metrics", {"epoch": 1, "train_loss": 2.5}, 1)
     assert json.loads((folder.path / "tracking.json").read_text()) == kept
     assert client.get_run(mlflow_id).info.status == "FINISHED"
     assert {m.step: m.value for m in client.get_metric_history(mlflow_id, "train_loss")} == {0: 3.5, 1: 2.5}
@@ -316,24 +316,23 @@ def test_tracked_cell_that_breaks_is_failed_and_goes_on_under_its_ids(folder, er
 
 
 def test_tracker_that_fails_is_said_once_and_left_alone(folder, capsys):
-    config = TrainConfig(logger=Logger(tensorboard=TensorBoard(enabled=True), mlflow=Mlflow(enabled=True)))
-    with cell_loggers(config, folder, Cell(0, 0)) as (tensorboard, service):
+    config = TrainConfig(logger=Logger(trackers={name: LEAVES[name] for name in ("mlflow", "tensorboard")}))
+    with cell_trackers(config, folder, Cell(0, 0)) as trackers:
         (folder.path.parent / "mlflow.db").write_bytes(b"not a database")
         for epoch in range(2):
-            service.row({"epoch": epoch}, epoch)
-            tensorboard.row({"epoch": epoch}, epoch)
-    with cell_loggers(config, folder, Cell(0, 1)) as loggers:
-        assert len(loggers) == 1
+            trackers.show("metrics", {"epoch": epoch}, epoch)
+    with cell_trackers(config, folder, Cell(0, 1)) as trackers:
+        assert list(trackers.trackers) == ["tensorboard"]
     assert capsys.readouterr().out.count("mlflow failed and is left out") == 1
     scalars = events_of(folder.path / "tensorboard" / "round00" / "fold0").Scalars("epoch")
     assert [s.step for s in scalars] == [0, 1]
 
 
 def test_mlflow_server_that_is_not_there_costs_seconds(folder, capsys):
-    mlflow_there = Mlflow(enabled=True, tracking_uri=f"http://127.0.0.1:{free_port()}")
+    leaf = {**LEAVES["mlflow"], "tracking_uri": f"http://127.0.0.1:{free_port()}"}
     begun_s = time.monotonic()
-    with cell_loggers(TrainConfig(logger=Logger(mlflow=mlflow_there)), folder, Cell(0, 0)) as loggers:
-        assert loggers == []
+    with cell_trackers(TrainConfig(logger=Logger(trackers={"mlflow": leaf})), folder, Cell(0, 0)) as trackers:
+        assert not trackers.trackers
     assert time.monotonic() - begun_s < 20
     assert "mlflow failed" in capsys.readouterr().out
 
@@ -427,7 +426,7 @@ def refusing_server() -> Iterator[str]:
         (answering_server, {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "auto", "offline", "WANDB_MODE=offline"),
         (answering_server, {"WANDB_API_KEY": KEY, "WANDB_MODE": "disabled"}, "auto", "disabled", ""),
         (answering_server, {"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "online", "online", ""),
-        (answering_server, {"WANDB_API_KEY": KEY}, "offline", "offline", "logger.wandb.mode"),
+        (answering_server, {"WANDB_API_KEY": KEY}, "offline", "offline", "logger.trackers.wandb.mode"),
         (refusing_server, {"WANDB_API_KEY": KEY}, "auto", "offline", "does not answer"),
         (silent_server, {"WANDB_API_KEY": KEY}, "online", "offline", "does not answer"),
     ],
@@ -441,10 +440,10 @@ def test_wandb_mode_follows_key_server_and_settings(nobody, monkeypatch, server,
     with server() as url:
         monkeypatch.setenv("WANDB_BASE_URL", url)
         begun_s = time.monotonic()
-        mode, said = wandb_mode(Wandb(enabled=True, mode=asked))
+        mode, reason = choose_mode(asked)
         assert time.monotonic() - begun_s < 2 * wandb_tracker.PROBE_S
     assert mode == expected
-    assert why in said
+    assert why in reason
 
 
 def test_wandb_key_may_stand_in_netrc_and_online_needs_one(nobody, monkeypatch):
@@ -452,9 +451,9 @@ def test_wandb_key_may_stand_in_netrc_and_online_needs_one(nobody, monkeypatch):
     with answering_server() as url:
         monkeypatch.setenv("WANDB_BASE_URL", url)
         with pytest.raises(AudiotagError, match="needs an API key"):
-            wandb_mode(Wandb(enabled=True, mode="online"))
+            choose_mode("online")
         (nobody / ".netrc").write_text(f"machine 127.0.0.1\nlogin user\npassword {KEY}\n")
-        assert wandb_mode(Wandb(enabled=True, mode="online"))[0] == "online"
+        assert choose_mode("online")[0] == "online"
         (nobody / ".netrc").unlink()
 
 
@@ -475,7 +474,7 @@ def test_wandb_without_a_network_costs_less_than_20_s(program, nobody, monkeypat
         while len(late_s) < 3 and (not late_s or late_s[-1] >= 20):
             name = f"{server.__name__}-{len(late_s)}"
             without_s = seconds(f"without-{name}")
-            late_s.append(seconds(name, "logger=wandb", "logger.wandb.mode=online") - without_s)
+            late_s.append(seconds(name, "logger=wandb", "logger.trackers.wandb.mode=online") - without_s)
     assert late_s[-1] < 20, late_s
     found = offline_runs(tracked_run.parent / name)
     assert {name: [r.exit_codes for r in runs] for name, runs in found.items()} == {
