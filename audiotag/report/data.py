@@ -116,7 +116,7 @@ def read_report_data(folder: RunFolder) -> ReportData:
     complete = [] if folder.config.data.train_on_all else folder.complete_rounds()
     ledger, truth = all_ledgers(folder, complete, folder.config.verification), run_truth(folder)
     rounds = round_figures(folder, ledger, truth)
-    return ReportData(folder, rounds, best_round(rounds), by_rule(ledger), truth, metrics, folder.summary or {})
+    return ReportData(folder, rounds, best_round(rounds), by_rule(ledger), truth, metrics, folder.summary)
 
 
 def _metrics(folder: RunFolder) -> pd.DataFrame:
@@ -146,7 +146,7 @@ def measure_calibration(data: ReportData) -> tuple[dict[str, Reliability], list[
 
 def state(folder: RunFolder) -> str:
     """Return a digest of the results that a report is made of; the time that they took is not part of it."""
-    summary = folder.summary or {}
+    summary = folder.summary
     summary.pop("wall_s", None)
     ledger = folder.ledger_file.read_bytes() if folder.ledger_file.is_file() else b""
     return hashlib.sha256(json.dumps([audiotag.__version__, summary]).encode() + ledger).hexdigest()[:16]
