@@ -26,12 +26,16 @@ def parts(clips: pd.DataFrame) -> pd.Series:
 def length_table(clips: pd.DataFrame) -> pd.DataFrame:
     """Return clips and quantiles of their lengths in seconds, a row per part."""
     rows = []
-    for part in PARTS:
-        seconds = clips["duration_s"][parts(clips) == part].astype(float)
-        if len(seconds):
-            quantiles = {name: float(seconds.quantile(q)) for name, q in QUANTILES.items()}
-            rows.append({"part": part, "clips": len(seconds), **quantiles, "sum": float(seconds.sum())})
+    for part, seconds in _by_part(clips).items():
+        quantiles = {name: float(seconds.quantile(q)) for name, q in QUANTILES.items()}
+        rows.append({"part": part, "clips": len(seconds), **quantiles, "sum": float(seconds.sum())})
     return pd.DataFrame(rows, columns=["part", "clips", *QUANTILES, "sum"])
+
+
+def _by_part(clips: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the lengths of the clips of each part that has any."""
+    by_part = dict(list(clips["duration_s"].astype(float).groupby(parts(clips))))
+    return {part: by_part[part] for part in PARTS if part in by_part}
 
 
 def length_histogram(clips: pd.DataFrame) -> Figure:
@@ -41,13 +45,13 @@ def length_histogram(clips: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     lowest = max(seconds.min(), 1e-3)
     edges = np.geomspace(lowest * 0.999, max(seconds.max(), 1.05 * lowest) * 1.001, 31)
-    there = [part for part in PARTS if (parts(clips) == part).any()]
+    by_part = _by_part(clips)
     axes.hist(
-        [seconds[parts(clips) == part].clip(lower=lowest) for part in there],
+        [lengths.clip(lower=lowest) for lengths in by_part.values()],
         edges.tolist(),
         stacked=True,
-        color=[PARTS[part] for part in there],
-        label=[f"{part}: {(parts(clips) == part).sum()}" for part in there],
+        color=[PARTS[part] for part in by_part],
+        label=[f"{part}: {len(lengths)}" for part, lengths in by_part.items()],
     )
     if edges[-1] > 4 * edges[0]:  # else its ticks would be too few
         axes.set_xscale("log")

@@ -80,13 +80,14 @@ def write_scores(
     network by itself, `about` is whatever else says what was scored.
     """
     write_csv(files.beside("per_class.csv"), scores.per_class)
-    rows = scores.per_class.to_dict("records")
+    between = {} if intervals is None else {"accuracy_ci": intervals.accuracy, "map@3_ci": intervals.map3}
     content = {
         "usage": usage,
         **figures(scores),
-        **({} if intervals is None else _interval_fields(intervals)),
-        "macro": _rounded(scores.macro),
-        "per_class": [_rounded({str(name): value for name, value in row.items()}) for row in rows],
+        **{name: [round(end, 6) for end in ends] for name, ends in between.items()},
+        **({} if intervals is None else {"resamples": intervals.resamples}),
+        "macro": {name: round(rate, 6) for name, rate in scores.macro.items()},
+        "per_class": scores.per_class.round(6).to_dict("records"),
         "folds": [{"fold": fold, **figures(s)} for fold, s in sorted(folds.items())],
         **about,
     }
@@ -96,11 +97,6 @@ def write_scores(
 def figures(scores: Scores) -> dict[str, Any]:
     """Return clips, accuracy and MAP@3 as `scores.json` holds them."""
     return {"clips": scores.clips, "accuracy": round(scores.accuracy, 6), "map@3": round(scores.map3, 6)}
-
-
-def _interval_fields(intervals: Intervals) -> dict[str, Any]:
-    pairs = {"accuracy_ci": intervals.accuracy, "map@3_ci": intervals.map3}
-    return {name: [round(end, 6) for end in pair] for name, pair in pairs.items()} | {"resamples": intervals.resamples}
 
 
 def draw_classes(
@@ -121,14 +117,12 @@ def draw_classes(
 def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals: Intervals | None = None) -> None:
     """Print the scores of each class, their average, the overall accuracy and MAP@3, and between what they may lie."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("LABEL", justify="right", no_wrap=True)
-    for name in ("CNT", "ACC", "PR", "RE", "F1"):
+    for name in ("LABEL", "CNT", "ACC", "PR", "RE", "F1"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in scores.per_class.to_dict("records"):
         table.add_row(row["label"], str(row["count"]), *(f"{row[name]:.3f}" for name in RATES))
     table.add_section()
-    average = scores.macro
-    table.add_row("average", str(scores.clips), *(f"{average[name]:.3f}" for name in RATES))
+    table.add_row("average", str(scores.clips), *(f"{rate:.3f}" for rate in scores.macro.values()))
     console.print(table)
     if scores.per_class["count"].eq(0).any():
         console.print("Classes without clips (CNT 0) are not part of the average.")
@@ -147,7 +141,3 @@ def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals
             f"accuracy {statistics.fmean(percents):.3f} ± {statistics.pstdev(percents):.3f} %, "
             f"MAP@3 {statistics.fmean(maps):.4f} ± {statistics.pstdev(maps):.4f}"
         )
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}

@@ -220,7 +220,7 @@ def need_packages(names: Collection[str], extra: str) -> None:
 
 @contextlib.contextmanager
 def environment(settings: dict[str, str | None]) -> Iterator[None]:
-    """Set variables of the environment, None removes one; everything is as before at the end."""
+    """Set variables of the environment, None removes one; they are as before at the end."""
     before = {name: os.environ.get(name) for name in settings}
     try:
         _set_all(settings)
@@ -230,8 +230,6 @@ def environment(settings: dict[str, str | None]) -> Iterator[None]:
 
 
 def _set_all(settings: dict[str, str | None]) -> None:
-    for name, value in settings.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    for name in settings:
+        os.environ.pop(name, None)
+    os.environ.update({name: value for name, value in settings.items() if value is not None})
