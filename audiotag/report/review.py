@@ -45,10 +45,9 @@ def checked_disagreements(posteriors: pd.DataFrame, train: pd.DataFrame, judged:
     `posteriors` are those of the held-out verified clips. Clips that a person has `judged` are left out.
     """
     posteriors = posteriors[~posteriors.index.isin(judged)]
-    clips = train.loc[posteriors.index, ["label", "fold"]]
+    clips = train.loc[posteriors.index, ["label", "fold"]].rename_axis("clip_id").reset_index()
     codes = posteriors.columns.get_indexer(pd.Index(clips["label"]))
     decided = clips.assign(
-        clip_id=clips.index,
         predicted=posteriors.columns.to_numpy()[posteriors.to_numpy().argmax(axis=1)],
         posterior=posteriors.to_numpy()[np.arange(len(codes)), codes],
         round=round_,

@@ -63,15 +63,16 @@ def decide_round(
     are missing or of other clips, or the rule breaks its contract.
     """
     _check_votes(votes, train)
-    scored = pd.concat([vote.unverified.assign(fold=fold) for fold, vote in sorted(votes.items())], ignore_index=True)
-    scored = scored.sort_values("clip_id", kind="stable", ignore_index=True)
+    # The fold stands in the index: a class may be called fold, too.
+    scored = pd.concat({fold: vote.unverified for fold, vote in sorted(votes.items())})
+    scored = scored.sort_values("clip_id", kind="stable")
     posteriors, labels = _values(scored, classes), class_codes(train.loc[scored["clip_id"], "label"], classes)
     accepted, reasons = decide(rule, posteriors, labels)
     ledger = pd.DataFrame(
         {
             "round": round_,
-            "fold": scored["fold"],
-            "clip_id": scored["clip_id"],
+            "fold": scored.index.get_level_values(0),
+            "clip_id": scored["clip_id"].to_numpy(),
             "label": np.array(classes, dtype=object)[labels],
             "predicted": np.array(classes, dtype=object)[posteriors.argmax(axis=1)],
             "posterior": posteriors[np.arange(len(labels)), labels],

@@ -74,6 +74,19 @@ def test_ledger_does_not_depend_on_the_order_of_folds_or_rows():
     )
 
 
+@pytest.mark.parametrize("name", ["fold", "round", "label", "posterior"])
+def test_ledger_takes_a_class_called_like_one_of_its_columns(name):
+    train = make_train()
+    votes = make_votes(train)
+    ledger = decide_round(0, votes, train, CLASSES, CODED)
+    renamed = {
+        fold: Votes(vote.unverified.rename(columns={"Moo": name}), vote.verified.rename(columns={"Moo": name}))
+        for fold, vote in votes.items()
+    }
+    found = decide_round(0, renamed, train.replace({"label": {"Moo": name}}), ["Bark", "Meow", name], CODED)
+    pd.testing.assert_frame_equal(found, ledger.replace({"label": {"Moo": name}, "predicted": {"Moo": name}}))
+
+
 def test_ledger_caps_over_all_folds_together():
     train = make_train()
     votes = make_votes(train)
