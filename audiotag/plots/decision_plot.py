@@ -57,7 +57,7 @@ def plot_decisions(decisions: pd.DataFrame, folder: Path, best_round: int | None
 
 def _varied_number(decisions: pd.DataFrame) -> str | None:
     """Return threshold or cap where the decisions differ in just that, and it is a number in all of them."""
-    settings = decisions.loc[:, "rule":"round"].columns[:-1]  # type: ignore[misc] # pandas takes names
+    settings = decisions.loc[:, "rule":"round"].columns[:-1]
     varied = [name for name in settings if decisions[name].nunique(dropna=False) > 1]
     numeric = len(varied) == 1 and varied[0] in NUMBERS and _numbers(decisions, varied[0]).notna().all()
     return varied[0] if numeric else None

@@ -139,7 +139,7 @@ def _consensus(data: ReportData) -> Content:
     threshold = getattr(rule_of(verification), "threshold", None)
     text = [
         f"The posterior of the given label, the mean of {verification.excerpts} excerpts, as the rule of round "
-        f"{data.best} compared it{' (calibrated)' if verification.calibrate else ''}. Each panel has a scale of its own.",
+        f"{data.best} compared it{' (calibrated)' if verification.calibrate else ''}. Each panel has its own scale.",
         f"What piles up on the right was recognised with certainty. “{DIFFERS}” on the left are labels that the "
         f"networks contradict; “{BELOW}” close to the line are those that another threshold would take (the command "
         "under Verify, above, tries it in seconds).",
