@@ -60,11 +60,11 @@ def config(**leaf: Any) -> TrainConfig:
     [
         ({"_target_": "no_such_module.Class"}, "there is no module no_such_module"),
         ({"fail": "end"}, "logger.trackers.mine.fail is not an argument of .*Noting .did you mean fails"),
-        ({"fails": 3}, "logger.trackers.mine.fails=3 should be a valid string"),
+        ({"fails": 3}, "logger.trackers.mine.fails=3 is not text"),
         ({"_target_": f"{__name__}.Unlike"}, "Unlike is not a tracker, it has no begin, check, end, figure"),
         (
             {"_target_": "audiotag.tracking.wandb.WandbTracker", "mode": "onlin"},
-            "mine.mode=onlin should be",
+            "mode=onlin is not one of auto, online",
         ),
     ],
 )
