@@ -37,7 +37,7 @@ def browser():
 def heard_run(tmp_path_factory) -> Path:
     """A run of five oddly named classes, whose 16 contradicted clips can be heard."""
     folder = tmp_path_factory.mktemp("heard")
-    run = made_run(folder / "heard", folder / "data", CLASSES, finetune_rounds=0, heard=True)
+    run = made_run(folder / "heard", folder / "data", CLASSES, rounds=0, heard=True)
     write_report(RunFolder(run))
     return run
 
