@@ -1,15 +1,11 @@
 """Label recordings with the networks of one or more runs, score a split of their data set, or score a submission."""
 
-import hydra
-
 from audiotag import api
-from audiotag.cli.program import announce, job, start
+from audiotag.cli.program import announce, start
 from audiotag.config import PredictConfig
 from audiotag.run.naming import run_path
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="predict")
-@job(PredictConfig)
 def main(config: PredictConfig) -> None:
     """Write the most probable labels per recording and, for a split or a submission, its scores."""
     announce("predict.py", _asked(config))

@@ -2,19 +2,16 @@
 
 import dataclasses
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from audiotag import api
 from audiotag.cli.arguments import refuse_forgotten_data
-from audiotag.cli.program import announce, job, start
+from audiotag.cli.program import announce, start
 from audiotag.config import TrainConfig
 from audiotag.distributed.launch import leads
 from audiotag.run.naming import run_name, run_path
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
-@job(TrainConfig)
 def main(config: TrainConfig) -> float | None:
     """Run the loop, or its part that is missing; return the mean validation loss of the best round."""
     refuse_forgotten_data(config.data, HydraConfig.get().overrides.task)

@@ -1,15 +1,11 @@
 """Decide again which unverified labels to accept, from a run's stored posteriors: no training, no network."""
 
-import hydra
-
 from audiotag import api
-from audiotag.cli.program import announce, job, start
+from audiotag.cli.program import announce, start
 from audiotag.config import VerifyConfig
 from audiotag.run.naming import run_path
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="verify")
-@job(VerifyConfig)
 def main(config: VerifyConfig) -> None:
     """Apply the rule, print what is accepted per round, and write it under the run's `verify/`."""
     announce("verify.py", f"run {run_path(config.run, config.runs_dir)}")

@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
@@ -18,7 +19,7 @@ from omegaconf import DictConfig
 from rich.markup import escape
 
 from audiotag.cli.arguments import own_folders, settings_of
-from audiotag.cli.composition import check_command_line, compose, register
+from audiotag.cli.composition import check_command_line, compose, config_name, register
 from audiotag.config import TrainConfig
 from audiotag.config.schema import Schema, validate
 from audiotag.console import Screen, console
@@ -29,10 +30,14 @@ from audiotag.run.naming import run_name, run_path
 Result = TypeVar("Result")
 
 
-def start(schema: type, main: Callable[[], object]) -> None:
-    """Run one of the programs whose configuration is in conf/; what is wrong with the command is told first."""
+def start(schema: type[Schema], main: Callable[[Schema], object]) -> None:
+    """Run one of the programs whose configuration is in conf/, or a sweep of its jobs.
+
+    What is wrong with the command line is told first; errors that are meant for the program's user are printed as text.
+    """
     reported(lambda: _prepare(schema))
-    reported(main)
+    hydra_main = hydra.main(version_base="1.3", config_path="conf", config_name=config_name(schema))
+    reported(hydra_main(_job(schema, main)))
 
 
 def _prepare(schema: type) -> None:
@@ -92,34 +97,26 @@ def _screen() -> Screen:
     return Screen(stderr=True, highlight=False, emoji=False)  # it would draw :100:
 
 
-def job(schema: type[Schema]) -> Callable[[Callable[[Schema], Any]], Callable[[DictConfig], Any]]:
-    """Turn a function of a validated configuration into a Hydra task that prints its user's errors as text.
+def _job(schema: type[Schema], main: Callable[[Schema], object]) -> Callable[[DictConfig], object]:
+    """Return the Hydra task that calls `main` with validated settings.
 
-    In a sweep, a job with such an error returns Failed: the other jobs are run, and `audiotag.cli.sweeps` lists the
-    errors at the end, with exit code 2. One that every trial of a search would meet ends it, as a JobError.
+    In a sweep, a job with an error of its user's returns Failed: the other jobs are run, and `audiotag.cli.sweeps`
+    lists the errors at the end, with exit code 2. One that every trial of a search would meet ends it, as a JobError.
     """
 
-    def decorate(function: Callable[[Schema], Any]) -> Callable[[DictConfig], Any]:
-        @functools.wraps(function)
-        def task(composed: DictConfig) -> Any:
-            return reported(lambda: _result(function, composed, schema))
+    def run(composed: DictConfig) -> object:
+        try:
+            with _ends_with_program():
+                return main(validate(composed, schema))
+        except AudiotagError as error:
+            if not _in_sweep():
+                raise
+            print_error(str(error))
+            if _concerns_every_trial(composed):
+                raise JobError(str(error)) from error
+            return Failed(str(error))
 
-        return task
-
-    return decorate
-
-
-def _result(function: Callable[[Schema], Any], composed: DictConfig, schema: type[Schema]) -> Any:
-    try:
-        with _ends_with_program():
-            return function(validate(composed, schema))
-    except AudiotagError as error:
-        if not _in_sweep():
-            raise
-        print_error(str(error))
-        if _concerns_every_trial(composed):
-            raise JobError(str(error)) from error
-        return Failed(str(error))
+    return functools.wraps(main)(lambda composed: reported(lambda: run(composed)))
 
 
 @contextlib.contextmanager

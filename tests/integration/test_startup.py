@@ -59,7 +59,7 @@ BEFORE_PYTORCH = [
     (["verify.py", "run=small", "round=1"], "Accepted", 0),
     (
         ["verify.py", "run=small", "verification.rule.threshold=0.99999"],
-        "python verify.py run=small -m verification.thr",
+        "python verify.py run=small -m verification.rule.thr",
         0,
     ),
     (["audiotag.compare", "run=nope"], "runs/nope is not a run folder", 2),
