@@ -36,12 +36,14 @@ HEADLINE = "The configuration cannot be run:"
 
 @dataclass(frozen=True)
 class Leaf:
-    """Marks a field of a schema as a leaf; `given` are the arguments that the program adds.
+    """Marks a field of a schema as a leaf.
 
-    With `several`, it holds any number of leaves by name.
+    `given` are the arguments that the program adds; `usual` are others to suggest for a misspelt one, besides those of
+    the default. With `several`, it holds any number of leaves by name.
     """
 
     given: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
     several: bool = False
 
 

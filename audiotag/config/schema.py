@@ -243,6 +243,8 @@ def unknown_key(path: str, schema: type, groups: tuple[str, ...] = ()) -> str:
     """Return the message for a key that does not exist, naming the nearest that does."""
     defaults = nested((name, field.default) for name, field in schema_fields(schema).items())
     known = [name for name, _ in leaves(defaults) if not name.endswith(TARGET)]  # with the arguments of leaves
+    marks = {name: mark for name, field in schema_fields(schema).items() if (mark := _leaf(field))}
+    known += [f"{name}.{argument}" for name, mark in marks.items() for argument in mark.usual]
     candidates = sorted({*_keys(schema), *known, *groups})
     section, _, last = path.rpartition(".")
     last = ALIASES.get(last, last)

@@ -44,5 +44,5 @@ class VerificationChange(Settings):
     """With vote_again=true: excerpts K per clip; null: as many as the run had, whose means are stored."""
     calibrate: bool | None = None
     """Apply a temperature, fitted per fold on its verified held-out clips, before the rule; null: as the run did."""
-    rule: Annotated[dict[str, Any], Leaf()] = Field({})
+    rule: Annotated[dict[str, Any], Leaf(usual=("agreement", "threshold", "cap"))] = Field({})
     """Arguments of the run's rule that are to be others, such as threshold or cap, or another rule with its class."""
