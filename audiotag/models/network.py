@@ -6,6 +6,7 @@ Shapes: B clips, F bands, T frames, C classes.
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -92,7 +93,10 @@ def _answer_problems(network: nn.Module, features: Features, bands: int) -> list
             with torch.inference_mode():
                 both, first = ask(network, x), ask(network, x[:1])
         except RuntimeError as error:  # PyTorch's, for shapes that do not fit
-            at = traceback.extract_tb(error.__traceback__)[-1]
+            torch_folder = str(Path(torch.__file__).parent)
+            at = [
+                one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(torch_folder)
+            ][-1]
             return [f"fails on spectrograms {tuple(x.shape)}: {error} ({at.filename}, line {at.lineno})"]
         if not isinstance(both, Tensor) or tuple(both.shape) != expected:
             shape = tuple(both.shape) if isinstance(both, Tensor) else type(both).__name__
