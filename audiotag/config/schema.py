@@ -124,7 +124,7 @@ def check_leaves(config: Settings) -> None:
     schema: type = type(config)
     found = []
     for path, field in schema_fields(schema).items():
-        if (mark := _leaf(field)) and (leaf := operator.attrgetter(path)(config)) is not None:
+        if (mark := _leaf(field)) and (leaf := operator.attrgetter(path)(config)):
             named = {f"{path}.{name}": one for name, one in leaf.items()} if mark.several else {path: leaf}
             found += [problem for setting, one in named.items() for problem in leaf_problems(one, setting, mark.given)]
     if found:

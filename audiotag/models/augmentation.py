@@ -62,7 +62,7 @@ class Masking:
 
 def build_augmentation(augment: Augment) -> Augmentation | None:
     """Build the configured augmentation, if any; raises ConfigError if it cannot be imported or built."""
-    if augment.transform is None:
+    if not augment.transform:
         return None
     augmentation: Augmentation = build(augment.transform, SETTING)
     return augmentation

@@ -27,7 +27,11 @@ def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str
     needed = _needed(config)
     differing = {name: value for name, value in own.items() if value != named.get(name) and is_needed_again(name)}
     settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing, **(others or {})}.items()]
-    return shlex.join(["python", "train.py", *groups, *settings])
+    # Arguments of a class that the run has not, beside the one that it has.
+    gone = [
+        name for name in named if name not in own and any(one.startswith(name.rpartition(".")[0] + ".") for one in own)
+    ]
+    return shlex.join(["python", "train.py", *groups, *(f"~{name}" for name in gone), *settings])
 
 
 def training(config: TrainConfig, folder: RunFolder, others: Mapping[str, Any] | None = None) -> str:
@@ -57,7 +61,13 @@ def _groups(config: TrainConfig) -> list[str]:
         "model": config.model.name,
         "verification": config.verification.name,
     }
-    return [f"{group}={name}" for group, name in chosen.items() if name and (CONF / group / f"{name}.yaml").is_file()]
+    own = [] if config.config_dir is None else [Path(config.config_dir)]
+    found = [
+        f"{group}={name}"
+        for group, name in chosen.items()
+        if name and any((folder / group / f"{name}.yaml").is_file() for folder in (CONF, *own))
+    ]
+    return [*(word for folder in own for word in ("--config-dir", str(folder))), *found]
 
 
 def _composed(groups: list[str], config: TrainConfig) -> TrainConfig:
