@@ -102,6 +102,22 @@ def test_extend_names_a_class_that_is_gone(run, program, tmp_path):
         assert "verification.rule._target_=my_rule.MarginRule cannot be imported" in program(*command, expected=2)
 
 
+def test_extend_trains_on_a_source_of_ones_own(mine, program, tmp_path, work_folder):
+    rng = np.random.default_rng(0)
+    for label, hz in (("low", 300), ("high", 3000)):
+        for i in range(8):
+            file = tmp_path / "set" / label / f"{'ok_' if i < 4 else ''}{label}{i}.wav"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            wave = np.sin(np.arange(16_000) * hz / 16_000 * 2 * np.pi) + 0.1 * rng.standard_normal(16_000)
+            soundfile.write(file, 0.3 * wave, 16_000)
+    settings = ("data=mine", f"data.root={tmp_path / 'set'}", "run=sourced", "finetune_rounds=0", "hardware.threads=1")
+    program("train.py", "--config-dir", str(mine), "experiment=smoke", "folds=2", "training.batch_size=4", *settings)
+    manifest = pd.read_csv(work_folder / "runs" / "sourced" / "manifest.csv")
+    assert list(manifest["verified"].value_counts()) == [8, 8]
+    assert set(manifest["label"]) == {"low", "high"}
+    assert (manifest["verified"] == manifest["path"].str.contains("ok_")).all()
+
+
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 def test_extend_builds_a_network_of_timm(mine):
     check_joints(composed(mine, "model=resnet18", "model.network.pretrained=false"))
