@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import re
 import shutil
 import sys
@@ -22,7 +23,7 @@ from tests.clips import TOP
 
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SMALL = ("experiment=smoke", "folds=2", "~model.network.width", "training.batch_size=8", "hardware.threads=1")
-OPTIONS = ("model=cnn14", "features=mel64", "verification=margin", "model.network.channels=2")
+OPTIONS = ("model=cnn14", "features=mel64", "verification=margin", "logger=jsonlines", "model.network.channels=2")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,8 @@ def run(mine: Path, work_folder: Path, program) -> Path:
 def test_extend_trains_with_a_network_a_front_end_and_a_rule(run, work_folder):
     assert set(pd.read_csv(run / "ledger.csv")["round"]) == {0, 1}
     assert set(pd.read_csv(run / "ledger.csv")["reason"]) <= {"accepted", "margin too small", "label differs"}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {line["of"] for line in lines} >= {"round00/fold0", "round00/fold1", "round01/fold0", "round01/fold1"}
     (store,) = (work_folder / "cache" / "stores").glob("mel64-*/store.json")
     assert '"bands": 64' in store.read_text()
 
@@ -247,7 +250,7 @@ def test_extend_tries_a_network_of_one_length_on_windows(broken):
 
 @pytest.mark.slow
 def test_extend_sweeps_over_arguments_on_two_devices(mine, work_folder, program):
-    settings = ("train.py", "-m", "--config-dir", str(mine), *SMALL, *OPTIONS[:3], "finetune_rounds=0", "devices=2")
+    settings = ("train.py", "-m", "--config-dir", str(mine), *SMALL, *OPTIONS[:4], "finetune_rounds=0", "devices=2")
     output = program(*settings, "runs_dir=runs_own", "model.network.channels=2,3")
     assert output.count("complete") or len(list((work_folder / "runs_own").glob("*/summary.json"))) == 2
 
