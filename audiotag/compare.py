@@ -194,7 +194,7 @@ def averaged(table: pd.DataFrame, over: str) -> pd.DataFrame:
     Columns: `runs`, their number of `rounds`, settings, `EFFECT`.
 
     Beside each figure stands its standard deviation (of a sample; null for one run). A figure that a run of the group
-    lacks is null. Raises RunError where no run is complete.
+    lacks is null. Raises RunError if no run is complete.
     """
     complete = table[table["state"] == "complete"]
     if complete.empty:
@@ -228,7 +228,7 @@ def _short(value: Any) -> str:
 
 
 def find(config: CompareConfig) -> list[RunFolder]:
-    """Return the run folders that are asked for; raises RunError where there is none, or not that one."""
+    """Return the run folders that are asked for; raises RunError if there is none."""
     if config.run is not None:
         names = [config.run] if isinstance(config.run, str) else list(config.run)
         return [find_run(str(name), config.runs_dir) for name in names]

@@ -56,7 +56,7 @@ console = Screen(highlight=False, markup=False, emoji=False)
 def print_columns(cells: dict[str, list[str]], left: tuple[str, ...] = ()) -> None:
     """Print columns that hold something, in as many tables as fit the screen, the first in each; `left` are of words.
 
-    Where the output is no terminal, one table is wide enough.
+    If the output is not a terminal, one table is wide enough.
     """
     screen = console if console.is_terminal else Console(width=max(console.width, 140), markup=False, emoji=False)
     (first, named), *others = ((head, values) for head, values in cells.items() if any(values))

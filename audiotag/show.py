@@ -32,7 +32,7 @@ SETTING = re.compile(r"[~+]*[A-Za-z_][\w./]*=")
 
 
 def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, run: str | None, runs_dir: str) -> None:
-    """Draw every recording, and the lengths of those in folders; raises DataError where some cannot be read."""
+    """Draw every recording, and the lengths of those in folders; raises DataError if some cannot be read."""
     recordings, folders = _find(sources)
     names = _names(recordings)
     for name in names:
@@ -41,11 +41,11 @@ def show_recordings(sources: Sequence[str], out: Path, front_end: str | None, ru
         check_lengths(out)
     folder = None if run is None else find_run(run, runs_dir)
     if folder is not None:
-        choose_round(folder, "best", choose_folds(folder, None))  # raises where there is none
+        choose_round(folder, "best", choose_folds(folder, None))  # raises if there is none
     features = _features(front_end or "v1") if folder is None else folder.config.features
     if front_end not in (None, features.title):
         raise ConfigError("These do not go together:", [f"--front-end {front_end}, but {run} has {features.title}"])
-    # Here: PyTorch takes seconds, and what is wrong with a name or a file has been told before.
+    # Here: PyTorch takes seconds, and a wrong name or file has been reported before.
     from audiotag.inference.pictures import draw
 
     lengths, problems = draw(recordings, names, out, features, folder)
@@ -97,12 +97,12 @@ def _features(name: str) -> Features:
 
 
 def check_lengths(out: Path) -> None:
-    """Raise AudiotagError where the lengths of recordings may not be written."""
+    """Raise AudiotagError if the lengths of recordings may not be written."""
     check_output(out / "lengths.csv", "part,clips,", ("lengths.png",))
 
 
 def show_data_set(settings: list[str], out: Path) -> None:
-    """Print and draw how long the recordings of a data set are; raises DataError where it cannot be trained on."""
+    """Print and draw how long the recordings of a data set are; raises DataError if it cannot be trained on."""
     check_lengths(out)
     _lengths(build_manifest(compose_training(settings)).frame, out)
     console.print(f"Lengths: {out / 'lengths.png'}", soft_wrap=True)

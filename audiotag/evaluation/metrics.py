@@ -51,7 +51,7 @@ def ranking(posteriors: NDArray[np.floating], top: int) -> NDArray[np.intp]:
 def ranked_labels(posteriors: NDArray[np.floating], classes: Sequence[str]) -> list[list[str]]:
     """Return each clip's labels that MAP@3 looks at, best first, of posteriors (N, C), columns as `classes`.
 
-    Raises AudiotagError where the posteriors do not fit the classes or are not finite.
+    Raises AudiotagError if the posteriors do not fit the classes or are not finite.
     """
     if posteriors.ndim != 2 or posteriors.shape[1] != len(classes):
         raise AudiotagError(f"posteriors of shape {posteriors.shape} do not fit {len(classes)} classes")
@@ -70,14 +70,14 @@ def score_ranked(ranked: Sequence[Sequence[str]], labels: Sequence[str], classes
     """Score each clip's labels, best first, against its right one.
 
     Lists may be of any length, also empty, and hold labels that are no classes: those are wrong. Raises AudiotagError
-    where there is no clip, the numbers of clips differ, or a right label is none of the classes.
+    if there is no clip, the numbers of clips differ, or a right label is not in the class list.
     """
     if len(ranked) != len(labels) or not len(labels):
         raise AudiotagError(f"{len(ranked)} predictions cannot be scored against {len(labels)} labels")
     unknown = sorted(set(labels) - set(classes))
     if unknown:
-        raise AudiotagError(f"these right labels are none of the classes: {', '.join(unknown)}")
-    # Here: it takes a second, in which nobody would hear of a wrong name.
+        raise AudiotagError(f"these right labels are not in the class list: {', '.join(unknown)}")
+    # Here: it takes a second, and a wrong name should be reported before.
     from sklearn.metrics import precision_recall_fscore_support
 
     first = first_labels(ranked)

@@ -103,7 +103,7 @@ def draw_classes(
     files: ScoreFiles, scores: Scores, labels: Sequence[str], first: Sequence[str], classes: Sequence[str], title: str
 ) -> None:
     """Write `f1.png`, and `confusion_matrix.csv` and `.png` of N labels and the N labels predicted first."""
-    # Here: matplotlib takes a second, in which nobody would hear of a wrong name.
+    # Here: matplotlib takes a second, and a wrong name should be reported before.
     from audiotag.plots.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
     from audiotag.plots.figures import confusion_matrix, save_png
 

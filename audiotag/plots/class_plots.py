@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix as count_confusions
 
 from audiotag.plots.figures import BLUE, ORANGE, plain
 
-NO_CLASS = "(no class)"  # the column of predictions that are none of the classes, in confusion tables
+NO_CLASS = "(no class)"  # the column of predictions outside the class list, in confusion tables
 
 
 def f1_bars(per_class: pd.DataFrame, title: str = "") -> Figure:
@@ -40,7 +40,7 @@ def f1_bars(per_class: pd.DataFrame, title: str = "") -> Figure:
 def confusion_table(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
     """Count how many clips of each label (row) were taken for which class (column); the first column names the row.
 
-    Where a prediction is none of the classes, the last column counts those.
+    If a prediction is not in the class list, the last column counts those.
     """
     named = as_classes(predicted, classes)
     columns = [*classes, *([NO_CLASS] if NO_CLASS in named else [])]
@@ -51,6 +51,6 @@ def confusion_table(labels: Sequence[str], predicted: Sequence[str], classes: Se
 
 
 def as_classes(predicted: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Return the predictions, with NO_CLASS for what is none of the classes."""
+    """Return the predictions, with NO_CLASS for what is not in the class list."""
     known = set(classes)
     return [name if name in known else NO_CLASS for name in predicted]

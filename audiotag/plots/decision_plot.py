@@ -15,7 +15,7 @@ from audiotag.plots.figures import save_png
 
 PANELS = {"accepted": "Labels accepted", "precision": "Precision", "recall": "Recall"}
 NUMBERS = {"threshold": "Threshold on the consensus", "cap": "Most labels accepted per class"}
-MARKERS = "osD^vP*X<>h"  # a round is told by its marker too, not by colour alone
+MARKERS = "osD^vP*X<>h"  # a marker per round, so that colour is not needed to tell them apart
 
 
 def plot_decisions(decisions: pd.DataFrame, folder: Path, best_round: int | None) -> Path:
@@ -69,7 +69,7 @@ def _numbers(rows: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _colour(i: int, count: int) -> tuple[float, ...]:
-    """Return a colour in the order of rounds, told apart by every kind of eye; the palest end is left out."""
+    """Return a colour in the order of rounds that colour-blind people can tell apart; the palest end is left out."""
     return tuple(colormaps["viridis"](0.85 * i / max(count - 1, 1)))
 
 

@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix as count_confusions
 
 from audiotag.files import replacing
 
-# Of Okabe and Ito (2008), told apart by colour-blind people too.
+# Of Okabe and Ito (2008), which colour-blind people can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
 DARK, LIGHT = "#111111", "#fefefe"  # on coloured cells, whatever the colours of the page around them
 

@@ -18,11 +18,11 @@ from audiotag.config import ReportConfig
 def main(arguments: list[str]) -> None:
     """Write the report."""
     config = compose_config(ReportConfig, arguments)
-    from audiotag.run.folder import find_run  # here: what is wrong with the command is told at once
+    from audiotag.run.folder import find_run  # here: a wrong command is refused at once
 
     folder = find_run(config.run, config.runs_dir)
     announce("audiotag.report", f"run {folder.path}, data {folder.config.data.name}")
-    from audiotag.report.write import write_report  # and what is wrong with the run's name, before PyTorch is imported
+    from audiotag.report.write import write_report  # and a wrong name of the run before PyTorch is imported
 
     write_report(folder, None if config.root is None else Path(config.root))
 

@@ -1,4 +1,4 @@
-"""The clips of a report that a person is to hear and judge, and what the page needs for that."""
+"""The clips of a report that a person is to listen to and judge, and what the page needs for that."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MEDIA_TYPES = {".webp": "image/webp", ".mp3": "audio/mpeg"}
 
 @dataclass(frozen=True)
 class Card:
-    """A clip whose label the networks contradict; `silence` says why there is no sound, `note` that it is cut."""
+    """A clip whose label the networks contradict; `silence` is the reason why there is no sound."""
 
     rank: int
     clip: str
     claim: list[tuple[str, str, str]]
-    """What is said of it, which class, how sure: first by the label, then by the networks."""
+    """By whom, which class, and how sure: first the label, then the networks."""
     details: list[tuple[str, str]]
     checked: bool
     sound: Sound | None

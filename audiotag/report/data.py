@@ -109,7 +109,7 @@ class ReportData:
 
 
 def read_report_data(folder: RunFolder) -> ReportData:
-    """Read a run; raises RunError where there is none, or no network of it has passed an epoch."""
+    """Read a run; raises RunError if it does not exist, or no network of it has passed an epoch."""
     metrics = _metrics(folder)
     if metrics.empty:
         raise RunError(f"{folder.path}: there is nothing to report yet: no network has passed its first epoch")

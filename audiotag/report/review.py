@@ -15,8 +15,18 @@ from audiotag.errors import DataError
 from audiotag.files import csv_text, write_text
 from audiotag.verification.rules import DIFFERS
 
-COLUMNS = ["rank", "clip_id", "path", "label", "predicted", "posterior_label", "posterior_predicted", "round", "fold"]
-COLUMNS += ["reason", "decision"]
+REVIEW_COLUMNS = [
+    "rank",
+    "clip_id",
+    "path",
+    "label",
+    "predicted",
+    "posterior_label",
+    "posterior_predicted",
+    "round",
+    "fold",
+]
+REVIEW_COLUMNS += ["reason", "decision"]
 FILE = "review.csv"
 CHECKED = f"verified, {DIFFERS}"  # the reason of a row whose label a person has checked before
 EARLIER = "decided for this run"  # of one about which `data.corrections` has decided
@@ -36,7 +46,7 @@ def disagreements(decided: pd.DataFrame, posteriors: pd.DataFrame, train: pd.Dat
         decision="",
     )
     rows = rows.sort_values(["posterior_predicted", "clip_id"], ascending=[False, True], ignore_index=True)
-    return rows.assign(rank=rows.index + 1)[COLUMNS]
+    return rows.assign(rank=rows.index + 1)[REVIEW_COLUMNS]
 
 
 def checked_disagreements(posteriors: pd.DataFrame, train: pd.DataFrame, judged: set[str], round_: int) -> pd.DataFrame:
@@ -58,13 +68,13 @@ def checked_disagreements(posteriors: pd.DataFrame, train: pd.DataFrame, judged:
 
 def earlier_decisions(corrections: pd.DataFrame) -> pd.DataFrame:
     """Return what a run's own corrections decided, as rows of `review.csv`: one file then holds all decisions."""
-    return corrections.reindex(columns=COLUMNS).assign(reason=EARLIER)
+    return corrections.reindex(columns=REVIEW_COLUMNS).assign(reason=EARLIER)
 
 
 def review_table(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Return one table of all parts, ranked in their order."""
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    return table.assign(rank=table.index + 1)[COLUMNS]
+    return table.assign(rank=table.index + 1)[REVIEW_COLUMNS]
 
 
 def write_review(folder: Path, ranked: pd.DataFrame) -> Path:
@@ -107,7 +117,7 @@ def _by_person(path: Path) -> bool:
 def _same_rows(path: Path, ranked: pd.DataFrame) -> bool:
     table = _read(path)
     written = pd.read_csv(io.StringIO(csv_text(ranked)), dtype=str, keep_default_na=False)
-    return table is not None and table[COLUMNS[:-1]].equals(written[COLUMNS[:-1]])
+    return table is not None and table[REVIEW_COLUMNS[:-1]].equals(written[REVIEW_COLUMNS[:-1]])
 
 
 def _read(path: Path) -> pd.DataFrame | None:
@@ -116,4 +126,4 @@ def _read(path: Path) -> pd.DataFrame | None:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError):  # another encoding, or no table: a spreadsheet program has had it
         return None
-    return table if list(table.columns) == COLUMNS else None
+    return table if list(table.columns) == REVIEW_COLUMNS else None

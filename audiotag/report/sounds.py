@@ -1,4 +1,4 @@
-"""The recordings that a report lets its reader hear: a picture and the sound of what the networks heard.
+"""The recordings that a report plays: a picture and the sound of what the networks were given.
 
 Shapes: F bands, T frames.
 """
@@ -40,7 +40,7 @@ class SoundRequest:
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording, trimmed as the networks heard it: its spectrogram (WebP), its beginning (MP3), and how long it is.
+    """A recording, trimmed as for the networks: its spectrogram (WebP), its beginning (MP3), and how long it is.
 
     `seconds` and `kilohertz` are marks of the picture's axes: a text, and the share of the width from the left or of
     the height from the top where it stands.

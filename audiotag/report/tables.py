@@ -67,7 +67,7 @@ def consensus_counts(decided: pd.DataFrame, classes: Sequence[str], bins: int = 
 class Reliability:
     """How often predictions of a confidence are right.
 
-    `bins` has a row per bin: `above`, `to`, `clips`, mean `confidence` and `accuracy` (NaN where there is no clip).
+    `bins` has a row per bin: `above`, `to`, `clips`, mean `confidence` and `accuracy` (NaN in empty bins).
     `error` is the expected calibration error (Guo et al. 2017): the mean over clips of |accuracy - confidence| of their
     bin.
     """

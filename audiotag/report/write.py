@@ -25,14 +25,14 @@ from audiotag.run.summary import valid_map3
 
 FOLDER = "report"
 FIRST = 10  # clips that are shown without being asked for
-SURE = 0.9  # a network that contradicts a checked label with more is told to be sure
+SURE = 0.9  # a network that contradicts a checked label with more is called sure
 LARGEST_BYTES = 20e6  # of a page; beyond it pictures and sounds of clips are files beside it
 
 
 def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: float = LARGEST_BYTES) -> Path:
     """Write the report of a run as far as it is complete and return the page; `root` is where the data set lies now.
 
-    Raises RunError where there is nothing to report yet.
+    Raises RunError if there is nothing to report yet.
     """
     check_folder("run", folder.path / FOLDER, "the report is written into the run: set run= to a copy of it")
     data = read_report_data(folder)

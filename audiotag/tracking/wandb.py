@@ -54,7 +54,7 @@ class WandbTracker(Tracker):
         self.run: Any = None
 
     def check(self, folder: Path) -> None:
-        """Say on one line why W&B is kept offline, and how to send it; raises AudiotagError as `choose_mode` does."""
+        """Print why W&B is kept offline, and how to send it; raises AudiotagError as `choose_mode` does."""
         need_packages(["wandb"], "wandb")
         mode, why = choose_mode(self.mode)
         if mode == "offline":
@@ -96,7 +96,7 @@ class WandbTracker(Tracker):
             config=run.settings,
             dir=run.folder,
             mode=self.opened,
-            reinit="create_new",  # a run that the caller may have open is none of ours
+            reinit="create_new",  # a run that the caller may have open is not ours
             settings=wandb.Settings(
                 silent=True,
                 console="off",  # what is on the screen is ours, and about all cells

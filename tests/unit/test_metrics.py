@@ -127,7 +127,7 @@ def test_scores_take_the_first_class_of_equal_posteriors() -> None:
     [
         ([["Bark"]], ["Bark", "Gong"], "1 predictions cannot be scored against 2 labels"),
         ([], [], "0 predictions"),
-        ([["Bark"]], ["Barc"], "none of the classes: Barc"),
+        ([["Bark"]], ["Barc"], "not in the class list: Barc"),
     ],
 )
 def test_scores_refuse_what_cannot_be_scored(ranked: list[list[str]], labels: list[str], says: str) -> None:

@@ -13,7 +13,7 @@ from audiotag.report.figures import (
     learning_curves,
     reliability_diagram,
 )
-from audiotag.report.review import COLUMNS, disagreements, write_review
+from audiotag.report.review import REVIEW_COLUMNS, disagreements, write_review
 from audiotag.report.rounding import counted, decimals, posterior
 from audiotag.report.tables import (
     confusions,
@@ -137,7 +137,7 @@ def ranked() -> pd.DataFrame:
 
 def test_disagreements_are_ranked_by_the_posterior_of_the_predicted_class(ranked):
     header = "rank,clip_id,path,label,predicted,posterior_label,posterior_predicted,round,fold,reason,decision"
-    assert ",".join(ranked.columns) == ",".join(COLUMNS) == header
+    assert ",".join(ranked.columns) == ",".join(REVIEW_COLUMNS) == header
     assert ranked.to_numpy().tolist() == [
         [1, "d", "audio/d.wav", "Gong", "Bark", 0.05, 0.90, 0, 1, "label differs", ""],
         [2, "b", "audio/b.wav", "Bark", "Gong", 0.02, 0.80, 0, 0, "label differs", ""],
