@@ -1,6 +1,7 @@
 """What a tracker is, and how the trackers of a run are checked, opened and closed.
 
-A run is never lost for what could not be shown of it: what a tracker raises is reported once, and stops that tracker alone.
+A run is never lost for what could not be shown of it: what a tracker raises is reported once, and stops that tracker
+alone.
 """
 
 from __future__ import annotations
