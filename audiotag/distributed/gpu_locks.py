@@ -55,9 +55,9 @@ def gpus_of_job(devices: int, hardware: Hardware, apart: bool) -> Iterator[list[
         yield for_processes(devices, available, apart)
 
 
-def bind(name: str) -> None:
-    """Note that a job is about to start CUDA in this very process, for the jobs after it: it reads the GPUs once."""
-    _bound_to[:] = [name]
+def bind(names: list[str]) -> None:
+    """Note the GPU on which a job is about to start CUDA in this very process, for the jobs after it."""
+    _bound_to[:] = names or _bound_to
 
 
 def _left_to_this_process(available: list[str]) -> list[str]:

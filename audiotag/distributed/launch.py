@@ -54,25 +54,19 @@ def launch(
     with ended_by_signals(), gpus_of_job(config.devices, config.hardware, apart) as gpus:
         if config.devices > 1:
             return supervise(name, config, apart, gpus)
-        return _in_this_process(work, config, gpus)
+        visible = {"CUDA_VISIBLE_DEVICES": gpus[0]} if gpus else {}
+        bind(gpus)  # CUDA reads the variable once: the jobs after this one get the same GPU
+        with environment(dict.fromkeys(stale_variables()) | visible):
+            from audiotag.distributed.worker import run_alone
 
-
-def _in_this_process(work: str | Callable[[Config], Any], config: Config, gpus: list[str]) -> Any:
-    settings: dict[str, str | None] = dict.fromkeys(stale_variables())
-    if gpus:
-        settings["CUDA_VISIBLE_DEVICES"] = gpus[0]
-        bind(gpus[0])
-    with environment(settings):
-        from audiotag.distributed.worker import run_alone
-
-        try:
-            return run_alone(work, config)
-        except AudiotagError:
-            raise
-        except Exception as error:
-            if in_sweep():  # the other jobs are run nevertheless
-                raise WorkError(f"the job failed:\n{traceback.format_exc()}", 1) from error
-            raise
+            try:
+                return run_alone(work, config)
+            except AudiotagError:
+                raise
+            except Exception as error:
+                if in_sweep():  # the other jobs are run nevertheless
+                    raise WorkError(f"the job failed:\n{traceback.format_exc()}", 1) from error
+                raise
 
 
 def leads() -> bool:
