@@ -56,7 +56,7 @@ def test_verify_sweep_writes_one_decision_each_and_one_table(smoke_run, program)
 
 def test_verify_sweep_shows_the_others_beside_a_wrong_job(smoke_run, program):
     output = program("verify.py", "-m", "run=smoke", "verification.rule.threshold=0.15,7", expected=2)
-    assert "verification.rule.threshold=7.0 must lie in 0 to 1" in output
+    assert "verification.rule.threshold=7 must lie in 0 to 1" in output
     assert "1 of 2 jobs failed" in output
     assert "as_coded,threshold=0.15" in output[output.index("Decision") :], "the other is shown"
 
