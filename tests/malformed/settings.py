@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -334,7 +335,7 @@ def cases() -> list[Case]:
 
 
 def _of(program: str, given: tuple[str, ...], text: str, says: str | None) -> Case:
-    words = text.split(" ") if text.endswith("finetune_rounds=0") or text.startswith("--out=x ") else [text]
+    words = text.split(" ") if re.search(r" (--)?[\w.]+=", text) else [text]
     kept = ("cache/",) if text in OF_DATA else ()
     return Case(f"setting_{text[:60]}", lambda _: None, {program: says}, {program: (*given, *words)}, kept)
 
