@@ -98,7 +98,7 @@ def register(schema: type) -> None:
     """Give Hydra every setting's default, for the first line of a defaults list."""
     of_class = leaf_paths(schema)
     fields = schema_fields(schema).items()
-    defaults = nested((path, {} if path in of_class else field.default) for path, field in fields)
+    defaults = nested((path, {} if path in of_class and field.default else field.default) for path, field in fields)
     ConfigStore.instance().store(name=f"{config_name(schema).removesuffix('_schema')}_schema", node=defaults)
     _rename_launchers()
 

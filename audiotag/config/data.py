@@ -143,7 +143,7 @@ class Data(Settings):
 
     def clashes(self, prefix: str) -> Iterator[str]:
         if not self.source and self.name not in LAYOUTS:
-            yield f"{prefix}name={self.name} is none of {', '.join(LAYOUTS)}{Nearest(LAYOUTS)(self.name)}"
+            yield f"{prefix}name={self.name} is not one of {', '.join(LAYOUTS)}{Nearest(LAYOUTS)(self.name)}"
         if self.source and self.name in LAYOUTS:
             yield f"{prefix}name={self.name} is a layout of its own: give {prefix}source another name"
         if self.name != "synthetic" and not self.root:
