@@ -104,13 +104,10 @@ def draw_classes(
 ) -> None:
     """Write `f1.png`, and `confusion_matrix.csv` and `.png` of N labels and the N labels predicted first."""
     # Here: matplotlib takes a second, and a wrong name should be reported before.
-    from audiotag.plots.class_plots import NO_CLASS, as_classes, confusion_table, f1_bars
-    from audiotag.plots.figures import confusion_matrix, save_png
+    from audiotag.plots.figures import confusion_matrix, confusion_table, f1_bars, save_png
 
     write_csv(files.beside("confusion_matrix.csv"), confusion_table(labels, first, classes))
-    named = as_classes(first, classes)
-    axis = [*classes, *([NO_CLASS] if NO_CLASS in named else [])]
-    save_png(files.beside("confusion_matrix.png"), confusion_matrix(labels, named, axis, title))
+    save_png(files.beside("confusion_matrix.png"), confusion_matrix(labels, first, classes, title))
     save_png(files.beside("f1.png"), f1_bars(scores.per_class, title))
 
 

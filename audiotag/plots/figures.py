@@ -17,6 +17,7 @@ from audiotag.files import replacing
 
 # Of Okabe and Ito (2008), which colour-blind people can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+NO_CLASS = "(no class)"  # the column of predictions outside the class list, in confusion tables
 DARK, LIGHT = "#111111", "#fefefe"  # on coloured cells, whatever the colours of the page around them
 
 
@@ -26,11 +27,49 @@ def save_png(path: Path, figure: Figure, **options: Any) -> None:
         figure.savefig(temporary, format="png", metadata={"Software": "audiotag"}, **options)
 
 
+def f1_bars(per_class: pd.DataFrame, title: str = "") -> Figure:
+    """Draw F1 of each class (columns label, count, f1), in the order of the table, with their mean.
+
+    A class without clips has no bar, and is not part of the mean.
+    """
+    present = per_class[per_class["count"] > 0]
+    figure = Figure(figsize=(5.5, max(2.2, 1.2 + 0.22 * len(per_class))), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    there = [place for place, count in enumerate(per_class["count"]) if count]
+    axes.barh(there, present["f1"], color=BLUE, height=0.7)
+    for place, (f1, count) in enumerate(zip(per_class["f1"], per_class["count"], strict=True)):
+        axes.text(1.02, place, f"{f1:.3f}" if count else "no clips", va="center", fontsize=7)
+    mean = float(present["f1"].mean())
+    axes.axvline(mean, color=ORANGE, linestyle="--", linewidth=1.2, label=f"mean of the classes: {mean:.3f}")
+    axes.set_yticks(range(len(per_class)), [plain(name) for name in per_class["label"]], fontsize=7)
+    axes.set(xlim=(0, 1.14), ylim=(len(per_class) - 0.4, -0.6), xlabel="F1")  # the first class at the top
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.set_title(title, fontsize=9)
+    figure.legend(loc="outside lower center", fontsize=7, frameon=False)
+    return figure
+
+
+def confusion_table(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
+    """Count how many clips of each label (row) were taken for which class (column); the first column names the row.
+
+    If a prediction is not in the class list, the last column, NO_CLASS, counts those.
+    """
+    known = set(classes)
+    named = [name if name in known else NO_CLASS for name in predicted]
+    columns = [*classes, *([NO_CLASS] if NO_CLASS in named else [])]
+    table = pd.DataFrame(count_confusions(list(labels), named, labels=columns)[: len(classes)], columns=columns)
+    table.insert(0, "label", list(classes), allow_duplicates=True)  # a class may be called label, too
+    return table
+
+
 def confusion_matrix(
     labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str], title: str = ""
 ) -> Figure:
-    """Draw how many clips of each label (row) were taken for which class (column); colours are shares of a row."""
-    counts = count_confusions(list(labels), list(predicted), labels=list(classes))
+    """Draw what `confusion_table` counts; colours are shares of a row."""
+    table = confusion_table(labels, predicted, classes).iloc[:, 1:]
+    counts = table.to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.0, 1.8 + 0.27 * len(classes))
     figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
@@ -41,9 +80,9 @@ def confusion_matrix(
         bar.solids.set_rasterized(True)  # 256 cells
     # Anchored at the axis, wherever the letters of a viewer's own font end.
     beside: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor", "ha": "right", "va": "center"}
-    names = [plain(name) for name in classes]
-    axes.set_xticks(range(len(classes)), names, fontsize=8, **beside)
-    axes.set_yticks(range(len(classes)), names, fontsize=8)
+    names = [plain(str(name)) for name in table.columns]
+    axes.set_xticks(range(len(names)), names, fontsize=8, **beside)
+    axes.set_yticks(range(len(classes)), names[: len(classes)], fontsize=8)
     axes.set(xlabel="predicted", ylabel="label")
     axes.set_title(title, fontsize=9)
     for row, column in zip(*counts.nonzero(), strict=True):

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from audiotag.plots.class_plots import confusion_table
-from audiotag.plots.figures import confusion_matrix, curves_over_rounds
+from audiotag.plots.figures import confusion_matrix, confusion_table, curves_over_rounds
 from audiotag.report.data import ReportData, measure_calibration
 from audiotag.report.figures import accepted_per_round, consensus_histograms, learning_curves, reliability_diagram
 from audiotag.report.page import Chart, Section, Table, chart

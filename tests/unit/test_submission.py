@@ -20,7 +20,7 @@ from audiotag.errors import FIRST, LAST, AudiotagError, DataError
 from audiotag.evaluation.bootstrap import bootstrap_intervals
 from audiotag.evaluation.metrics import mean_average_precision, score_ranked
 from audiotag.inference.submission import check_submittable, score_submission, submission_table
-from audiotag.plots.class_plots import NO_CLASS, confusion_table, f1_bars
+from audiotag.plots.figures import NO_CLASS, confusion_table, f1_bars
 from tests.clips import EXAMPLES, write_table
 
 TEST_HEADER = ("fname", "label", "usage")
