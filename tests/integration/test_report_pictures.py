@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
 import numpy as np
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from PIL import Image
 
-from audiotag.plots.figures import curves_over_rounds
+from audiotag.plots.figures import confusion_matrix, curves_over_rounds
 from audiotag.report.figures import (
     accepted_per_round,
     consensus_histograms,
@@ -67,3 +69,44 @@ def test_legends_cover_nothing(rounds, classes):
         assert legends
         assert not [panel for panel in panels for legend in legends if legend.overlaps(panel)]
         assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in legends)
+
+
+def png(figure: Figure) -> Image.Image:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
+
+
+@pytest.mark.parametrize("classes", [2, 41])
+def test_confusion_matrix_names_never_overlap_and_are_not_cut_off(classes):
+    names = [f"Acoustic_guitar_{i:02d}" for i in range(classes)]
+    figure = confusion_matrix(names, names, names, "Verified clips, held out, round 10")
+    figure.draw_without_rendering()
+    boxes = [tick.get_window_extent() for tick in figure.axes[0].get_yticklabels()]
+    assert all(below.y1 <= above.y0 for above, below in itertools.pairwise(boxes))
+    page = figure.bbox
+    for box in [*boxes, figure.axes[0].title.get_window_extent()]:
+        assert page.x0 <= box.x0 <= box.x1 <= page.x1
+
+
+def rounds(known: bool) -> list[dict[str, float | None]]:
+    return [
+        {
+            "round": r, "valid_accuracy": 0.8 + r / 50, "valid_accuracy_std": 0.01, "valid_loss": 1 / (r + 1),
+            "considered": 100, "accepted": 40 + r,
+            "precision": 0.9 if known and r else None, "recall": 0.3 if known else None,
+        }
+        for r in range(4)
+    ]  # fmt: skip
+
+
+def test_curves_draw_each_figure_over_the_rounds_where_it_is_known():
+    figure = curves_over_rounds(rounds(known=True))
+    drawn = {line.get_label(): list(zip(*line.get_data(), strict=True)) for axes in figure.axes for line in axes.lines}
+    names = {"accepted": "accepted", "considered": "considered", "precision": "precision", "recall": "recall"}
+    for label, name in names.items():
+        assert drawn[label] == [(r["round"], r[name]) for r in rounds(known=True) if r[name] is not None]
+    accuracy, loss = (figure.axes[i].lines[0].get_ydata() for i in range(2))
+    assert list(accuracy) == [r["valid_accuracy"] for r in rounds(known=True)]
+    assert list(loss) == [r["valid_loss"] for r in rounds(known=True)]
+    assert png(figure).width > png(curves_over_rounds(rounds(known=False))).width

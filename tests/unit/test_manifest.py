@@ -25,7 +25,7 @@ from audiotag.data.scan import state_of
 from audiotag.errors import DataError
 from audiotag.inference.recordings import find_recordings, split_recordings
 from audiotag.run.folder import RunFolder
-from tests.clips import RATE_HZ, make_folder, no_rights, settings, shared_data, sound, write_sound, write_table
+from tests.clips import RATE_HZ, make_folder, no_rights, settings, sound, write_sound, write_table
 
 TEST_HEADER = ("fname", "label", "usage")
 
@@ -526,12 +526,3 @@ def test_manifest_reports_identical_audio(config, root, capsys):
     train = manifest.train
     assert train.loc["twin.wav", "content_hash"] == train.loc["bark00.wav", "content_hash"]
     assert "2 training clips are byte for byte another one" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "n_train", "n_test", "n_classes"), [("fsdkaggle2018-mini", 160, 40, 10)])
-def test_manifest_of_real_recordings(tmp_path, name, n_train, n_test, n_classes):
-    manifest = build_manifest(settings(shared_data(name), tmp_path, truth="truth.csv"))
-    assert (manifest.frame["split"].value_counts().to_dict()) == {"train": n_train, "test": n_test}
-    assert len(manifest.classes) == n_classes
-    assert manifest.truth is not None
-    assert manifest.unverified.index.isin(manifest.truth.index).all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 
 import numpy as np
 import pytest
@@ -39,18 +38,6 @@ def test_confusion_matrix_shows_counts_and_shares_of_the_label():
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("predicted", "label", "held out")
 
 
-@pytest.mark.parametrize("classes", [2, 41])
-def test_confusion_matrix_names_never_overlap_and_are_not_cut_off(classes):
-    names = [f"Acoustic_guitar_{i:02d}" for i in range(classes)]
-    figure = confusion_matrix(names, names, names, "Verified clips, held out, round 10")
-    figure.draw_without_rendering()
-    boxes = [tick.get_window_extent() for tick in figure.axes[0].get_yticklabels()]
-    assert all(below.y1 <= above.y0 for above, below in itertools.pairwise(boxes))
-    page = figure.bbox
-    for box in [*boxes, figure.axes[0].title.get_window_extent()]:
-        assert page.x0 <= box.x0 <= box.x1 <= page.x1
-
-
 def test_confusion_matrix_takes_a_dollar_for_no_formula():
     png(confusion_matrix(["a$b", "c$"], ["c$", "a$b"], ["a$b", "c$", r"$\frac{"]))
 
@@ -64,18 +51,6 @@ def rounds(known: bool) -> list[dict[str, float | None]]:
         }
         for r in range(4)
     ]  # fmt: skip
-
-
-def test_curves_draw_each_figure_over_the_rounds_where_it_is_known():
-    figure = curves_over_rounds(rounds(known=True))
-    drawn = {line.get_label(): list(zip(*line.get_data(), strict=True)) for axes in figure.axes for line in axes.lines}
-    names = {"accepted": "accepted", "considered": "considered", "precision": "precision", "recall": "recall"}
-    for label, name in names.items():
-        assert drawn[label] == [(r["round"], r[name]) for r in rounds(known=True) if r[name] is not None]
-    accuracy, loss = (figure.axes[i].lines[0].get_ydata() for i in range(2))
-    assert list(accuracy) == [r["valid_accuracy"] for r in rounds(known=True)]
-    assert list(loss) == [r["valid_loss"] for r in rounds(known=True)]
-    assert png(figure).width > png(curves_over_rounds(rounds(known=False))).width
 
 
 def test_curves_can_be_drawn_of_one_round():

@@ -254,7 +254,7 @@ def cut(wave: np.ndarray, block: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("n_samples", LENGTHS)
-@pytest.mark.parametrize("block", [1, 7, 191, 513, 1_023, 5_000])
+@pytest.mark.parametrize("block", [1, 191, 513, 5_000])
 def test_spectrogram_in_pieces_is_the_whole_one(front_end, n_samples, block):
     wave = sound(n_samples, seed=3)
     whole = front_end(batch(wave))[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,13 +91,22 @@ def test_run_of_refused_data_leaves_what_is_in_its_folder(tmp_path):
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
+def is_waiting_for_a_lock() -> bool:
+    """Return whether a thread is within filelock."""
+    files = (
+        frame.f_code.co_filename for top in sys._current_frames().values() for frame, _ in traceback.walk_stack(top)
+    )
+    return any("filelock" in file for file in files)
+
+
 def test_run_that_waited_for_one_whose_data_were_refused_says_so(tmp_path):
     config, folder = bad_data(tmp_path), RunFolder(tmp_path / "runs" / "run")
     folder.path.mkdir(parents=True)
     with FileLock(folder.path / ".prepare.lock"), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(prepared, config, folder)
-        time.sleep(0.3)
-        assert not waiting.done()
+        while not is_waiting_for_a_lock():
+            assert not waiting.done()
+            time.sleep(0.01)
         shutil.rmtree(tmp_path / "runs")
         with pytest.raises(RunError, match=f"{folder.path} was removed by another process, whose data were refused"):
             waiting.result(timeout=30)
