@@ -215,12 +215,6 @@ def test_download_that_is_complete_asks_the_server_nothing(site: Site, tmp_path:
     assert site.log == []
 
 
-def test_download_keeps_archives_and_documentation_on_demand(site: Site, tmp_path: Path) -> None:
-    get(site, tmp_path, keep_archives=True, doc=True)
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.zip")} == site.files
-    assert (tmp_path / "FSDKaggle2018.doc" / "README.md").read_bytes() == b"about it"
-
-
 def test_download_progress_names_the_archives_and_the_time_left(site: Site, tmp_path: Path) -> None:
     screen = io.StringIO()
     site.pause_s = 0.02

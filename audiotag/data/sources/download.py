@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TypeVar
@@ -84,46 +86,59 @@ class _Receiver:
             before = self.bytes
 
 
-def download(url: str, part: Path, bar: Progress, most_bytes: int, pause_s: float, otherwise: str) -> None:
-    """Download a file to `part`, keeping what has arrived there and asking the server for the rest only.
+@dataclass(frozen=True)
+class Download:
+    """A downloader for pooch that keeps in `part` what has arrived, and asks the server for the rest only.
 
     Raises AudiotagError if the server cannot be reached, refuses, sends nothing new or too slowly `ATTEMPTS` times in a
     row, or more than `most_bytes`. `pause_s` is the wait before the second attempt, `otherwise` says what else to do.
     """
-    failures, most = 0, size(part)
-    with bar:
-        task = bar.add_task(part.stem, total=None)
-        while True:
-            attempt = _Attempt(url, part, bar, task, most_bytes)
-            try:
-                attempt.receiver.run(attempt.receive)
-                return
-            except (_BrokenOffError, *BROKEN_CONNECTION) as error:
-                enough = SLOW_BYTES if isinstance(error, _SlowError) else 0
-                failures = 1 if size(part) - most > enough else failures + 1
-                most = max(most, size(part))
-                if failures == ATTEMPTS:
-                    raise _given_up(url, part, error, otherwise) from error
-            # What requests makes nothing of in a redirect, such as http://[, is a ValueError of Python's own.
-            except (_UnusableError, requests.RequestException, ValueError) as error:
-                raise _given_up(url, part, error, otherwise) from error
-            time.sleep(pause_s * 2 ** (failures - 1))
 
-
-@dataclass(frozen=True)
-class _Attempt:
-    url: str
     part: Path
     bar: Progress
-    task: TaskID
     most_bytes: int
-    receiver: _Receiver = field(default_factory=_Receiver)
+    pause_s: float
+    otherwise: str
 
-    def receive(self) -> None:
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        """Download `url` to `output_file`, as pooch calls it."""
+        failures, most = 0, size(self.part)
+        with self.bar:
+            task = self.bar.add_task(self.part.stem, total=None)
+            while True:
+                receiver = _Receiver()
+                try:
+                    receiver.run(partial(self._receive, url, task, receiver))
+                    break
+                except (_BrokenOffError, *BROKEN_CONNECTION) as error:
+                    enough = SLOW_BYTES if isinstance(error, _SlowError) else 0
+                    failures = 1 if size(self.part) - most > enough else failures + 1
+                    most = max(most, size(self.part))
+                    if failures == ATTEMPTS:
+                        raise self._given_up(url, error) from error
+                # What requests makes nothing of in a redirect, such as http://[, is a ValueError of Python's own.
+                except (_UnusableError, requests.RequestException, ValueError) as error:
+                    raise self._given_up(url, error) from error
+                time.sleep(self.pause_s * 2 ** (failures - 1))
+        os.unlink(output_file)
+        try:
+            # Two names for one file: pooch deletes its own if it is interrupted while it checks, ours stays.
+            os.link(self.part, output_file)
+        except OSError:  # a file system without hard links
+            self.part.replace(output_file)
+
+    def _given_up(self, url: str, error: Exception) -> AudiotagError:
+        why = str(error)
+        if isinstance(error, BROKEN_CONNECTION):  # what lies under the library's own wrapping
+            cause = error.args[0] if error.args else error
+            why = f"the connection to {urlsplit(url).netloc} failed: {getattr(cause, 'reason', cause)}"
+        kept = f" {size(self.part)} bytes are kept; the same command goes on from there." if size(self.part) else ""
+        return AudiotagError(f"{url} could not be downloaded: {why}.{kept} {self.otherwise}")
+
+    def _receive(self, url: str, task: TaskID, receiver: _Receiver) -> None:
         """Ask for the bytes from the end of `part` on, and append them."""
-        receiver, task = self.receiver, self.task
         have, most = size(self.part), decimal(self.most_bytes)
-        with _request("GET", self.url, {"Range": f"bytes={have}-"} if have else {}) as answer:
+        with _request("GET", url, {"Range": f"bytes={have}-"} if have else {}) as answer:
             start = self._start(answer, have)
             if start is None:
                 return  # all of it was there
@@ -173,15 +188,6 @@ class _Attempt:
         if status != 200:
             raise _UnusableError(f"the server answered {status} {answer.reason}, without the file or another place")
         return 0  # a server that knows no ranges sends it all
-
-
-def _given_up(url: str, part: Path, error: Exception, otherwise: str) -> AudiotagError:
-    why = str(error)
-    if isinstance(error, BROKEN_CONNECTION):  # what lies under the library's own wrapping
-        cause = error.args[0] if error.args else error
-        why = f"the connection to {urlsplit(url).netloc} failed: {getattr(cause, 'reason', cause)}"
-    kept = f" {size(part)} bytes are kept; the same command goes on from there." if size(part) else ""
-    return AudiotagError(f"{url} could not be downloaded: {why}.{kept} {otherwise}")
 
 
 def size(path: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import itertools
 import lzma
 import os
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import pooch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,7 +25,7 @@ from rich.progress import (
 )
 
 from audiotag.config import Data, ScoredData
-from audiotag.data.sources.download import CHUNK_BYTES, download, size, size_on_server
+from audiotag.data.sources.download import CHUNK_BYTES, Download, size, size_on_server
 from audiotag.data.sources.table_layout import LabelTable, TableLayout
 from audiotag.data.tables import read_table
 from audiotag.errors import AudiotagError, DataError
@@ -33,14 +33,13 @@ from audiotag.files import FileLock, check_room
 
 RECORD_PAGE = "https://zenodo.org/records/2552860"
 ZENODO_URL = f"{RECORD_PAGE}/files"
-META, TEST, TRAIN, DOC = (f"FSDKaggle2018.{part}" for part in ("meta", "audio_test", "audio_train", "doc"))
+META, TEST, TRAIN = (f"FSDKaggle2018.{part}" for part in ("meta", "audio_test", "audio_train"))
 # The record's checksums as another project that reads it lists them: embeddings-benchmark/mteb,
 # scripts/data/fsdkaggle2018/create_data.py, commit 27f1337.
 REGISTRY = {
     f"{META}.zip": "md5:f16828ac8be0e5285b9175a12f90d784",
     f"{TEST}.zip": "md5:f85c8665c3fc39311ea1b748e194a81d",
     f"{TRAIN}.zip": "md5:a8b47ff4b52022c178f88fa5c6f080d0",
-    f"{DOC}.zip": "md5:4f2d1ac88f33a62f9db3108b269ee1b7",
 }
 
 # Where each part may lie: Zenodo's layout first, then Kaggle's.
@@ -56,7 +55,7 @@ PLACES = {
     "test clips": (TEST, "audio_test"),
 }
 
-MOST_BYTES = {META: 20_000_000, DOC: 20_000_000, TEST: 8_000_000_000, TRAIN: 8_000_000_000}  # all of it has 5 GB
+MOST_BYTES = {META: 20_000_000, TEST: 8_000_000_000, TRAIN: 8_000_000_000}  # all of it has 5 GB
 ENCRYPTED = 1  # of a zip member's flags
 # Room asked for before a download: the archive, and its WAV files, which zip makes smaller by a quarter to a third.
 ROOM_PER_ARCHIVE_BYTE = 2.5
@@ -114,8 +113,6 @@ def fetch(
     base_url: str = ZENODO_URL,
     registry: Mapping[str, str] | None = None,
     *,
-    keep_archives: bool = False,
-    doc: bool = False,
     progress: bool = True,
     console: Console | None = None,
     pause_s: float = 1.0,
@@ -124,22 +121,19 @@ def fetch(
 
     Whatever ends the process, the next call goes on where this one stopped: half a download is continued, extracted
     files are not extracted again. Archives that somebody has put into `root` by hand are checked, used, and left there;
-    downloaded ones are removed once extracted, unless `keep_archives`. `doc` asks for the documentation as well.
-    `registry` replaces checksums ("md5:..." or "sha256:...") by archive name; `pause_s` is the wait in seconds before
-    the first new attempt after a failure.
+    downloaded ones are removed once extracted. `registry` replaces checksums ("md5:..." or "sha256:...") by archive
+    name; `pause_s` is the wait in seconds before the first new attempt after a failure.
 
     Raises AudiotagError if the network, the server, the disk, a checksum or an archive fails, with what to do.
     """
     console = console or Console(stderr=True, emoji=False)
-    job = _Fetch(
-        root, base_url.rstrip("/"), {**REGISTRY, **(registry or {})}, keep_archives, progress, console, pause_s
-    )
+    job = _Fetch(root, base_url.rstrip("/"), {**REGISTRY, **(registry or {})}, progress, console, pause_s)
     try:
-        if not _wanted(root, doc):
+        if not _wanted(root):
             return root
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".fetch.lock"):  # a second process waits here, then finds nothing to do
-            job.run(doc)
+            job.run()
     except OSError as error:
         full = " Make room and run it again: what has arrived is kept." if error.errno == errno.ENOSPC else ""
         raise AudiotagError(f"FSDKaggle2018 could not be written to {root}: {error}.{full}") from error
@@ -187,7 +181,7 @@ def _is_incomplete(table: Path | None, folder: Path | None) -> bool:
     return folder is None or (table is not None and not _clips(table) <= set(os.listdir(folder)))
 
 
-def _wanted(root: Path, doc: bool = False) -> list[str]:
+def _wanted(root: Path) -> list[str]:
     """Return the parts still needed, small ones first: what is not there, and downloaded tables that are unusable."""
     found = _find(root)
     train, test = (
@@ -197,7 +191,6 @@ def _wanted(root: Path, doc: bool = False) -> list[str]:
         META: train is None or test is None,
         TEST: _is_incomplete(test, found["test clips"]),
         TRAIN: _is_incomplete(train, found["training clips"]),
-        DOC: doc and not (root / DOC).exists(),
     }
     return [part for part, is_needed in needed.items() if is_needed]
 
@@ -212,7 +205,6 @@ class _Fetch:
     root: Path
     base_url: str
     registry: dict[str, str]
-    keep_archives: bool
     progress: bool
     console: Console
     pause_s: float
@@ -221,20 +213,22 @@ class _Fetch:
     def staging(self) -> Path:
         return self.root / ".download"
 
-    def run(self, doc: bool) -> None:
+    def run(self) -> None:
         self.staging.mkdir(exist_ok=True)
-        self._check_room(self._bytes_to_fetch(_wanted(self.root, doc)), "to be downloaded and extracted")
-        while wanted := _wanted(self.root, doc):
+        for orphan in self.staging.glob(
+            "tmp*"
+        ):  # pooch's name for a file while its hash is checked, of a killed process
+            orphan.unlink()
+        self._check_room(self._bytes_to_fetch(_wanted(self.root)), "to be downloaded and extracted")
+        while wanted := _wanted(self.root):
             part = wanted[0]
             archive = self._archive(f"{part}.zip")
             self._extract(archive, part)
-            if part in _wanted(self.root, doc):
+            if part in _wanted(self.root):
                 raise AudiotagError(
                     f"{archive} was extracted, yet files that the tables name are missing in {self.root}."
                 )
-            if archive.parent == self.staging and self.keep_archives:
-                archive.replace(self.root / archive.name)
-            elif archive.parent == self.staging:
+            if archive.parent == self.staging:
                 archive.unlink()
         shutil.rmtree(self.staging)
 
@@ -259,34 +253,28 @@ class _Fetch:
 
     def _archive(self, name: str) -> Path:
         """Return a whole, checked archive: the one in `root` if somebody put it there, else downloaded."""
-        by_hand, archive, part = self.root / name, self.staging / name, self.staging / f"{name}.part"
+        by_hand, part, known_hash = self.root / name, self.staging / f"{name}.part", self.registry[name]
         if by_hand.exists():
-            if why := self._is_other(by_hand, name):
+            kind, _, expected = known_hash.rpartition(":")
+            if (got := pooch.file_hash(by_hand, alg=kind)) != expected:
                 raise AudiotagError(
-                    f"{by_hand} is not the published file: {why}. Remove it to have it downloaded, or get it again "
-                    f"from {RECORD_PAGE}."
+                    f"{by_hand} is not the published file: its {kind} is {got}, not {expected}. Remove it to have it "
+                    f"downloaded, or get it again from {RECORD_PAGE}."
                 )
             return by_hand
-        if not archive.exists() or self._is_other(archive, name):
-            url = f"{self.base_url}/{name}"
-            advice = f"get the zip files from {RECORD_PAGE} and put them into {self.root}, then run it again."
-            most_bytes = MOST_BYTES[name.removesuffix(".zip")]
-            download(url, part, self._bar(), most_bytes, self.pause_s, f"Without a network: {advice}")
-            if why := self._is_other(part, name):
-                part.unlink()
-                raise AudiotagError(
-                    f"{url} arrived with a wrong checksum, and was deleted: {why}. Run it again; if that does not "
-                    f"help, the server has another file than the one of {RECORD_PAGE}."
-                )
-            part.replace(archive)
-        return archive
-
-    def _is_other(self, file: Path, name: str) -> str:
-        """Return how a file differs from the published one, "" if it does not."""
-        kind, _, expected = self.registry[name].rpartition(":")
-        with open(file, "rb") as content:
-            got = hashlib.file_digest(content, kind).hexdigest()
-        return "" if got == expected else f"its {kind} is {got}, not {expected}"
+        url, most_bytes = f"{self.base_url}/{name}", MOST_BYTES[name.removesuffix(".zip")]
+        advice = f"get the zip files from {RECORD_PAGE} and put them into {self.root}, then run it again."
+        downloader = Download(part, self._bar(), most_bytes, self.pause_s, f"Without a network: {advice}")
+        try:
+            pooch.retrieve(url, known_hash, fname=name, path=self.staging, downloader=downloader)
+        except ValueError as error:  # how pooch reports a wrong checksum
+            part.unlink(missing_ok=True)
+            raise AudiotagError(
+                f"{url} arrived with a wrong checksum, and was deleted. Run it again; if that does not help, the "
+                f"server has another file than the one of {RECORD_PAGE}. {error}"
+            ) from error
+        part.unlink(missing_ok=True)
+        return self.staging / name
 
     def _extract(self, archive: Path, part: str) -> None:
         """Extract beside the final place, each file whole or not at all, skip what is there, then move it in.
