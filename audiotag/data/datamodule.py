@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from audiotag.config import Features
+from audiotag.config import Features, TrainConfig
 from audiotag.data.corrections import verified_by_correction
 from audiotag.data.manifest import Manifest
 from audiotag.data.store import Excerpts, Store
-from audiotag.distributed.context import ALONE, DistributedContext
+from audiotag.distributed.context import ALONE, DistributedContext, current, processes_on_this_machine
 from audiotag.errors import LeakError
 from audiotag.randomness import generator
 
@@ -189,36 +189,27 @@ def crop_batch(batch: Batch, excerpts: Excerpts, n_frames: int) -> Batch:
 
 
 class FoldDataModule(pl.LightningDataModule):
-    """Data of one cell: `train` excerpts and `valid` whole clips, cut on the device if the store fits there.
-
-    `shared_by`: how many processes of the job may use the same GPU.
-    """
+    """Data of one cell: `train` excerpts and `valid` whole clips, cut on the device if the store fits there."""
 
     def __init__(
         self,
         clips: CellClips,
         classes: list[str],
         store: Store,
-        features: Features,
-        batch_size: int,
-        valid_batch_size: int,
+        config: TrainConfig,
         mixup_alpha: float,
         seed_key: tuple[int, ...],
-        store_on_device: bool | None = None,
-        validate_unverified: bool = False,
-        context: DistributedContext = ALONE,
-        shared_by: int = 1,
     ) -> None:
         super().__init__()
-        self.clips, self.classes, self.store, self.features = clips, classes, store, features
-        self.batch_size, self.valid_batch_size, self.mixup_alpha = batch_size, valid_batch_size, mixup_alpha
-        self.seed_key, self.store_on_device, self.validate_unverified = seed_key, store_on_device, validate_unverified
-        self.context, self.shared_by = context, shared_by
+        self.clips, self.classes, self.store, self.config = clips, classes, store, config
+        self.mixup_alpha, self.seed_key = mixup_alpha, seed_key
         self._excerpts: Excerpts | None = None  # where excerpts are cut after the transfer to the device
 
     def setup(self, stage: str) -> None:
         """Decide where excerpts are cut."""
-        self._excerpts = self.store.excerpts_on(self._device, self.store_on_device, self.shared_by)
+        hardware = self.config.hardware
+        shared_by = processes_on_this_machine() if hardware.share_devices else 1
+        self._excerpts = self.store.excerpts_on(self._device, hardware.store_on_device, shared_by)
 
     @property
     def _device(self) -> torch.device:
@@ -232,19 +223,16 @@ class FoldDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Excerpts of the training clips, drawn anew each epoch."""
         rows, labels = self.store.rows(self.clips.train), self.labels(self.clips.train)
-        sampler = ExcerptSampler(
-            rows, labels, self.features, self.batch_size, self.mixup_alpha, self.seed_key, self.context
-        )
-        return self._loader(sampler, self.features.excerpt_frames)
+        features, batch_size = self.config.features, self.config.training.batch_size
+        sampler = ExcerptSampler(rows, labels, features, batch_size, self.mixup_alpha, self.seed_key, current())
+        return self._loader(sampler, features.excerpt_frames)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Whole held-out clips: verified ones, and, if asked for, a second loader of unverified ones."""
-        parts = [self.clips.valid, self.clips.unverified] if self.validate_unverified else [self.clips.valid]
-        samplers = [
-            WholeClips(self.store.rows(clips), self.labels(clips), self.valid_batch_size, self.context)
-            for clips in parts
-        ]
-        return [self._loader(sampler, self.features.clip_frames) for sampler in samplers]
+        parts = [self.clips.valid, *([self.clips.unverified] if self.config.data.validate_unverified else [])]
+        batch_size, n_frames = self.config.training.valid_batch_size, self.config.features.clip_frames
+        samplers = [WholeClips(self.store.rows(clips), self.labels(clips), batch_size, current()) for clips in parts]
+        return [self._loader(sampler, n_frames) for sampler in samplers]
 
     def _loader(self, sampler: Sampler[Draw], n_frames: int) -> DataLoader[Batch]:
         host = self.store.excerpts if self._excerpts is None else None
@@ -255,12 +243,13 @@ class FoldDataModule(pl.LightningDataModule):
         excerpts = self._excerpts or self.store.excerpts
         where = excerpts.frames.device
         rows, starts = torch.full((len(offsets),), row, device=where), torch.from_numpy(offsets).to(where)
-        return excerpts.crop(rows, starts, self.features.excerpt_frames).to(self._device)
+        return excerpts.crop(rows, starts, self.config.features.excerpt_frames).to(self._device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Cut excerpts on the device."""
         if self._excerpts is None:
             return batch
         assert self.trainer is not None
-        n_frames = self.features.excerpt_frames if self.trainer.training else self.features.clip_frames
+        features = self.config.features
+        n_frames = features.excerpt_frames if self.trainer.training else features.clip_frames
         return crop_batch(batch, self._excerpts, n_frames)

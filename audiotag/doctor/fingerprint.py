@@ -134,7 +134,3 @@ def _energy(wave: Wave, begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDA
     energy: NDArray[np.float64] = sums[end] - sums[begin]
     energy[energy < 1e-6 * sums[-1]] = 0  # next to silence: nothing to compare
     return energy
-
-
-def _fast(n: int) -> int:
-    return int(scipy.fft.next_fast_len(n, real=True))

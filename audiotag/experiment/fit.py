@@ -101,21 +101,8 @@ def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
 
 def build_data(experiment: Experiment, cell: Cell, clips: CellClips, phase: Phase) -> FoldDataModule:
     """Return the cell's data."""
-    config = experiment.config
-    return FoldDataModule(
-        clips,
-        experiment.manifest.classes,
-        experiment.store,
-        config.features,
-        config.training.batch_size,
-        config.training.valid_batch_size,
-        phase.mixup_alpha,
-        (config.seed, cell.round, cell.fold),
-        config.hardware.store_on_device,
-        config.data.validate_unverified,
-        context.current(),
-        context.processes_on_this_machine() if config.hardware.share_devices else 1,
-    )
+    config, seed_key = experiment.config, (experiment.config.seed, cell.round, cell.fold)
+    return FoldDataModule(clips, experiment.manifest.classes, experiment.store, config, phase.mixup_alpha, seed_key)
 
 
 def build_trainer(config: TrainConfig, where: Path, phase: Phase, callbacks: list[Callback]) -> pl.Trainer:

@@ -74,7 +74,7 @@ class Consensus(pl.Callback):
         posteriors = np.empty((len(clips), len(data.classes)), dtype=np.float32)
         for i, (clip_id, row) in enumerate(zip(clips.index, data.store.rows(clips), strict=True)):
             # A forward pass per clip: its posterior cannot depend on which other clips stand in the batch.
-            offsets = excerpt_offsets(self.seed_key, clip_id, data.features, self.excerpts)
+            offsets = excerpt_offsets(self.seed_key, clip_id, data.config.features, self.excerpts)
             with trainer.precision_plugin.forward_context():
                 logits = module(data.excerpts(int(row), offsets))
             posteriors[i] = logits.softmax(dim=1).mean(dim=0).cpu().numpy()

@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from audiotag.config import Features
+from audiotag.config import Data, Features, Hardware, TrainConfig, Training
 from audiotag.data.datamodule import (
     FoldDataModule,
     cell_clips,
@@ -48,17 +48,9 @@ def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store
 
 
 def make_data(manifest: Manifest, store: Store, **changes: Any) -> FoldDataModule:
-    arguments: dict[str, Any] = {
-        "clips": cell_clips(manifest, 0, SEED_KEY[2], set(), train_on_all=False),
-        "classes": manifest.classes,
-        "store": store,
-        "features": FEATURES,
-        "batch_size": 5,
-        "valid_batch_size": 3,
-        "mixup_alpha": 0.3,
-        "seed_key": SEED_KEY,
-    }
-    return FoldDataModule(**{**arguments, **changes})
+    config = TrainConfig(features=FEATURES, training=Training(batch_size=5, valid_batch_size=3), **changes)
+    clips = cell_clips(manifest, 0, SEED_KEY[2], set(), train_on_all=False)
+    return FoldDataModule(clips, manifest.classes, store, config, 0.3, SEED_KEY)
 
 
 def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -69,7 +61,7 @@ def test_store_on_a_device_is_one_copy_for_all_cells_of_a_process(manifest, stor
     """The device that holds nothing stands for a GPU. Earlier cells' data may be alive until garbage is collected."""
     modules = []
     for _ in range(3):
-        data = make_data(manifest, store, store_on_device=True)
+        data = make_data(manifest, store, hardware=Hardware(store_on_device=True))
         data.trainer = types.SimpleNamespace(strategy=types.SimpleNamespace(root_device=torch.device("meta")))
         data.setup("fit")
         modules.append(data)
@@ -153,7 +145,7 @@ def test_batches_cut_on_a_gpu_are_the_same(manifest, store):
 
 
 def test_validation_sees_whole_verified_clips(manifest, store, tmp_path):
-    data = make_data(manifest, store, validate_unverified=True)
+    data = make_data(manifest, store, data=Data(validate_unverified=True))
     recorder = fit(data, 1, tmp_path)
     for batches, clips in ((recorder.validated, data.clips.valid), (recorder.second, data.clips.unverified)):
         x = torch.cat([batch["x"] for batch in batches])

@@ -162,19 +162,3 @@ def test_synthetic_set_that_lost_a_clip_is_refused(tmp_path: Path) -> None:
     next((root / "audio_test").iterdir()).unlink()
     with pytest.raises(AudiotagError, match="19 of its 20 clips"):
         make(root, TINY)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"classes": 1}, "classes must be 2 to"),
-        ({"classes": 99}, "classes must be 2 to"),
-        ({"test_per_class": -1}, "must not be negative"),
-        ({"wrong_share": 1.2}, "wrong_share must be 0 to 1"),
-        ({"shortest_s": 9.0}, "lengths must satisfy"),
-        ({"version": 0}, "version must be"),
-    ],
-)
-def test_synthetic_settings_that_do_not_fit_are_refused(change: dict[str, float], said: str) -> None:
-    with pytest.raises(AudiotagError, match=said):
-        replace(SMALL, **change)
