@@ -19,7 +19,7 @@ def main(config: TrainConfig) -> float | None:
     if leads():
         folder = "" if config.data.root is None else f" in {config.data.root}"
         run = run_path(str(config.run), config.runs_dir)
-        announce("train.py", f"run {run}, data {config.data.name}{folder}")
+        announce("train.py", f"run {run}, data {config.data.title}{folder}")
     return api.train(config).valid_loss
 
 

@@ -14,6 +14,7 @@ import hypothesis
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from audiotag.config import Columns, Data, Features, Hardware, TrainConfig
 
@@ -126,9 +127,15 @@ def read_only(folder: Path) -> Iterator[None]:
             path.chmod(0o755)
 
 
+def named(data: str) -> dict[str, Any]:
+    """Return name and source of a data set of ours."""
+    option = yaml.safe_load((TOP / "conf" / "data" / f"{data}.yaml").read_text(encoding="utf-8"))
+    return {"name": option["name"], "source": option["source"]}
+
+
 def settings(root: Path, cache_dir: Path, name: str = "kaggle", **data: Any) -> TrainConfig:
     """Return the configuration of a run over a folder, in this process only."""
     given = {"columns": Columns(usage="usage"), **data}
     return TrainConfig(
-        cache_dir=str(cache_dir), data=Data(name=name, root=str(root), **given), hardware=Hardware(workers=0)
+        cache_dir=str(cache_dir), data=Data(**named(name), root=str(root), **given), hardware=Hardware(workers=0)
     )

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config.data import reads
 from audiotag.config.result import is_in_name
 from audiotag.config.schema import in_leaf, is_key, is_text, schema_fields, type_problems, unknown_key
 from audiotag.errors import ConfigError, Nearest
@@ -82,7 +83,7 @@ def in_order(arguments: Sequence[str]) -> list[str]:
 
 def refuse_forgotten_data(data: Data, given: Iterable[str]) -> None:
     """Raise ConfigError for data.root=DIR alone: the embedded data set would be made in DIR, and trained on."""
-    if data.name != "synthetic" or data.root is None or "data=synthetic" in given:
+    if reads(data.source, "root") or data.root is None or "data=synthetic" in given:
         return
     if not (Path(data.root).expanduser() / "synthetic.json").is_file():
         raise ConfigError(

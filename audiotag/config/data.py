@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from audiotag.config.checks import class_list
-from audiotag.config.leaf import Leaf
+from audiotag.config.leaf import TARGET, Leaf, class_name
 from audiotag.config.schema import Seed, Settings, Share, settings
-from audiotag.errors import Nearest
 
 
 @settings
@@ -53,6 +52,10 @@ class Synthetic(Settings):
     mixed_share: Share = 0.15
     """Share of the unverified clips that hold a second class in part of their length."""
 
+    def clashes(self, prefix: str) -> Iterator[str]:
+        if self.verified_per_class + self.unverified_per_class == 0:
+            yield f"{prefix}verified_per_class=0 and {prefix}unverified_per_class=0 leave no training clips"
+
 
 @settings
 class Noise(Settings):
@@ -87,22 +90,31 @@ class Noise(Settings):
             yield f"{prefix}confuse={self.confuse} must be pairs of two different labels"
 
 
-LAYOUTS = {
-    "synthetic": "audiotag.data.sources.synthetic.Synthetic",
-    "kaggle": "audiotag.data.sources.kaggle.Kaggle",
-    "csv": "audiotag.data.sources.csv_table.CsvTable",
-    "folders": "audiotag.data.sources.class_folders.ClassFolders",
-    "fsdkaggle2018": "audiotag.data.sources.fsdkaggle2018.FSDKaggle2018",
+SYNTHETIC = "audiotag.data.sources.synthetic.Synthetic"
+# Of the settings that only some sources read: those that each of ours does. Another class may read them all.
+READ_BY = {
+    SYNTHETIC: ("synthetic",),
+    "audiotag.data.sources.kaggle.Kaggle": ("root", "columns"),
+    "audiotag.data.sources.csv_table.CsvTable": ("root", "columns", "table", "test_table"),
+    "audiotag.data.sources.class_folders.ClassFolders": ("root",),
+    "audiotag.data.sources.fsdkaggle2018.FSDKaggle2018": ("root", "columns", "download"),
 }
+READ_BY_SOME = {setting for settings in READ_BY.values() for setting in settings}
+
+
+def reads(source: Mapping[str, Any], setting: str) -> bool:
+    """Return whether a data set's source may make anything of a setting of data."""
+    return setting not in READ_BY_SOME or setting in READ_BY.get(source.get(TARGET, ""), READ_BY_SOME)
 
 
 @settings
 class Data(Settings):
     """Where the recordings and their labels come from."""
 
-    name: str = "synthetic"
-    """Kind of data set: synthetic (embedded), kaggle (challenge layout), csv (any table), folders (one per class, no
-    table), fsdkaggle2018 (download); with a source of your own, its name for people."""
+    name: str | None = None
+    """Name of the configuration; for people only; null: the source's class."""
+    source: Annotated[dict[str, Any], Leaf()] = Field({TARGET: SYNTHETIC})
+    """Class of the data set's layout (`_target_`) and its arguments: a subclass of audiotag.data.source.Source."""
     root: str | None = None
     """Folder of the data set; audio paths are relative to it. Null for the embedded set: below `cache_dir`."""
     table: str | None = None
@@ -138,26 +150,31 @@ class Data(Settings):
     """Wrong labels put in on purpose."""
     synthetic: Synthetic = Synthetic()
     """Settings of the embedded data set."""
-    source: Annotated[dict[str, Any] | None, Leaf()] = None
-    """Class of a layout of your own (`_target_`) and its arguments: a subclass of audiotag.data.source.Source."""
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.name or class_name(self.source)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Settings of data without which its source cannot work."""
+        ours = READ_BY.get(self.source.get(TARGET, ""), ("root",))
+        return tuple(setting for setting in ("root", "table") if setting in ours)
 
     def clashes(self, prefix: str) -> Iterator[str]:
-        if not self.source and self.name not in LAYOUTS:
-            yield f"{prefix}name={self.name} is not one of {', '.join(LAYOUTS)}{Nearest(LAYOUTS)(self.name)}"
-        if self.source and self.name in LAYOUTS:
-            yield f"{prefix}name={self.name} is a layout of its own: give {prefix}source another name"
-        if self.name != "synthetic" and not self.root:
-            yield f"data={self.name} needs data.root=DIR, the folder with the recordings"
-        if self.name == "csv" and not self.table:
-            yield "data=csv needs data.table=FILE, the table of recordings and labels"
-        if self.download and self.name != "fsdkaggle2018":
-            yield f"data.download=true belongs to data=fsdkaggle2018: data={self.name} cannot be downloaded"
-        yield from tables_of_csv(self.name, self.table, self.test_table)
+        if "root" in self.needs and not self.root:
+            yield f"data={self.title} needs data.root=DIR, the folder with the recordings"
+        if "table" in self.needs and not self.table:
+            yield f"data={self.title} needs data.table=FILE, the table of recordings and labels"
+        if self.download and not reads(self.source, "download"):
+            yield f"data.download=true belongs to data=fsdkaggle2018: data={self.title} cannot be downloaded"
+        yield from tables_of_csv(self.source, self.table, self.test_table)
         yield from class_list("data.classes", self.classes)
 
 
-def tables_of_csv(data: str | None, table: str | None, test_table: str | None) -> Iterator[str]:
+def tables_of_csv(source: Mapping[str, Any], table: str | None, test_table: str | None) -> Iterator[str]:
     """Yield a message for every table that is named for a data set whose layout says where its tables are."""
     for name, file in (("table", table), ("test_table", test_table)):
-        if data != "csv" and file is not None:
+        if file is not None and not reads(source, name):
             yield f"data.{name}={file} belongs to data=csv"

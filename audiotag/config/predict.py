@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from audiotag.config.checks import class_list, needs_run
-from audiotag.config.data import Columns, tables_of_csv
+from audiotag.config.data import READ_BY, Columns, reads, tables_of_csv
 from audiotag.config.hardware import Hardware
+from audiotag.config.leaf import TARGET, Leaf, class_name
 from audiotag.config.schema import Program, Settings, settings
 
 # Parts of the challenge's test set; Public, as tables have it, is meant as well.
@@ -35,8 +36,10 @@ class Ensemble(Settings):
 class ScoredData(Settings):
     """The data set that a submission is scored against: its tables only, no audio."""
 
-    name: Literal["kaggle", "csv", "fsdkaggle2018"] | None = None
-    """Kind of data set: kaggle (challenge layout), csv (any table), fsdkaggle2018 (Zenodo's layout)."""
+    name: str | None = None
+    """Name of the configuration: kaggle (challenge layout), csv (any table), fsdkaggle2018 (Zenodo's layout)."""
+    source: Annotated[dict[str, Any], Leaf()] = Field({})
+    """Class of the data set's layout: a subclass of audiotag.data.sources.table_layout.TableLayout."""
     root: str | None = None
     """Folder of the data set."""
     table: str | None = None
@@ -50,16 +53,22 @@ class ScoredData(Settings):
     download: bool = False
     """Of no effect here, where tables suffice; data=fsdkaggle2018 sets it for train.py."""
 
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.name or class_name(self.source)
+
     def lacking(self) -> Iterator[str]:
         """Yield what is missing for a submission to be scored."""
-        if self.name is None:
+        if not self.source:
             yield "submission= needs data=kaggle, csv or fsdkaggle2018: the data set whose test table scores it"
             return
-        if not self.root and not (self.name == "csv" and (self.test_table or self.table)):
-            yield f"data={self.name} needs data.root=DIR, the folder with the test table"
-        if self.name == "csv" and not self.test_table and not (self.table and self.columns.split):
-            yield "data=csv needs data.test_table=FILE, or data.table=FILE with data.columns.split=COLUMN"
-        yield from tables_of_csv(self.name, self.table, self.test_table)
+        by_table = self.source.get(TARGET) in READ_BY and reads(self.source, "table")
+        if not self.root and not (by_table and (self.test_table or self.table)):
+            yield f"data={self.title} needs data.root=DIR, the folder with the test table"
+        if by_table and not self.test_table and not (self.table and self.columns.split):
+            yield f"data={self.title} needs data.test_table=FILE, or data.table=FILE with data.columns.split=COLUMN"
+        yield from tables_of_csv(self.source, self.table, self.test_table)
         yield from class_list("data.classes", self.classes)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Any
 
+from audiotag.config.data import reads
 from audiotag.config.schema import leaves, to_dict
 from audiotag.config.train import TrainConfig
 
@@ -21,11 +22,6 @@ WHERE_AND_HOW |= {"hparams_search"}  # a trial is the run that its settings make
 HOW_FAR = {"finetune_rounds", "data.truth", "data.corrections"}
 # Settings that concern some runs only, and which.
 CONCERNED: dict[str, Callable[[TrainConfig], bool]] = {
-    "data.synthetic": lambda config: config.data.name == "synthetic",
-    "data.root": lambda config: config.data.name != "synthetic",
-    "data.columns": lambda config: config.data.name not in ("synthetic", "folders"),
-    "data.table": lambda config: config.data.name == "csv",
-    "data.test_table": lambda config: config.data.name == "csv",
     "data.noise": lambda config: config.data.noise.kind != "none",
     "data.noise.kind": lambda config: True,
     "training.finetune": lambda config: config.finetune_rounds > 0,
@@ -59,5 +55,8 @@ def is_needed_again(name: str) -> bool:
 
 def concerns(name: str, config: TrainConfig) -> bool:
     """Return whether a run makes anything of a setting; the longest name in `CONCERNED` decides."""
+    section, _, rest = name.partition(".")
+    if section == "data" and not reads(config.data.source, rest.partition(".")[0]):
+        return False
     known = [part for part in accumulate(name.split("."), "{}.{}".format) if part in CONCERNED]
     return not known or CONCERNED[known[-1]](config)

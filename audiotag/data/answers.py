@@ -64,7 +64,7 @@ def read_answers(data: ScoredData, usage: str | None) -> Answers:
     """
     source, root = build_source(data), Path(data.root or ".").expanduser().absolute()
     if not isinstance(source, TableLayout):
-        raise ConfigError("The submission cannot be scored:", [f"data={data.name} has no table of test clips"])
+        raise ConfigError("The submission cannot be scored:", [f"data={data.title} has no table of test clips"])
     tables = source.scored_tables(root, data)
     rows = complete_rows(read_tables(tables, dataclasses.replace(data.columns, verified=None)), root, source)
     classes = data.classes

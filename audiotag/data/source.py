@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from audiotag.config import Data, ScoredData
-from audiotag.config.data import LAYOUTS
 from audiotag.config.leaf import TARGET, build
 from audiotag.data.paths import nfc, relative
 from audiotag.data.tables import find_file, read_labels
@@ -67,10 +66,9 @@ class Source(ABC):
 
 def build_source(data: Data | ScoredData) -> Source:
     """Return the data set's source; raises ConfigError if its class cannot be built, or is not a `Source`."""
-    leaf = getattr(data, "source", None) or {TARGET: LAYOUTS[str(data.name)]}
-    source = build(leaf, "data.source")
+    source = build(data.source, "data.source")
     if not isinstance(source, Source):
-        problem = f"data.source: {leaf[TARGET]} is not a subclass of {__name__}.Source"
+        problem = f"data.source: {data.source[TARGET]} is not a subclass of {__name__}.Source"
         raise ConfigError("The configuration cannot be run:", [problem])
     return source
 

@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         check_output(out / "doctor.csv", "severity,kind,clip_id,path,what", ("classes.csv", "clips.csv", "lengths.png"))
     config = compose_training([argument for argument in arguments if not argument.startswith("out=")])
     where = "" if config.data.root is None else f" in {config.data.root}"
-    announce("audiotag.doctor", f"data {config.data.name}{where}")
+    announce("audiotag.doctor", f"data {config.data.title}{where}")
     diagnosis = diagnose(config)
     show(diagnosis, out)
     if out is not None:

@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 
 from audiotag.config.checks import formula_problem, is_formula
+from audiotag.config.data import SYNTHETIC
+from audiotag.config.leaf import TARGET
 from audiotag.data.answers import scored
 from audiotag.data.checking import data_root
 from audiotag.data.clips import UNLABELLED
@@ -179,7 +181,7 @@ def _root(folder: RunFolder, root: str | None) -> Path:
         return Path(root).expanduser().absolute()
     place = data_root(folder.config)
     # The embedded data set is made again where its cache was deleted; never where only a stranger's run says.
-    if folder.config.data.name == "synthetic" and place.is_relative_to(Path(CACHE).absolute()):
+    if folder.config.data.source == {TARGET: SYNTHETIC} and place.is_relative_to(Path(CACHE).absolute()):
         build_source(folder.config.data).prepare(place, folder.config.data)
     return place
 

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     from audiotag.run.folder import find_run  # here: a wrong command is refused at once
 
     folder = find_run(config.run, config.runs_dir)
-    announce("audiotag.report", f"run {folder.path}, data {folder.config.data.name}")
+    announce("audiotag.report", f"run {folder.path}, data {folder.config.data.title}")
     from audiotag.report.write import write_report  # and a wrong name of the run before PyTorch is imported
 
     write_report(folder, None if config.root is None else Path(config.root))

@@ -78,9 +78,7 @@ def _composed(groups: list[str], config: TrainConfig) -> TrainConfig:
 
 def _needed(config: TrainConfig) -> dict[str, Any]:
     """Return the settings without which data sets other than the embedded one are refused."""
-    if config.data.name == "synthetic":
-        return {}
-    return {"data.root": config.data.root} | ({"data.table": config.data.table} if config.data.name == "csv" else {})
+    return {f"data.{name}": getattr(config.data, name) for name in config.data.needs}
 
 
 def _hydra(value: Any) -> str:

@@ -24,7 +24,7 @@ def run_name(config: TrainConfig, overrides: Iterable[str] | None = None) -> str
     if config.run is not None:
         return config.run
     given = HydraConfig.get().overrides.task if overrides is None else overrides
-    source = config.data.name if config.data.root is None else Path(os.path.realpath(config.data.root)).name
+    source = config.data.title if config.data.root is None else Path(os.path.realpath(config.data.root)).name
     parts = [config.experiment, source, config.model.title, config.features.title, config.verification.title]
     settings = []
     for text in sorted(given):

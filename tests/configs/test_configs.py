@@ -110,6 +110,13 @@ def test_config_of_verify_composes_with_every_rule(option):
     assert bool(config.verification.rule) == (rule != "of_run")
 
 
+def test_config_leaves_a_source_of_ones_own_its_settings_of_data():
+    own = {"source": {"_target_": "my_source.Table"}, "root": "DIR", "table": "t.csv", "download": True}
+    assert TrainConfig(data=Data(**own)).data.title == "Table"
+    with pytest.raises(ConfigError, match=r"data=Table needs data\.root=DIR"):
+        TrainConfig(data=Data(**{**own, "root": None}))
+
+
 @pytest.mark.parametrize("option", options("predict"))
 def test_config_of_predict_composes_with_every_data_set(option):
     table = ["data.test_table=FILE"] if option == "data=csv" else []
@@ -425,11 +432,14 @@ def test_config_refuses_values_of_the_wrong_type(override, message):
         (["data=kaggle", "data.root=DIR", "data.download=true"], "data=kaggle cannot be downloaded"),
         (["run='=cmd|x'"], "run: a spreadsheet would run =cmd|x as a formula"),
         (["data.classes=[a,'@SUM(1)']"], "data.classes: a spreadsheet would run @SUM(1) as a formula"),
-        (["data.name=kagle", "data.root=DIR"], "(did you mean kaggle?)"),
         (["data.on_bad_clip=skp"], "(did you mean skip?)"),
         (["data.classes=[Bark,Bark]"], "two or more different labels"),
         (["data.classes=[Bark]"], "two or more different labels"),
         (["data.synthetic.classes=3"], "data.synthetic.classes=3 must be 8 or more"),
+        (
+            ["data.synthetic.verified_per_class=0", "data.synthetic.unverified_per_class=0"],
+            "data.synthetic.unverified_per_class=0 leave no training clips",
+        ),
         (["data.synthetic.wrong_share=1.5"], "data.synthetic.wrong_share=1.5 must lie in 0 to 1"),
         (["data.train_on_all=true"], "set finetune_rounds=0"),
         (["features.clip_frames=191"], "features.clip_frames=191 is shorter than features.excerpt_frames"),

@@ -372,7 +372,7 @@ def test_predict_scores_a_split_with_worker_processes(
 
 def test_predict_finds_a_moved_data_set_where_root_says(copied: Path, work_folder: Path, tmp_path: Path) -> None:
     config = (copied / "config.yaml").read_text().partition("\n")[2]
-    changed = re.sub(r"root: .*", "root: gone", config.replace("name: synthetic", "name: kaggle"))
+    changed = re.sub(r"root: .*", "root: gone", config.replace("synthetic.Synthetic", "kaggle.Kaggle"))
     (copied / "config.yaml").write_text(changed)
     with pytest.raises(DataError, match="16 of 16 recordings of the split are missing") as caught:
         run_predict(copied, split="test")

@@ -17,7 +17,7 @@ from audiotag.data.answers import read_answers
 from audiotag.errors import FIRST, LAST, DataError
 from audiotag.inference.submission import score_submission
 from audiotag.plots.figures import NO_CLASS
-from tests.clips import shared_data, write_table
+from tests.clips import named, shared_data, write_table
 
 TEST_HEADER = ("fname", "label", "usage")
 TEST = [
@@ -54,7 +54,7 @@ def submit(root: Path, rows: dict[str, str] | list[tuple[str, ...]], usage: str 
     """Score a submission; return what scores.json says."""
     pairs = list(rows.items()) if isinstance(rows, dict) else rows
     path = write_table(root.parent / "mine.csv", pairs, more.pop("header", ("fname", "label")))
-    data = ScoredData(more.pop("data", "kaggle"), str(root), columns=Columns(usage="usage"))
+    data = ScoredData(**named(more.pop("data", "kaggle")), root=str(root), columns=Columns(usage="usage"))
     config = PredictConfig(
         submission=str(path), usage=usage, data=data, out=str(root.parent / "out" / "scores.json"), **more
     )
@@ -133,7 +133,7 @@ def test_submission_is_scored_against_a_table_of_ones_own(root):
     rows = [("1", "dog", "train"), ("2", "dog", "test"), ("3", "cat", "test"), ("4", "", "test")]
     write_table(root / "all.csv", rows, ("id", "species", "part"))
     columns = Columns(clip="id", label="species", split="part")
-    data = ScoredData("csv", str(root), table="all.csv", columns=columns, classes=["cat", "dog"])
+    data = ScoredData(**named("csv"), root=str(root), table="all.csv", columns=columns, classes=["cat", "dog"])
     path = write_table(root.parent / "mine.csv", [("2", "dog"), ("3", "dog cat"), ("4", "cat")], ("fname", "label"))
     out = score_submission(PredictConfig(submission=str(path), data=data))
     assert out == root.parent / "mine-scores.json"
@@ -201,7 +201,7 @@ def test_submission_names_what_cannot_be_scored_against(root):
     with pytest.raises(DataError, match=r"test_post_competition.csv: there is no such file"):
         submit(root, PERFECT)
     with pytest.raises(DataError, match="there is no such file"):
-        score_submission(PredictConfig(submission="gone.csv", data=ScoredData("csv", test_table="gone.csv")))
+        score_submission(PredictConfig(submission="gone.csv", data=ScoredData(**named("csv"), test_table="gone.csv")))
 
 
 def test_submission_scores_hold_the_intervals(root):
@@ -244,7 +244,7 @@ def test_submission_looks_up_what_is_meant_for_a_few_unknown_labels(tmp_path, lo
 def test_submission_answers_of_the_challenges_own_table():
     """Its 9,400 rows: 301 Public and 1,299 Private ones are scored, 7,800 Ignored ones are not."""
     root = shared_data("fsdkaggle2018-metadata")
-    data = ScoredData("kaggle", str(root), columns=Columns(usage="usage"))
+    data = ScoredData(**named("kaggle"), root=str(root), columns=Columns(usage="usage"))
     answers = {usage: read_answers(data, usage) for usage in (None, "public", "private", "private_public")}
     assert {usage: len(found.right) for usage, found in answers.items()} == {
         None: 1600, "public": 301, "private": 1299, "private_public": 1600,

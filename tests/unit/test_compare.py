@@ -13,6 +13,7 @@ from audiotag.compare import EFFECT, RESULTS, averaged, compare, main, show, sho
 from audiotag.config import Columns, Data, Noise, Synthetic, TrainConfig
 from audiotag.errors import AudiotagError, ConfigError, RunError
 from audiotag.run.folder import RunFolder
+from tests.clips import named
 
 
 def runs() -> pd.DataFrame:
@@ -80,7 +81,10 @@ def test_compare_leaves_a_table_that_is_not_its_own(tmp_path: Path, over: list[s
 
 def test_compare_tells_unlike_runs_by_what_concerns_them(tmp_path, capsys):
     """A table has columns, the embedded data set has none; what noise is not put in has no share."""
-    made, given = Data(synthetic=Synthetic(classes=9)), Data("csv", "/d", "a.csv", columns=Columns(label="class"))
+    made, given = (
+        Data(**named("synthetic"), synthetic=Synthetic(classes=9)),
+        Data(**named("csv"), root="/d", table="a.csv", columns=Columns(label="class")),
+    )
     folders = []
     for name, data in (("a", made), ("b", dataclasses.replace(given, noise=Noise(share=0.1))), ("c", given)):
         folders.append(RunFolder(tmp_path / name))
@@ -88,8 +92,12 @@ def test_compare_tells_unlike_runs_by_what_concerns_them(tmp_path, capsys):
     folders.append(RunFolder(tmp_path / "d"))
     folders[-1].save(TrainConfig(run="d", data=dataclasses.replace(given, table="b.csv")))
     table = compare(folders)
-    assert [name for name in table.columns if name not in ("run", *RESULTS)] == ["data.name", "data.table"]
+    assert [name for name in table.columns if name not in ("run", *RESULTS)] == [
+        "data.name",
+        "data.source._target_",
+        "data.table",
+    ]
     show(table)
     shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "data.name=synthetic" in shown
-    assert "data.name=csv data.table=b.csv" in shown
+    assert "data.table=b.csv" in shown
