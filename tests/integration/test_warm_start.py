@@ -6,11 +6,11 @@ import dataclasses
 import json
 import shutil
 
-import pandas as pd
 import pytest
 
 from audiotag.config import Verification
 from audiotag.data.manifest import Manifest
+from audiotag.data.manifest_file import read_manifest
 from audiotag.errors import ConfigError, RunError
 from audiotag.experiment import warm_start as start_module
 from audiotag.experiment.warm_start import WarmStart
@@ -81,7 +81,7 @@ def test_warm_start_lists_all_that_differs(new_run):
 
 def test_warm_start_refuses_other_data(new_run, small_run):
     folder, config = new_run
-    frame = pd.read_csv(small_run / "manifest.csv", dtype=str, keep_default_na=False)
+    frame = read_manifest(small_run / "manifest.csv")
     frame.loc[0, "label"] = "other"
     with pytest.raises(RunError, match=r"another data set \(2 rows"):
         WarmStart(config, folder).check_data(Manifest(frame, RunFolder(small_run).classes, small_run))
