@@ -158,16 +158,17 @@ def options_page() -> str:
 
 
 def rooms() -> dict[str, str]:
-    """Return the packages below `audiotag` and what each is for, by name; "audiotag" is what stands above them all."""
-    found = {"audiotag": "audiotag"}
+    """Return what has a page of the API, by name: `audiotag.api`, the packages, and the modules beside them."""
+    found = {"api": "audiotag.api", "audiotag": "audiotag"}
     return found | {m.name: f"audiotag.{m.name}" for m in pkgutil.iter_modules(audiotag.__path__) if m.ispkg}
 
 
 def api_page(name: str, title: str) -> str:
-    """Return the page of one package: its docstring, then all of its modules."""
+    """Return the page of one package, its docstring and then all of its modules, or that of one module."""
     package = importlib.import_module(title)
-    modules = [m.name for m in pkgutil.iter_modules(package.__path__, f"{title}.") if not m.ispkg]
-    lines = [f"# {title}", "", inspect.getdoc(package) or "", ""]
+    inside = pkgutil.iter_modules(getattr(package, "__path__", []), f"{title}.")
+    modules = [m.name for m in inside if not m.ispkg and m.name not in rooms().values()]
+    lines = [f"# {title}", "", (inspect.getdoc(package) or "") if modules else f"::: {title}", ""]
     for module in modules:
         lines += [f"::: {module}", ""]
     return "\n".join(lines)

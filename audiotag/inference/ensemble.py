@@ -27,9 +27,8 @@ from audiotag.files import write_csv
 from audiotag.inference.fusion import Fusion, agreement, average, cross_fitted_losses, learn
 from audiotag.inference.members import Member, held_out_votes
 from audiotag.inference.recordings import Recording
-from audiotag.inference.spectrograms import wave_spectrogram
+from audiotag.inference.spectrograms import WindowSpec, wave_spectrogram
 from audiotag.inference.tagging import Key, Labelled, Networks, label, load_networks
-from audiotag.inference.windows import WindowSpec
 
 
 class EnsembleTagger:

@@ -16,8 +16,8 @@ from audiotag.features.spectrogram import frames, front_end_of
 from audiotag.files import write_csv
 from audiotag.inference.members import choose_folds, choose_round
 from audiotag.inference.recordings import Recording
+from audiotag.inference.spectrograms import Frames, covering_windows, cut_windows
 from audiotag.inference.tagging import Networks, load_networks
-from audiotag.inference.windows import Frames, covering_windows, cut_windows
 from audiotag.plots.figures import save_png
 from audiotag.plots.recording_plot import ColumnMaxima, PosteriorTrack, RecordingData, draw_recording
 from audiotag.run.folder import RunFolder

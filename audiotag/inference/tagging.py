@@ -21,8 +21,14 @@ from audiotag.distributed.hardware import choose_device, choose_precision
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioError
 from audiotag.inference.recordings import Recording
-from audiotag.inference.spectrograms import SpectrogramStream, file_spectrograms
-from audiotag.inference.windows import Frames, WindowSpec, cut_windows, place_windows
+from audiotag.inference.spectrograms import (
+    Frames,
+    SpectrogramStream,
+    WindowSpec,
+    cut_windows,
+    file_spectrograms,
+    place_windows,
+)
 from audiotag.models.network import ask, build_network
 from audiotag.models.weights import load_weights
 from audiotag.run.folder import Cell, RunFolder

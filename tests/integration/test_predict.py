@@ -29,8 +29,8 @@ from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
 from audiotag.inference.predict import predict
 from audiotag.inference.recordings import Recording, check_no_leak, split_recordings
+from audiotag.inference.spectrograms import WindowSpec, cut_windows, place_windows
 from audiotag.inference.tagging import Networks, label, load_networks
-from audiotag.inference.windows import WindowSpec, cut_windows, place_windows
 from audiotag.models.vgg_gap import VggGap
 from audiotag.run.folder import RunFolder
 from tests.conftest import TOP, copy_to_change
@@ -253,7 +253,7 @@ from audiotag.features import audio, spectrogram
 from audiotag.inference import spectrograms
 from audiotag.inference.recordings import Recording
 from audiotag.inference.tagging import Networks, label, load_networks
-from audiotag.inference.windows import WindowSpec
+from audiotag.inference.spectrograms import WindowSpec
 folder = RunFolder(Path(sys.argv[1]))
 networks = Networks(load_networks(folder, 0, [0]), Hardware(workers=0))
 spectrograms.WHOLE_S = spectrogram.WHOLE_S = audio.HELD_SAMPLES = 0

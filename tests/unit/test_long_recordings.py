@@ -12,7 +12,7 @@ from audiotag.config import Features
 from audiotag.data import store
 from audiotag.doctor import examine
 from audiotag.features import audio, spectrogram
-from audiotag.inference.windows import covering_windows
+from audiotag.inference.spectrograms import covering_windows
 from audiotag.plots.recording_plot import ColumnMaxima
 from tests.clips import FRONT_ENDS
 
