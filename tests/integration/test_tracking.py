@@ -199,7 +199,7 @@ def test_mlflow_has_the_summary_and_its_cells_below_it(tracked_run):
     for cell in CELLS:
         run = runs[f"tracked, round {cell[0]}, fold {cell[1]}"]
         assert run.data.tags["mlflow.parentRunId"] == summary.info.run_id
-        assert (run.info.status, run.data.params["model/width"]) == ("FINISHED", "4")
+        assert (run.info.status, run.data.params["model/network/width"]) == ("FINISHED", "4")
         metrics = pd.read_csv(cell_folder(tracked_run, cell) / "metrics.csv")
         history = sorted(client.get_metric_history(run.info.run_id, "valid_loss"), key=lambda m: m.step)
         assert [m.value for m in history] == pytest.approx(list(metrics["valid_loss"]), abs=1e-6)
