@@ -141,7 +141,7 @@ def leaf_identity(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:
 
 def class_name(leaf: Mapping[str, Any]) -> str:
     """Return a leaf's class without its module, for people."""
-    return str(leaf[TARGET]).rpartition(".")[2]
+    return str(leaf.get(TARGET, "")).rpartition(".")[2]
 
 
 def _error(problem: str) -> ConfigError:

@@ -39,7 +39,7 @@ class ScoredData(Settings):
     name: str | None = None
     """Name of the configuration: kaggle (challenge layout), csv (any table), fsdkaggle2018 (Zenodo's layout)."""
     source: Annotated[dict[str, Any], Leaf()] = Field({})
-    """Class of the data set's layout: a subclass of audiotag.data.sources.table_layout.TableLayout."""
+    """Class of the data set's layout (`_target_`), one that reads tables, and its arguments."""
     root: str | None = None
     """Folder of the data set."""
     table: str | None = None
