@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from audiotag.distributed.processes import environment
 from audiotag.files import FileLock, csv_text
-from audiotag.tracking.trackers import SUMMARY, TrackedRun, Tracker, environment, need_packages
+from audiotag.tracking.trackers import SUMMARY, TrackedRun, Tracker, need_packages
 
 # A server may take so long, which would be minutes; set by the user, they hold.
 LIMITS = {"HTTP_REQUEST_TIMEOUT": "5", "HTTP_REQUEST_MAX_RETRIES": "1", "DISABLE_TELEMETRY": "true"}

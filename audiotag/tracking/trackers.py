@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import inspect
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,20 +216,3 @@ def need_packages(names: Collection[str], extra: str) -> None:
     missing = [name for name, spec in specs.items() if spec is None or spec.origin is None]
     if missing:
         raise AudiotagError(f"logger={extra}: {', '.join(missing)} is not installed: pip install -e '.[{extra}]'")
-
-
-@contextlib.contextmanager
-def environment(settings: dict[str, str | None]) -> Iterator[None]:
-    """Set variables of the environment, None removes one; they are as before at the end."""
-    before = {name: os.environ.get(name) for name in settings}
-    try:
-        _set_all(settings)
-        yield
-    finally:
-        _set_all(before)
-
-
-def _set_all(settings: dict[str, str | None]) -> None:
-    for name in settings:
-        os.environ.pop(name, None)
-    os.environ.update({name: value for name, value in settings.items() if value is not None})

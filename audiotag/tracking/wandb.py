@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from rich.text import Text
 
 from audiotag.console import console
+from audiotag.distributed.processes import environment
 from audiotag.errors import AudiotagError
-from audiotag.tracking.trackers import SUMMARY, TrackedRun, Tracker, environment, given_up, need_packages
+from audiotag.tracking.trackers import SUMMARY, TrackedRun, Tracker, given_up, need_packages
 
 PROBE_S = 4.0  # for the server to say anything at all
 INIT_S = 8.0  # for it to accept a run
