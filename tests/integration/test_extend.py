@@ -22,7 +22,7 @@ from audiotag.experiment.joints import check_joints
 from tests.clips import TOP
 
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-SMALL = ("experiment=smoke", "folds=2", "~model.network.width", "training.batch_size=8", "hardware.threads=1")
+SMALL = ("experiment=smoke", "folds=2", "training.batch_size=8", "hardware.threads=1")
 OPTIONS = ("model=cnn14", "features=mel64", "verification=margin", "logger=jsonlines", "model.network.channels=2")
 
 

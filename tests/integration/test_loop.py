@@ -241,7 +241,7 @@ def test_run_is_named_by_what_was_chosen_and_needs_no_quotes(smoke_run, program)
     output = program(
         "train.py", "experiment=smoke", "finetune_rounds=0", "fold=0", "augment=masking", "data.classes=null", "seed=7"
     )
-    name = "smoke-synthetic-tiny-v1-as_coded_masking_data.classes-null_seed-7"
+    name = "smoke-synthetic-tiny_4-v1-as_coded_masking_data.classes-null_seed-7"
     assert (smoke_run.parent / name / "round00" / "fold0" / "status.json").is_file(), output
     assert "Complete rounds: 0 of 1" in output
     assert "no stored posteriors of all folds" in program("verify.py", f"run={name}", expected=2)

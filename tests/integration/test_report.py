@@ -182,7 +182,7 @@ def test_report_that_fails_leaves_the_run_and_says_so(copied):
 
 def test_report_command_makes_the_same_settings(smoke_run):
     config = RunFolder(smoke_run).config
-    groups = "experiment=smoke data=synthetic features=v1 model=tiny verification=as_coded"
+    groups = "experiment=smoke data=synthetic features=v1 model=tiny_4 verification=as_coded"
     with initialize_config_dir(str(CONF), version_base="1.3"):  # as at the end of a training
         assert command(config) == f"python train.py {groups}"
         assert compose("train").finetune_rounds == 2, "the job's own Hydra is there no more"
