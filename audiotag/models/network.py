@@ -18,6 +18,7 @@ from audiotag.errors import ConfigError
 
 SETTING = "model.network"
 TRIED_CLASSES = 3
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Network(Protocol):
@@ -44,10 +45,16 @@ def build_network(model: Model, classes: int) -> nn.Module:
 
 
 def ask(network: nn.Module, x: Tensor) -> Tensor:
-    """Return logits (B, C) of spectrograms (B, 1, F, T).
+    """Return logits (B, C) of spectrograms (B, 1, F, T), in single precision or better.
 
-    A network of `fixed_frames` sees evenly spaced windows that cover the clip; their logits are averaged.
+    A network of `fixed_frames` sees evenly spaced windows that cover the clip; their logits are averaged. In mixed
+    precision a last linear layer gives half precision, in which no posterior near 1 can be told from another.
     """
+    logits = _ask(network, x)
+    return logits.float() if getattr(logits, "dtype", None) in HALF else logits
+
+
+def _ask(network: nn.Module, x: Tensor) -> Tensor:
     length, n_frames = getattr(network, "fixed_frames", None), x.shape[-1]
     if length is None or length == n_frames:
         logits: Tensor = network(x)

@@ -44,4 +44,4 @@ class TimmNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
         logits: Tensor = self.network(self.scale(x))
-        return logits.float()
+        return logits

@@ -23,6 +23,8 @@ from tests.clips import TOP
 
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SMALL = ("experiment=smoke", "folds=2", "training.batch_size=8", "hardware.threads=1")
+# In mixed precision a last linear layer answers in half precision: what follows the network has to bear it.
+PRECISION = "hardware.precision=bf16-mixed"
 OPTIONS = ("model=cnn14", "features=mel64", "verification=margin", "logger=jsonlines", "model.network.channels=2")
 
 
@@ -52,7 +54,7 @@ def composed(folder: Path, *settings: str) -> TrainConfig:
 @pytest.fixture(scope="module")
 def run(mine: Path, work_folder: Path, program) -> Path:
     """A run with a network, a front end and a rule of one's own: round 0, and then, by the same command, round 1."""
-    settings = ("train.py", "--config-dir", str(mine), *SMALL, *OPTIONS, "run=own")
+    settings = ("train.py", "--config-dir", str(mine), *SMALL, *OPTIONS, PRECISION, "run=own")
     program(*settings, "finetune_rounds=0")
     before = (work_folder / "runs" / "own" / "round00" / "fold0" / "best.ckpt").stat().st_mtime_ns
     output = program(*settings, "finetune_rounds=1")

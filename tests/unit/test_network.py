@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from audiotag.errors import AudiotagError
+from audiotag.models.network import ask
 from audiotag.models.vgg_gap import VggGap, count_numbers
 
 BANDS = 128
@@ -163,6 +164,14 @@ def test_network_keeps_the_clips_of_a_batch_apart():
         together = network(x)
         for at in range(3):
             torch.testing.assert_close(network(x[at : at + 1])[0], together[at], rtol=1e-4, atol=1e-5)
+
+
+def test_network_of_half_precision_answers_in_single_precision():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 3)).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        x = torch.randn(2, 1, 2, 3)
+        assert network(x).dtype == torch.bfloat16
+        assert ask(network, x).dtype == torch.float32
 
 
 def test_network_agrees_over_memory_layouts_and_precisions():
