@@ -61,7 +61,7 @@ WRONG = {
     "features.trim=perhaps": "features.trim",
     "augment=masking augment.transform.time_masks=-1": "augment.transform.time_masks=-1 must be 0",
     "augment=masking augment.transform.time_mask_frames=0": "a mask without a width masks nothing",
-    "verification.rule.threshold=2": "verification.rule.threshold=2.0 must lie in 0 to 1",
+    "verification.rule.threshold=2": "verification.rule.threshold=2 must lie in 0 to 1",
     "verification.rule.threshold=NaN": "verification.rule.threshold=nan is not a finite number",
     "verification.rule.cap=-1": "verification.rule.cap=-1 must be 0",
     "verification.excerpts=0": "verification.excerpts=0 must be 1",
@@ -115,7 +115,8 @@ WRONG = {
     "epochs=3": "epochs is not a setting",
     "sede=1": "sede is not a setting; did you mean seed",
     "model.network.witdh=4": "model.network.witdh is not an argument of .*VggGap .did you mean width",
-    "model.network.width.x=4": "model.network.width.x",
+    "model.network.width.x=4": "model.network.width=.* is not a whole number",
+    "~model": "model.network._target_=None does not name a class",
     "+new=1": "new is not a setting",
     "+seed=1": "seed is a setting already",
     "++seed=x": "seed",
@@ -163,7 +164,6 @@ USED = {  # odd, and right
     "seed=-1",
     "~seed",
     "~seed=0",
-    "~model",
     "hydra.run.dir=/",
     "data.root=./set/../set/",
     "run=a b.ü",
@@ -335,7 +335,7 @@ def cases() -> list[Case]:
 
 
 def _of(program: str, given: tuple[str, ...], text: str, says: str | None) -> Case:
-    words = text.split(" ") if re.search(r" (--)?[\w.]+=", text) else [text]
+    words = text.split(" ") if re.search(r" (--)?[\w.-]+=", text) else [text]
     kept = ("cache/",) if text in OF_DATA else ()
     return Case(f"setting_{text[:60]}", lambda _: None, {program: says}, {program: (*given, *words)}, kept)
 

@@ -13,3 +13,11 @@ def test_import_of_audio_stays_light():
 def test_import_of_plots_needs_no_screen_and_no_global_state():
     code = "import sys, audiotag.plots.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_import_beside_a_checkout_finds_the_package(tmp_path):
+    """A folder of that name, as `git clone` makes it, is no package of its own for who works in the folder above."""
+    (tmp_path / "audiotag").mkdir()
+    code = "import audiotag; print(audiotag.load.__module__)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stdout.strip() == "audiotag.api"

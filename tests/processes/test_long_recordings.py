@@ -84,4 +84,6 @@ def test_memory_for_hours_is_bounded(tmp_path):
         for _ in range(360):
             file.write(np.zeros(60 * 44_100, np.int16))
     for long in (hour, tmp_path / "six.flac"):
-        assert all(of_long < 1024 for _, of_long in peaks_mib(short, long).values())
+        # Above what a minute takes: what libraries map when they are imported is several hundred MiB, and not ours.
+        grown = {name: of_long - of_short for name, (of_short, of_long) in peaks_mib(short, long).items()}
+        assert all(mib < 256 for mib in grown.values()), grown
