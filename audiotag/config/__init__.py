@@ -13,7 +13,7 @@ from audiotag.config.hardware import Hardware, Trainer
 from audiotag.config.logger import Logger
 from audiotag.config.model import Model
 from audiotag.config.predict import Ensemble, PredictConfig, ScoredData
-from audiotag.config.report import ReportConfig
+from audiotag.config.report import AuditConfig, ReportConfig
 from audiotag.config.train import TrainConfig
 from audiotag.config.training import Phase, Training
 from audiotag.config.verification import Verification, VerificationChange

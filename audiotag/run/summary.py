@@ -14,8 +14,9 @@ from rich.table import Table
 from audiotag.config import Verification
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
-from audiotag.errors import RunError
+from audiotag.errors import DataError, RunError
 from audiotag.files import write_json
+from audiotag.run.audit import audit_figures
 from audiotag.run.folder import Cell, RunFolder
 from audiotag.run.ledgers import noise_figures
 from audiotag.run.naming import run_named
@@ -44,12 +45,23 @@ def write_summary(
         "folds": folder.config.folds,
         "best_round": best_round(rounds),
         "rounds": rounds,
+        **_audit(folder, ledger, best_round(rounds)),
         "skipped": [{"path": problem.path, "why": f"{problem.where}: {problem.why}"} for problem in manifest.skipped],
         "silent": sorted(silent.index[silent]),
         "wall_s": round(earlier_s + wall_s, 3),
     }
     write_json(folder.summary_file, summary)
     return summary
+
+
+def _audit(folder: RunFolder, ledger: pd.DataFrame, best: int | None) -> dict[str, Any]:
+    """Return what was heard of the best round's accepted labels, apart from what is promised of them."""
+    try:
+        figures = audit_figures(folder, ledger[ledger["round"] == best], 0.95)
+    except DataError as error:  # a table that a person is working on must not end a run
+        console.print(f"{error}", soft_wrap=True)
+        return {}
+    return {"audit": figures} if figures else {}
 
 
 def best_round(rounds: list[dict[str, Any]]) -> int | None:
