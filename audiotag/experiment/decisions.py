@@ -52,7 +52,7 @@ def show_decisions(folders: list[Path]) -> None:
 def _print(decisions: pd.DataFrame, run: str) -> None:
     table = Table(title=run, title_justify="left")
     table.add_column("Decision")
-    promises = decisions["promised"].notna().any()
+    promises = "promised" in decisions and decisions["promised"].notna().any()
     for name in ("Round", "Accepted", *(["Promised"] if promises else []), "Precision", "Recall"):
         table.add_column(name, justify="right", no_wrap=True)
     for decision, rows in decisions.groupby("decision", sort=False):

@@ -20,7 +20,7 @@ from audiotag.verification.rules import RELABELLED, Rule, decide
 POSTERIORS, VERIFIED_POSTERIORS = "posteriors.parquet", "verified_posteriors.parquet"  # of a cell's folder
 BY_PERSON = "by a person"  # in the reason of every row that the rule has not decided
 WAS = "relabelled, was "  # begins the reason of every clip that the rule accepted under another label
-COLUMNS = ["round", "fold", "clip_id", "label", "predicted", "posterior", "p_right", "accepted", "reason"]
+COLUMNS = ["round", "fold", "clip_id", "label", "predicted", "posterior", "accepted", "reason", "p_right"]
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def decide_round(
             "label": names[labels],
             "predicted": names[e.predicted] if len(names) else [],
             "posterior": e.posteriors[np.arange(len(labels)), labels],
-            "p_right": right_probabilities(e).round(6) if can_tell else np.full(len(labels), np.nan),
             "accepted": accepted.astype(int),
             "reason": np.array([f"{reason}{old}" for reason, old in zip(reasons, was, strict=True)], dtype=object),
+            "p_right": right_probabilities(e).round(6) if can_tell else np.full(len(labels), np.nan),
         }
     )
     by_person = None if corrections is None else corrected_rows(round_, votes, classes, corrections)
@@ -145,7 +145,7 @@ def corrected_rows(round_: int, votes: dict[int, Votes], classes: list[str], cor
         label, predicted, posterior = label or row["label"], "", np.nan
         if clip in scored.index:
             predicted, posterior = str(scored.loc[clip].idxmax()), scored.loc[clip].to_dict()[label]
-        rows.append((round_, fold, clip, label, predicted, posterior, np.nan, int(word != DROP), reason))
+        rows.append((round_, fold, clip, label, predicted, posterior, int(word != DROP), reason, np.nan))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
 
 Floats = NDArray[np.float64]
 
@@ -154,9 +153,17 @@ def right_probabilities(e: Evidence) -> Floats:
     scores = np.concatenate([_scores(e.verified_posteriors).ravel(), _scores(e.posteriors[refused]).ravel()])
     right = np.concatenate([own.ravel(), np.zeros(by_chance.size, bool)])
     weights = np.concatenate([each.ravel(), by_chance.ravel()]) + 1e-9
-    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, right, weights)
-    found: Floats = fitted.predict(_scores(e.posteriors)[np.arange(n), e.labels])
-    return found
+    return _rising(scores, right, weights, _scores(e.posteriors)[np.arange(n), e.labels])
+
+
+def _rising(scores: Floats, values: NDArray[np.bool_], weights: Floats, at: Floats) -> Floats:
+    """Return the rising function of scores that fits weighted values best (isotonic regression), at other scores."""
+    from scipy.optimize import isotonic_regression  # here: it takes half a second, and what is wrong is said before
+
+    places, which = np.unique(scores, return_inverse=True)
+    mass = np.bincount(which, weights)
+    fitted = isotonic_regression(np.bincount(which, weights * values) / mass, weights=mass).x
+    return np.clip(np.interp(at, places, fitted), 0, 1)
 
 
 def _scores(posteriors: Floats) -> Floats:

@@ -64,7 +64,7 @@ def test_manifest_has_its_columns_and_folds(smoke_run):
 def test_ledger_holds_every_unverified_clip_once_per_round(smoke_run):
     manifest = pd.read_csv(smoke_run / "manifest.csv", dtype=str, keep_default_na=False).set_index("clip_id")
     ledger = pd.read_csv(smoke_run / "ledger.csv")
-    assert ",".join(ledger.columns) == "round,fold,clip_id,label,predicted,posterior,accepted,reason"
+    assert ",".join(ledger.columns) == "round,fold,clip_id,label,predicted,posterior,accepted,reason,p_right"
     unverified = sorted(manifest.index[manifest["verified"] == "0"])
     for _, rows in ledger.groupby("round"):
         assert list(rows["clip_id"]) == unverified  # sorted, each once

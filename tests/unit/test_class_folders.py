@@ -126,8 +126,9 @@ def with_unlabelled(tmp_path: Path) -> TrainConfig:
 
 def in_cells(manifest: Manifest) -> set[str]:
     """Return the ids of all clips that any cell trains, chooses, or votes on, whatever was accepted before."""
-    cells = [cell_clips(manifest, r, f, set(manifest.frame["clip_id"]), False) for r in (0, 1) for f in range(4)]
-    cells += [cell_clips(manifest, 0, 0, set(), True)]
+    labels = dict(zip(manifest.frame["clip_id"], manifest.frame["label"], strict=True))
+    cells = [cell_clips(manifest, r, f, labels, False) for r in (0, 1) for f in range(4)]
+    cells += [cell_clips(manifest, 0, 0, {}, True)]
     return {clip for cell in cells for clips in (cell.train, cell.valid, cell.unverified) for clip in clips.index}
 
 

@@ -46,7 +46,7 @@ def test_ledger_has_its_columns_order_and_values():
     train = make_train()
     votes = make_votes(train)
     ledger = decide_round(7, votes, train, CLASSES, CODED)
-    assert ",".join(ledger.columns) == "round,fold,clip_id,label,predicted,posterior,p_right,accepted,reason"  # DESIGN
+    assert ",".join(ledger.columns) == "round,fold,clip_id,label,predicted,posterior,accepted,reason,p_right"  # DESIGN
     assert list(ledger["clip_id"]) == sorted(train.index[~train["verified"]])
     assert set(ledger["round"]) == {7}
     scores = pd.concat([vote.unverified for vote in votes.values()]).set_index("clip_id")
