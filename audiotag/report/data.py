@@ -23,7 +23,8 @@ from audiotag.run.held_out import HeldOut, held_out
 from audiotag.run.ledgers import all_ledgers, round_votes, run_truth
 from audiotag.run.summary import best_round, round_figures
 from audiotag.run.warnings_log import warnings_kept
-from audiotag.verification.ledger import Votes, by_rule, class_codes
+from audiotag.verification.ledger import Votes, by_rule, class_codes, evidence, is_relabelled
+from audiotag.verification.noise_model import Evidence
 
 PAGE = "report.html"
 
@@ -89,6 +90,11 @@ class ReportData:
     def _compared(self, kind: str) -> pd.DataFrame:
         return pd.concat([getattr(vote, kind) for vote in self.votes]).set_index("clip_id").astype(np.float64)
 
+    @functools.cached_property
+    def evidence(self) -> Evidence:
+        """The same as arrays."""
+        return evidence(dict(enumerate(self.votes)), self.folder.train, self.classes)
+
     @property
     def checked(self) -> int:
         """How many verified clips the figures are taken on."""
@@ -96,7 +102,8 @@ class ReportData:
 
     def right_accepted(self, round_: int | None) -> tuple[int, int]:
         """Return how many labels that a round accepted are right, and of how many it is known."""
-        accepted = self.ledger[(self.ledger["round"] == round_) & (self.ledger["accepted"] == 1)]
+        mine = self.ledger[~is_relabelled(self.ledger) & (self.ledger["round"] == round_)]
+        accepted = mine[mine["accepted"] == 1]
         if self.truth is None:
             return 0, 0
         actual = accepted["clip_id"].map(self.truth)

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from audiotag.plots.figures import BLUE, GREEN, GREY, ORANGE, mark_rounds
 from audiotag.report.tables import REASONS
-from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE, RELABELLED
 
 WIDTH_INCHES = 4.7
 PANEL_INCHES = 1.2  # height of one class's panel
@@ -28,6 +28,7 @@ LETTERS, SMALL = 9, 8  # points; a phone shows a point as a pixel
 # Of every reason colour and hatching: neither is needed to tell them apart by the other.
 LOOKS = {
     ACCEPTED: (GREEN, ""),
+    RELABELLED: (ORANGE, "\\\\\\\\"),
     FULL: (BLUE, "////"),
     BELOW: ("#F0E442", "...."),
     ISSUE: ("#CC79A7", "++++"),
@@ -146,6 +147,35 @@ def _panels(classes: Sequence[str], vertical: str, horizontal: str) -> tuple[Fig
     figure.supxlabel(horizontal, fontsize=LETTERS, y=0.1 / height)
     figure.supylabel(vertical, fontsize=LETTERS, x=0.005)
     return figure, grid[: len(classes)]
+
+
+def promise_chart(sets: pd.DataFrame, precision: float | None) -> Figure:
+    """Draw the precision of the sets of `promised_precision` over their size: bound, expected, and real where known."""
+    figure = Figure(figsize=(WIDTH_INCHES, 3.4), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    looks = [
+        ("low", BLUE, "o", "-", "at least (promised)"),
+        ("expected", GREY, "s", "--", "expected"),
+        ("precision", GREEN, "^", ":", "real (data.truth)"),
+    ]
+    for name, colour, marker, line, label in looks:
+        if sets[name].notna().any():
+            axes.plot(
+                sets["labels"], sets[name], color=colour, marker=marker, linestyle=line, markersize=5, label=label
+            )
+    if precision is not None:
+        axes.axhline(precision, color=ORANGE, linewidth=1, linestyle="--", label=f"asked for: {precision:g}")
+    axes.set_xlim(left=0)
+    axes.set_ylim(top=1.01)
+    axes.set_xlabel("labels that the networks agree with, surest first", fontsize=LETTERS)
+    axes.set_ylabel("share that is right", fontsize=LETTERS)
+    axes.grid(alpha=0.3)
+    axes.tick_params(labelsize=LETTERS)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=LETTERS, frameon=False
+    )
+    return figure
 
 
 def reliability_diagram(curves: dict[str, pd.DataFrame]) -> Figure:

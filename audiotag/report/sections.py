@@ -8,12 +8,28 @@ import pandas as pd
 
 from audiotag.plots.figures import confusion_matrix, confusion_table, curves_over_rounds
 from audiotag.report.data import ReportData, measure_calibration
-from audiotag.report.figures import accepted_per_round, consensus_histograms, learning_curves, reliability_diagram
+from audiotag.report.figures import (
+    accepted_per_round,
+    consensus_histograms,
+    learning_curves,
+    promise_chart,
+    reliability_diagram,
+)
 from audiotag.report.page import Chart, Section, Table, chart
 from audiotag.report.rounding import counted, decimals, percent
-from audiotag.report.tables import RELIABILITY_BINS, confusions, consensus_counts, epoch_means, reasons_per_class
+from audiotag.report.tables import (
+    RELIABILITY_BINS,
+    confusions,
+    consensus_counts,
+    epoch_means,
+    noise_per_class,
+    promised_precision,
+    reasons_per_class,
+)
 from audiotag.run.held_out import per_class_table
-from audiotag.verification.ledger import measure
+from audiotag.run.ledgers import CONFIDENCE
+from audiotag.verification.ledger import is_relabelled, measure, short_reasons
+from audiotag.verification.promise import bounds
 from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, rule_of
 
 MOST_CONFUSIONS = 15
@@ -132,6 +148,58 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
+def _nothing_estimated(data: ReportData) -> str:
+    """Return why nothing can be said of how many labels are right; "" if it can."""
+    why = _nothing_decided(data)
+    return why or ("" if data.checked else "No verified clip was held out to tell by.")
+
+
+def _right_labels(data: ReportData) -> Content:
+    """How many of the unverified labels are right, and what is promised of the accepted ones."""
+    best, n = data.of_best, len(data.decided)
+    rule = rule_of(data.config.verification)
+    low, share, high = (best[f"right_share{end}"] for end in ("_low", "", "_high"))
+    text = [
+        f"Of the {n} unverified labels an estimated {percent(share, n)} are right ({percent(low, n)} to "
+        f"{percent(high, n)}, with 90 % confidence), by what the networks of round {data.best} say of verified clips "
+        "under right and wrong labels. How this is estimated, and when not to trust it: docs/promise.md."
+    ]
+    if best.get("promised") is not None:
+        text.append(
+            f"Promised of the {best['accepted']} accepted labels: {best['promise']}. The bound of the set that was "
+            f"chosen is {best['promised']:.3f}; a share of {best['expected_precision']:.3f} is to be expected."
+        )
+    elif "promise" in best:
+        text.append(f"Promise {best['promise']}.")
+    if best.get("relabelled"):
+        known = best["relabelled_precision"]
+        right = "" if known is None else f", {percent(known, best['relabelled'])} of them rightly (data.truth)"
+        text.append(f"{best['relabelled']} clips were accepted under the label that the networks are sure of{right}.")
+    if audit := data.summary.get("audit"):
+        text.append(
+            f"Audit, which assumes nothing: of {audit['heard']} accepted labels of round {audit['round']} that were "
+            f"heard, {audit['right']} are right, so {percent(audit['precision_at_least'], n)} of all at least, with "
+            f"{percent(audit['confidence'], 100)} confidence."
+        )
+    sets = promised_precision(bounds(data.evidence, CONFIDENCE), data.decided, data.truth)
+    table, confused = noise_per_class(data.evidence, data.decided, data.classes)
+    confused = confused[confused["clips"] >= 0.5].head(MOST_CONFUSIONS)
+    charts = []
+    if len(sets):
+        words = "; ".join(f"{row.labels} labels: at least {row.low:.3f}" for row in sets.itertuples())
+        alt = f"Line chart of the share of right labels over the number of labels, surest first. {words}."
+        charts = [chart("promise", promise_chart(sets, getattr(rule, "precision", None)), alt)]
+    return (
+        text,
+        charts,
+        [
+            Table("right_labels", "Right labels of each class, estimated", table, 2),
+            Table("wrong_labels", "Which classes are given which wrong label, estimated", confused, 0),
+            Table("promise", "Numbers of the chart: sets of labels, surest first", sets, 3),
+        ],
+    )
+
+
 def _consensus(data: ReportData) -> Content:
     """Distribution of the consensus per class, by what became of the clips."""
     verification, counts = data.config.verification, consensus_counts(data.decided, data.classes)
@@ -143,7 +211,7 @@ def _consensus(data: ReportData) -> Content:
         f"networks contradict; “{BELOW}” close to the line are those that another threshold would take (the command "
         "under Verify, above, tries it in seconds).",
     ]
-    totals = ", ".join(f"{count} {reason}" for reason, count in data.decided["reason"].value_counts().items())
+    totals = ", ".join(f"{count} {reason}" for reason, count in short_reasons(data.decided).value_counts().items())
     limit = "the rule has no threshold" if threshold is None else f"the threshold is {threshold:g}"
     alt = (
         f"A small histogram for each of {len(data.classes)} classes of the posterior of the given label in round "
@@ -250,6 +318,7 @@ def _classes(data: ReportData) -> Content:
 
 def _against_truth(decided: pd.DataFrame, truth: pd.Series, classes: pd.Series) -> dict[str, list[str]]:
     """Return per class how many of the accepted labels are right, and how many of the right labels are accepted."""
+    decided = decided[~is_relabelled(decided)]
     actual = decided["clip_id"].map(truth)
     right, accepted = actual == decided["label"], decided["accepted"] == 1
     marks = pd.DataFrame({"both": accepted & right, "accepted": accepted & actual.notna(), "right": right})
@@ -267,6 +336,7 @@ def _counted(parts: Iterable[int], wholes: Iterable[int]) -> list[str]:
 SECTIONS: list[tuple[str, str, Callable[[ReportData], str], Callable[[ReportData], Content]]] = [
     ("curves", "Learning curves", lambda data: "", _curves),
     ("accepted", "Accepted labels", _nothing_decided, _acceptance),
+    ("right", "Right labels", _nothing_estimated, _right_labels),
     ("consensus", "Consensus", _nothing_decided, _consensus),
     ("reliability", "Reliability", _nothing_held_out, _calibration),
     ("confusions", "Confusions", _nothing_held_out, _confusion),

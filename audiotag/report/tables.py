@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE
+from audiotag.verification.ledger import short_reasons, was_label
+from audiotag.verification.noise_model import Evidence, estimate_noise
+from audiotag.verification.promise import Bounds
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, ISSUE, RELABELLED
 
-REASONS = (ACCEPTED, FULL, BELOW, ISSUE, DIFFERS)
+REASONS = (ACCEPTED, RELABELLED, FULL, BELOW, ISSUE, DIFFERS)
 CURVES = ("train_loss", "valid_loss", "valid_accuracy")
 CONSENSUS_BINS = 20  # of 0.05, so that the paper's threshold of 0.95 lies on a border
 RELIABILITY_BINS = 10
@@ -37,6 +40,7 @@ def epoch_means(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def reasons_per_class(ledger: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """Return how many unverified clips of each class each round accepted or refused, and for which of `REASONS`."""
+    ledger = ledger.assign(reason=short_reasons(ledger))
     counts = ledger.groupby(["label", "round", "reason"]).size().unstack(fill_value=0)
     rows = pd.MultiIndex.from_product([classes, sorted(ledger["round"].unique())], names=["label", "round"])
     others = [reason for reason in counts.columns if reason not in REASONS]
@@ -51,6 +55,7 @@ def consensus_counts(decided: pd.DataFrame, classes: Sequence[str], bins: int = 
     Columns: `label`, `reason`, `clips`, then a count per bin, named by its lower border; a bin holds its lower border,
     the last one also 1. Pairs without a clip are left out.
     """
+    decided = decided.assign(reason=short_reasons(decided))
     edges = np.arange(bins + 1) / bins  # to the bit what is written as 0.3
     rows = []
     for label in classes:
@@ -61,6 +66,41 @@ def consensus_counts(decided: pd.DataFrame, classes: Sequence[str], bins: int = 
                 counts = np.histogram(values, edges)[0]
                 rows.append([label, reason, len(values), *counts])
     return pd.DataFrame(rows, columns=["label", "reason", "clips", *(f"{edge:.2f}" for edge in edges[:-1])])
+
+
+def promised_precision(found: Bounds, decided: pd.DataFrame, truth: pd.Series | None) -> pd.DataFrame:
+    """Return a row per set of labels, best first, that a rule may choose: its size, and its precision.
+
+    `low` is reached with the confidence of the bounds, `expected` on average; `precision` is the real one, NaN where
+    the right labels are not known.
+    """
+    agreeing = decided[decided["predicted"] == was_label(decided)]
+    known = agreeing["clip_id"].map(truth) if truth is not None else pd.Series(np.nan, agreeing.index, dtype=object)
+    right = (known == agreeing["label"]).where(known.notna())
+    rows = []
+    for level, low, expected in zip(found.levels, found.low, found.expected, strict=True):
+        inside = agreeing["posterior"] >= level
+        rows.append((int(inside.sum()), level, low, expected, right[inside].astype(float).mean()))
+    return pd.DataFrame(rows, columns=["labels", "posterior_from", "low", "expected", "precision"])
+
+
+def noise_per_class(e: Evidence, decided: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the estimated noise: right labels of each class, and how many of which class are called which other."""
+    n = np.bincount(e.labels, minlength=len(classes))
+    flat = np.ones(len(e.verified_labels)), np.ones(len(e.labels))
+    noise = estimate_noise(e, np.zeros(1), np.zeros(1), *flat)
+    clips = noise.origin * n[:, None]
+    p_right = decided.groupby(was_label(decided))["p_right"].sum().reindex(list(classes), fill_value=0.0)
+    share = p_right.to_numpy() / np.maximum(n, 1)
+    table = pd.DataFrame({"label": classes, "unverified": n, "right": p_right.to_numpy(), "share": share})
+    pairs = [
+        (classes[right], classes[given], clips[given, right])
+        for given in range(len(classes))
+        for right in range(len(classes))
+        if given != right
+    ]
+    confused = pd.DataFrame(pairs, columns=["class", "said_to_be", "clips"])
+    return table, confused.sort_values("clips", ascending=False, kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True)

@@ -160,9 +160,19 @@ def corrected_share(ledger: pd.DataFrame) -> tuple[int, float | None]:
     return len(person), _ratio(int((person["predicted"] == person["label"]).sum()), len(person))
 
 
+def is_relabelled(ledger: pd.DataFrame) -> pd.Series:
+    """Return which rows the rule has accepted under another label."""
+    return ledger["reason"].str.startswith(WAS).astype(bool)
+
+
 def was_label(ledger: pd.DataFrame) -> pd.Series:
     """Return the labels that clips came with, also of those that the rule has relabelled."""
-    return ledger["reason"].str.removeprefix(WAS).where(ledger["reason"].str.startswith(WAS), ledger["label"])
+    return ledger["reason"].str.removeprefix(WAS).where(is_relabelled(ledger), ledger["label"])
+
+
+def short_reasons(ledger: pd.DataFrame) -> pd.Series:
+    """Return the reasons without what a relabelled clip was called before, to be counted."""
+    return ledger["reason"].mask(is_relabelled(ledger), RELABELLED)
 
 
 def measure(ledger: pd.DataFrame, truth: pd.Series | None) -> dict[str, float | int | None]:
@@ -173,7 +183,7 @@ def measure(ledger: pd.DataFrame, truth: pd.Series | None) -> dict[str, float | 
     count apart, as `relabelled`. What a person has decided does not count.
     """
     ledger = by_rule(ledger)
-    relabelled = ledger["reason"].str.startswith(WAS).astype(bool)
+    relabelled = is_relabelled(ledger)
     accepted = (ledger["accepted"] == 1) & ~relabelled
     expected = ledger["p_right"][accepted].mean()
     result: dict[str, float | int | None] = {

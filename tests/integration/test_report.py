@@ -52,7 +52,7 @@ def test_page_asks_for_nothing_and_says_what_its_pictures_show(page):
     assert not {"iframe", "object", "img"} & {tag for tag, _ in page.tags}
     assert [script.get("type") for script in page.all("script")] == ["application/json", None]
     assert [link["href"] for link in page.all("link")] == ["data:,"]
-    assert len(page.all("svg")) == 6 + len(page.all("article"))
+    assert len(page.all("svg")) == 7 + len(page.all("article"))
     assert all(len(image["aria-label"]) > 30 for image in page.all("svg"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
