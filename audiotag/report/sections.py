@@ -14,7 +14,7 @@ from audiotag.report.rounding import counted, decimals, percent
 from audiotag.report.tables import RELIABILITY_BINS, confusions, consensus_counts, epoch_means, reasons_per_class
 from audiotag.run.held_out import per_class_table
 from audiotag.verification.ledger import measure
-from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, rule_of
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, in_words, rule_of
 
 MOST_CONFUSIONS = 15
 
@@ -108,7 +108,7 @@ def _acceptance(data: ReportData) -> Content:
     full = list(last["label"][last[FULL] > 0])
     most, least = (last.loc[last[ACCEPTED].agg(which)] for which in ("idxmax", "idxmin"))
     text = [
-        f"Every round decides anew over all unverified clips, by the rule {verification.title}{calibrated}: {rule}. "
+        f"Every round decides anew over all unverified clips, by the rule {verification.title}{calibrated}: {in_words(rule)}. "
         "What it accepts, the next round trains on."
     ]
     if cap is None:
