@@ -108,8 +108,8 @@ def _acceptance(data: ReportData) -> Content:
     full = list(last["label"][last[FULL] > 0])
     most, least = (last.loc[last[ACCEPTED].agg(which)] for which in ("idxmax", "idxmin"))
     text = [
-        f"Every round decides anew over all unverified clips, by the rule {verification.title}{calibrated}: {in_words(rule)}. "
-        "What it accepts, the next round trains on."
+        f"Every round decides anew over all unverified clips, by the rule {verification.title}{calibrated}: "
+        f"{in_words(rule)}. What it accepts, the next round trains on."
     ]
     if cap is None:
         text.append("This rule has no cap.")
