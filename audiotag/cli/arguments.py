@@ -127,7 +127,11 @@ def _quoted(text: str) -> str:
 def argument_problems(arguments: Sequence[str], schema: type) -> list[str]:
     """Return a message for every setting that does not exist or does not fit."""
     folders = own_folders(arguments)
-    own_options = bool(folders) or any(a.startswith("hydra.searchpath=") for a in arguments)
+    options = {name: [*known, *_own_options(folders, name)] for name, known in groups(schema).items()}
+    elsewhere = any(a.startswith("hydra.searchpath=") for a in arguments)
+    problems = [f"--config-dir {folder}: there is no such folder" for folder in folders if not folder.is_dir()]
+    if problems:
+        return problems  # an option that it would have is none of ours
     problems = [problem for folder in folders for problem in _yaml_problems(folder, schema)]
     overrides = []
     for text in settings_of(arguments):
@@ -141,7 +145,7 @@ def argument_problems(arguments: Sequence[str], schema: type) -> list[str]:
             problems.append(f'{text}: {str(error).splitlines()[0]} (characters like these need quotes: "{quotes}")')
             continue
         overrides.append(override)
-        problems += _override_problems(override, schema, own_options)
+        problems += _override_problems(override, schema, options, elsewhere)
     return problems or (_one_name_for_several(overrides) if schema is TrainConfig else [])
 
 
@@ -156,8 +160,15 @@ def _yaml_problems(folder: Path, schema: type) -> list[str]:
     return problems
 
 
-def _override_problems(override: Override, schema: type, own_options: bool) -> list[str]:
-    name, text, options = override.key_or_group, str(override.input_line), groups(schema)
+def _own_options(folders: Sequence[Path], group: str) -> list[str]:
+    """Return the options of a group that folders of the user's hold."""
+    files = [(folder / group, file) for folder in folders for file in sorted((folder / group).rglob("*.yaml"))]
+    return [file.relative_to(within).with_suffix("").as_posix() for within, file in files]
+
+
+def _override_problems(override: Override, schema: type, options: dict[str, list[str]], elsewhere: bool) -> list[str]:
+    """Return what is wrong with one setting; `elsewhere` says that Hydra may find options that are not listed."""
+    name, text = override.key_or_group, str(override.input_line)
     if name == "hydra" or name.startswith(("hydra.", "hydra/")):
         return _package_problems(text)
     if name not in options and not is_key(name, schema):
@@ -170,7 +181,7 @@ def _override_problems(override: Override, schema: type, own_options: bool) -> l
         given = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
         chosen = [one for value in given for one in _chosen(name, value)]
         allowed = [*options[name], *([None] if name in OPTIONAL else [])]
-        wrong = [] if own_options else [one for one in chosen if one not in allowed]
+        wrong = [] if elsewhere else [one for one in chosen if one not in allowed]
         known, near = ", ".join(options[name]), Nearest(options[name])
         return [f"{text}: {name} is one of {known}{near(str(one))}" for one in wrong] or _package_problems(text)
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):

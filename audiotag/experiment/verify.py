@@ -22,7 +22,7 @@ from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.run.ledgers import all_ledgers, noise_figures, run_truth
 from audiotag.run.summary import print_few, promise_lines
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
-from audiotag.verification.rules import SETTING, rule_of
+from audiotag.verification.rules import SETTING, in_words, rule_of
 
 
 def verify(config: VerifyConfig) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None:
-    title = f"{rule_of(verification)}{', calibrated' if verification.calibrate else ''}"
+    title = f"{in_words(rule_of(verification))}{', calibrated' if verification.calibrate else ''}"
     rates = [name for name in ("promised", "precision", "recall") if name in table]
     shown = Table("Round", "Considered", "Accepted", *map(str.capitalize, rates), title=title, title_justify="left")
     for row in table.to_dict("records"):

@@ -30,7 +30,7 @@ from audiotag.run.held_out import per_class_table
 from audiotag.run.ledgers import CONFIDENCE
 from audiotag.verification.ledger import is_relabelled, measure, short_reasons
 from audiotag.verification.promise import bounds
-from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, rule_of
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, in_words, rule_of
 
 MOST_CONFUSIONS = 15
 
@@ -124,8 +124,8 @@ def _acceptance(data: ReportData) -> Content:
     full = list(last["label"][last[FULL] > 0])
     most, least = (last.loc[last[ACCEPTED].agg(which)] for which in ("idxmax", "idxmin"))
     text = [
-        f"Every round decides anew over all unverified clips, by the rule {verification.title}{calibrated}: {rule}. "
-        "What it accepts, the next round trains on."
+        f"Every round decides anew over all unverified clips, by the rule {verification.title}{calibrated}: "
+        f"{in_words(rule)}. What it accepts, the next round trains on."
     ]
     if cap is None:
         text.append("This rule has no cap.")

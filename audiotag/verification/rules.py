@@ -150,6 +150,12 @@ def rule_of(verification: Verification) -> Rule:
     return rule
 
 
+def in_words(rule: Rule) -> str:
+    """Return what a rule asks of a label: what `str()` makes of it, or the name of a class that says nothing itself."""
+    silent = type(rule).__str__ is object.__str__ and type(rule).__repr__ is object.__repr__
+    return type(rule).__name__ if silent else str(rule)
+
+
 def decide(
     rule: Rule,
     posteriors: np.ndarray,

@@ -124,7 +124,6 @@ def test_command_line_is_put_in_order(typed, meant):
         ["-m", "verification.rule.threshold=0.5,0.8", "verification=as_coded,calibrated", "seed=choice(1,2)"],
         ["++seed=1", "~data.root", "~augment"],
         ["--cfg", "job", "-p", "hydra"],
-        ["--config-dir", "somewhere", "experiment=not_ours"],
         ["hydra.searchpath=[file://somewhere]", "experiment=not_ours"],
         ["hydra.verbose=true", "hydra/launcher=joblib"],
         ["data.classes=[Bark,'Meow or so']", "verification.rule.cap=null"],
@@ -219,3 +218,13 @@ def test_help_shows_what_runs_where_nothing_is_said(monkeypatch, capsys):
     print_help(TrainConfig)
     lines = {line.strip() for line in capsys.readouterr().out.splitlines()}
     assert {"finetune_rounds=2", "verification.calibrate=True", "data.root=null", "model.network.width=8"} <= lines
+
+
+def test_a_folder_of_options_is_there_and_its_options_are_known(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("name: mine\n")
+    check_command_line(TrainConfig, ["--config-dir", str(tmp_path), "model=mine"])
+    with pytest.raises(ConfigError, match=r"model=mien: model is one of .*mine.*did you mean mine"):
+        check_command_line(TrainConfig, ["--config-dir", str(tmp_path), "model=mien"])
+    with pytest.raises(ConfigError, match="--config-dir nowhere: there is no such folder"):
+        check_command_line(TrainConfig, ["--config-dir", "nowhere", "model=mine"])

@@ -25,7 +25,17 @@ from audiotag.run.folder import RunFolder
 from tests.report_run import ODD, Page, change_config, made_run
 
 CHROMIUM = shutil.which("chromium")
-HELD_IN_PAGE = ("accepted", "classes", "confused_most", "confusions", "consensus", "epochs", "reliability", "rounds")
+HELD_IN_PAGE = (
+    "promise",
+    "accepted",
+    "classes",
+    "confused_most",
+    "confusions",
+    "consensus",
+    "epochs",
+    "reliability",
+    "rounds",
+)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +276,7 @@ def test_report_of_a_run_that_held_nothing_out_leaves_out_what_it_lacks(odd_run)
     change_config(odd_run, finetune_rounds=0, data__train_on_all=True)
     main([f"run='{odd_run}'"])
     page = Page(odd_run / "report.html")
-    assert page.text.count("Nothing was held out (data.train_on_all=true)") == 5
+    assert page.text.count("Nothing was held out (data.train_on_all=true)") == 6
     assert "these figures flatter" in page.text
     assert not (odd_run / "review.csv").exists()
     assert {file.stem for file in (odd_run / "report").iterdir()} == {"epochs", "rounds"}
@@ -279,6 +289,6 @@ def test_report_of_a_run_without_unverified_clips_says_that_there_was_nothing_to
         pd.read_parquet(file)[:0].to_parquet(file, index=False)
     change_config(odd_run, finetune_rounds=0)
     page = Page(write_report(RunFolder(odd_run)))
-    assert page.text.count("All training clips are verified: there was nothing to decide on.") == 2
+    assert page.text.count("All training clips are verified: there was nothing to decide on.") == 3
     assert "No unverified clip was voted on" in page.text
     assert page.rows["table-reliability"] == 1, "the others hold no clip"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from audiotag.errors import RunError
 from audiotag.verification.calibration import TEMPERATURES, fit_temperature, sharpen
-from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, AgreementRule, decide
+from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, AgreementRule, decide, in_words
 from tests.clips import EXAMPLES
 
 
@@ -235,3 +235,16 @@ def test_sharpening_by_1_leaves_posteriors_as_they_are_and_zeros_are_allowed():
     np.testing.assert_allclose(sharpen(posteriors, 1.0), posteriors, atol=1e-11)
     assert np.isfinite(sharpen(posteriors, 0.05)).all()
     assert np.isfinite(sharpen(posteriors.astype(np.float32), 20.0)).all()
+
+
+def test_a_rule_that_says_nothing_of_itself_is_named_by_its_class():
+    class Silent:
+        def decide(self, posteriors, labels):
+            return labels == 0, labels
+
+    class Telling(Silent):
+        def __str__(self):
+            return "the label is 0"
+
+    assert [in_words(rule()) for rule in (Silent, Telling)] == ["Silent", "the label is 0"]
+    assert in_words(AgreementRule()) == str(AgreementRule())
