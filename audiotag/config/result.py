@@ -10,8 +10,8 @@ from itertools import accumulate
 from typing import Any
 
 from audiotag.config.data import reads
+from audiotag.config.programs import TrainConfig
 from audiotag.config.schema import leaves, to_dict
-from audiotag.config.train import TrainConfig
 
 # May differ when a run is continued.
 WHERE_AND_HOW = {"run", "runs_dir", "cache_dir", "config_dir", "round", "fold", "devices", "parallel", "report"}

@@ -1,22 +1,27 @@
-"""Settings of train.py."""
+"""Settings of the programs: train.py, verify.py, `python -m audiotag.compare` and `python -m audiotag.report`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field
 
-from audiotag.config.augment import Augment
-from audiotag.config.checks import run_name_problems
+from audiotag.config.checks import needs_run, run_name_problems
 from audiotag.config.data import Data
-from audiotag.config.features import Features
-from audiotag.config.hardware import Hardware, Trainer
-from audiotag.config.logger import Logger
-from audiotag.config.model import Model
-from audiotag.config.schema import Program, Seed, settings
-from audiotag.config.training import Training
-from audiotag.config.verification import Verification
+from audiotag.config.schema import Program, Seed, is_key, settings, unknown_key
+from audiotag.config.sections import (
+    Augment,
+    Features,
+    Hardware,
+    Logger,
+    Model,
+    Trainer,
+    Training,
+    Verification,
+    VerificationChange,
+)
 
 
 @settings
@@ -90,3 +95,75 @@ class TrainConfig(Program):
                 "data.train_on_all=true leaves no held-out clip to verify on: set finetune_rounds=0, or "
                 "data.train_on_all=false"
             )
+
+
+@settings
+class VerifyConfig(Program):
+    """Decide again from a run's stored posteriors, or from new ones; nothing is trained."""
+
+    run: str = ""
+    """Name of the run, the folder `runs/NAME` (a path works too)."""
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    round: int | None = Field(None, ge=0, le=1000)
+    """Decide for this round only; null: for every round that is complete."""
+    out: str | None = None
+    """Folder for the decisions; null: the run's own, `verify/`."""
+    truth: str | None = None
+    """Table of right labels (clip, label) to measure against; null: the one that the run was given."""
+    vote_again: bool = False
+    """Let the run's networks vote again, from their checkpoints, and decide on that; null settings are the run's."""
+    devices: int = Field(1, ge=1, le=4096)
+    """With vote_again=true: GPUs to share the clips among, or processes on a CPU."""
+    cache_dir: str = "cache"
+    """With vote_again=true: folder for spectrogram stores."""
+    root: str | None = None
+    """With vote_again=true: folder of the data set, if it moved since the run was made."""
+    hardware: Hardware = Hardware()
+    """With vote_again=true: what the work runs on."""
+    verification: VerificationChange = VerificationChange()
+    """What to decide otherwise than the run did."""
+
+    def clashes(self, prefix: str) -> Iterator[str]:
+        yield from needs_run(self.run)
+
+
+@settings
+class CompareConfig(Program):
+    """Gather the results of runs into one table."""
+
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    run: Any = None
+    """Names of the runs (paths work too): one, or a list [A,B]; null: every run in `runs_dir`."""
+    over: str | None = None
+    """Setting to average over, such as seed: runs that differ in nothing else become one row; null: a row per run."""
+    out: str | None = None
+    """File for the table (CSV); null: it is only printed."""
+
+    def clashes(self, prefix: str) -> Iterator[str]:
+        if self.over == "":
+            yield "over= does not name a setting; over=seed averages over seeds"
+        elif self.over is not None and not is_key(self.over, TrainConfig):
+            yield f"over={unknown_key(self.over, TrainConfig)}"
+        if isinstance(self.run, dict) or self.run in ([], ""):
+            yield f"run={self.run} does not name a run; several are given as run=[A,B]"
+        if self.out == "":
+            yield "out= does not name a file"
+
+
+@settings
+class ReportConfig(Program):
+    """Write the report of a run."""
+
+    run: str = ""
+    """Name of the run, the folder `runs/NAME` (a path works too)."""
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    root: str | None = None
+    """Folder of the data set, if it moved since the run was made."""
+
+    def clashes(self, prefix: str) -> Iterator[str]:
+        yield from needs_run(self.run)
+        if self.root is not None and not Path(self.root).is_dir():
+            yield f"root={self.root} is not a folder"
