@@ -4,6 +4,8 @@ the work is done and shown. Those of the data are in `audiotag.config.data`.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -111,6 +113,13 @@ class Training(Settings):
     """Round 0: on all clips, verified or not."""
     finetune: Phase = Phase()
     """Rounds 1 and later: on verified and self-verified clips."""
+
+    def schedule(self, round_: int, n_clips: int) -> Phase:
+        """Return the schedule of a round with `n_clips` training clips, its epochs raised to `min_steps`."""
+        phase = self.pretrain if round_ == 0 else self.finetune
+        epochs = max(phase.epochs, math.ceil(phase.min_steps / math.ceil(n_clips / self.batch_size)))
+        decay_from = round(phase.decay_from_epoch * epochs / phase.epochs)
+        return dataclasses.replace(phase, epochs=epochs, decay_from_epoch=decay_from)
 
 
 @settings

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 from audiotag.config import TrainConfig
+from audiotag.config.schema import check_leaves
 from audiotag.console import console
 from audiotag.data.checking import data_root
 from audiotag.data.corrections import write_applied
@@ -21,11 +22,15 @@ from audiotag.data.tables import find
 from audiotag.distributed import context
 from audiotag.errors import AudiotagError, RunError
 from audiotag.experiment.checks import check_run
-from audiotag.experiment.joints import check_joints
 from audiotag.experiment.warm_start import WarmStart
+from audiotag.features.spectrogram import front_end_of
 from audiotag.files import FileLock, csv_text, damage_reported, write_json
+from audiotag.models.augmentation import check_augmentation
+from audiotag.models.loss import build_loss
+from audiotag.models.network import check_network
 from audiotag.run.folder import AGAIN, RunFolder
 from audiotag.tracking.trackers import check_trackers
+from audiotag.verification.rules import rule_of
 
 
 class Experiment(NamedTuple):
@@ -48,6 +53,20 @@ def prepare(config: TrainConfig) -> Experiment:
     context.assert_same_on_all_ranks(f"The data set of {folder.path}", manifest_text(manifest.frame))
     check_clips_for_ranks(config, manifest)
     return Experiment(config, folder, manifest, store)
+
+
+def check_joints(config: TrainConfig) -> None:
+    """Build every class that the configuration names, and hold it to its contract.
+
+    Raises ConfigError for a class that cannot be imported, arguments that it does not take, and a contract broken.
+    """
+    check_leaves(config)
+    bands = front_end_of(config.features).bands
+    check_network(config.model, config.features, bands)
+    check_augmentation(config.augment, config.features, bands)
+    for reduction in ("mean", "none"):  # which one training needs, the number of devices decides
+        build_loss(config.training, reduction)
+    rule_of(config.verification)
 
 
 def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:
