@@ -11,6 +11,7 @@ from rich.table import Table
 from audiotag.console import console
 from audiotag.files import damage_reported, read_json, write_csv
 from audiotag.run.folder import RunFolder
+from audiotag.run.summary import rate
 
 LONGEST = 35  # of a name in a column beside the figures
 FIGURES = ["round", "considered", "accepted", "precision", "recall"]
@@ -44,7 +45,7 @@ def show_decisions(folders: list[Path]) -> None:
         if decisions["decision"].nunique() > 1:
             from audiotag.plots.decision_plot import plot_decisions  # here: a single decision needs no matplotlib
 
-            plot = plot_decisions(decisions, verify, _best_round(verify.parent))
+            plot = plot_decisions(decisions, verify, RunFolder(verify.parent).summary.get("best_round"))
             console.print(f"Plot: {plot}", soft_wrap=True)
 
 
@@ -57,13 +58,7 @@ def _print(decisions: pd.DataFrame, run: str) -> None:
         told = str(decision)
         told = told if len(told) <= LONGEST else told.replace(",", ", ")  # it is broken there
         for i, row in enumerate(rows.to_dict("records")):
-            rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
-            accepted = f"{row['accepted']} of {row['considered']}"
+            accepted, rates = f"{row['accepted']} of {row['considered']}", (rate(row["precision"]), rate(row["recall"]))
             table.add_row(told if i == 0 else "", str(row["round"]), accepted, *rates)
         table.add_section()
     console.print(table)
-
-
-def _best_round(run: Path) -> int | None:
-    best: int | None = RunFolder(run).summary.get("best_round")
-    return best

@@ -24,7 +24,7 @@ from audiotag.errors import AudiotagError, RunError
 from audiotag.experiment.checks import check_run
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.features.spectrogram import front_end_of
-from audiotag.files import FileLock, csv_text, damage_reported, write_json
+from audiotag.files import FileLock, csv_text, damage_reported, lines_that_differ, write_json
 from audiotag.models.augmentation import check_augmentation
 from audiotag.models.loss import build_loss
 from audiotag.models.network import check_network
@@ -155,7 +155,7 @@ def with_own_corrections(config: TrainConfig, folder: RunFolder) -> TrainConfig:
 
 
 def _refuse_other_corrections(folder: RunFolder, manifest: Manifest) -> None:
-    changed = len(_lines(csv_text(folder.corrections)) ^ _lines(csv_text(manifest.corrections)))
+    changed = lines_that_differ(csv_text(folder.corrections), csv_text(manifest.corrections))
     if changed:
         raise RunError(
             f"{folder.path}: data.corrections is not what this run began with ({changed} decisions differ from "
@@ -168,13 +168,9 @@ def refuse_changed_data(folder: RunFolder, manifest: Manifest) -> None:
     folder.check("manifest.csv")
     with damage_reported(folder.manifest_file, AGAIN):
         before = folder.manifest_file.read_text(encoding="utf-8")
-    changed = len(_lines(before) ^ _lines(manifest_text(manifest.frame)))
+    changed = lines_that_differ(before, manifest_text(manifest.frame))
     if changed:
         raise RunError(
             f"{folder.path}: the data set has changed since this run began "
             f"({changed} rows of manifest.csv): give the run another name with run=NAME, or delete the folder"
         )
-
-
-def _lines(text: str) -> set[str]:
-    return set(text.splitlines())

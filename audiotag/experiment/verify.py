@@ -20,7 +20,7 @@ from audiotag.experiment.decisions import FIGURES, gather_decisions
 from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.run.ledgers import all_ledgers, run_truth
-from audiotag.run.summary import print_few
+from audiotag.run.summary import print_few, rate
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
 from audiotag.verification.rules import SETTING, rule_of
 
@@ -101,7 +101,7 @@ def missing_cells(folder: RunFolder, config: VerifyConfig) -> list[Cell]:
     """Return the complete cells asked for whose posteriors have not been made again with that many excerpts."""
     rounds = folder.complete_rounds() if config.round is None else [config.round]
     again = RunFolder(folder.votes_folder(as_of_now(folder.config, config).verification.excerpts))
-    cells = [Cell(r, f) for r in rounds for f in range(folder.config.folds)]
+    cells = [cell for round_ in rounds for cell in folder.cells(round_)]
     names = (POSTERIORS, VERIFIED_POSTERIORS)
     return [cell for cell in cells if not all((again.cell(cell) / name).is_file() for name in names)]
 
@@ -162,7 +162,7 @@ def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None
     title = f"{rule_of(verification)}{', calibrated' if verification.calibrate else ''}"
     shown = Table(*(name.capitalize() for name in FIGURES), title=title, title_justify="left")
     for row in table.to_dict("records"):
-        rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in ("precision", "recall"))
-        shown.add_row(str(row["round"]), str(row["considered"]), str(row["accepted"]), *rates)
+        counts = (str(row[name]) for name in ("round", "considered", "accepted"))
+        shown.add_row(*counts, rate(row["precision"]), rate(row["recall"]))
     console.print(shown)
     console.print(f"Ledger: {where / 'ledger.csv'}", soft_wrap=True)

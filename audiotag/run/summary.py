@@ -15,7 +15,7 @@ from audiotag.console import console
 from audiotag.data.manifest import Manifest
 from audiotag.errors import RunError
 from audiotag.files import write_json
-from audiotag.run.folder import Cell, RunFolder
+from audiotag.run.folder import RunFolder
 from audiotag.run.naming import run_named
 from audiotag.verification.ledger import corrected_share, measure
 from audiotag.verification.rules import rule_of
@@ -57,7 +57,7 @@ def best_round(rounds: list[dict[str, Any]]) -> int | None:
 
 def valid_map3(folder: RunFolder, round_: int) -> float:
     """Return MAP@3 on the verified held-out clips in a complete round, the mean over folds."""
-    cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]
+    cells = [folder.status(cell) or {} for cell in folder.cells(round_)]
     return statistics.fmean(cell["valid_map3"] for cell in cells)
 
 
@@ -65,7 +65,7 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
     """Return the figures of each complete round."""
     rounds = []
     for round_ in folder.complete_rounds():
-        cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]
+        cells = [folder.status(cell) or {} for cell in folder.cells(round_)]
         accuracies = [cell["valid_accuracy"] for cell in cells]
         figures = {
             "round": round_,
@@ -79,6 +79,11 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
             figures |= {"corrected": corrected, "corrected_accuracy": share}
         rounds.append({name: round(v, 6) if isinstance(v, float) else v for name, v in figures.items()})
     return rounds
+
+
+def rate(value: float | None) -> str:
+    """Return precision or recall as it is shown, "-" where it is not known."""
+    return "-" if pd.isna(value) else f"{value:.4f}"
 
 
 def few_accepted(rounds: list[dict[str, Any]], verification: Verification) -> str:
@@ -122,7 +127,8 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             f"{r['valid_accuracy']:.4f} ± {r['valid_accuracy_std']:.4f}",
             f"{r['valid_loss']:.4f}",
             f"{r['accepted']} of {r['considered']}",
-            *("-" if r[name] is None else f"{r[name]:.4f}" for name in ("precision", "recall")),
+            rate(r["precision"]),
+            rate(r["recall"]),
         )
     console.print(table)
     console.print(
