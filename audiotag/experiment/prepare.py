@@ -7,11 +7,9 @@ import dataclasses
 from functools import partial
 from typing import NamedTuple
 
-from rich.text import Text
-
 from audiotag.config import TrainConfig
 from audiotag.config.schema import check_leaves
-from audiotag.console import console
+from audiotag.console import console, note
 from audiotag.data.checking import data_root
 from audiotag.data.corrections import write_applied
 from audiotag.data.datamodule import cell_clips
@@ -114,8 +112,7 @@ def _prepare(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> t
     folder.save(config)
     silent = store.silent(manifest.train).sum()
     if silent:
-        message = f"{silent} clips are silent throughout and kept untrimmed (see summary.json)"
-        console.print(Text("silent:", "yellow"), message, soft_wrap=True)
+        note("silent:", f"{silent} clips are silent throughout and kept untrimmed (see summary.json)")
     warm_start.take_over()
     return manifest, store
 

@@ -101,6 +101,6 @@ def _epochs(count: int) -> str:
 
 def _line(cell: Cell, result: dict[str, Any]) -> str:
     return (
-        f"round {cell.round}, fold {cell.fold}: {result['trained_on']} clips, accuracy {result['valid_accuracy']:.4f}, "
+        f"{cell}: {result['trained_on']} clips, accuracy {result['valid_accuracy']:.4f}, "
         f"loss {result['valid_loss']:.4f} after {_epochs(result['best_epoch'] + 1)}, {result['wall_s']:.0f} s"
     )

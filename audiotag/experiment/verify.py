@@ -20,7 +20,7 @@ from audiotag.experiment.decisions import FIGURES, gather_decisions
 from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.run.ledgers import all_ledgers, run_truth
-from audiotag.run.summary import print_few, rate
+from audiotag.run.summary import print_few, rate, rounded
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
 from audiotag.verification.rules import SETTING, rule_of
 
@@ -38,10 +38,8 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
     ledger = decide_again(config)
     settings = {"rule": verification.title, **_arguments(verification)}
-    rounds = [
-        {"round": int(str(round_)), **_rounded(measure(rows, truth))}
-        for round_, rows in ledger.groupby("round", sort=True)
-    ]
+    by_round = ledger.groupby("round", sort=True)
+    rounds = [{"round": int(str(round_)), **rounded(measure(rows, truth))} for round_, rows in by_round]
     write_csv(where / "ledger.csv", ledger)
     write_json(where / "summary.json", {**settings, "rounds": rounds})
     gather_decisions(where.parent)
@@ -152,10 +150,6 @@ def _name(of_run: Verification, now: Verification, again: bool) -> str:
     before = _arguments(of_run)
     different = [f"{name}={value}" for name, value in _arguments(now).items() if before.get(name, ...) != value]
     return ",".join([now.title, *different, *([f"votes={now.excerpts}"] if again else [])])
-
-
-def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
 
 
 def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None:

@@ -77,8 +77,13 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
         corrected, share = corrected_share(ledger[ledger["round"] == round_])
         if corrected:
             figures |= {"corrected": corrected, "corrected_accuracy": share}
-        rounds.append({name: round(v, 6) if isinstance(v, float) else v for name, v in figures.items()})
+        rounds.append(rounded(figures))
     return rounds
+
+
+def rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return figures as summaries keep them, with 6 digits."""
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
 
 
 def rate(value: float | None) -> str:
