@@ -61,8 +61,9 @@ class Synthetic(Settings):
 class Noise(Settings):
     """Known wrong labels, put among the unverified ones, to measure how well they are found."""
 
-    kind: Literal["none", "symmetric", "confusion", "open_set"] = "none"
-    """none, symmetric (any other class), confusion (certain other classes), or open_set (clips of no known class)."""
+    kind: Literal["none", "symmetric", "confusion", "open_set", "instance"] = "none"
+    """none, symmetric (any other class), confusion (certain other classes), open_set (clips of no known class), or
+    instance (the clips that another network confuses most, under the labels that it takes them for)."""
     share: Share = 0.3
     """Share of the unverified clips of each class whose label is wrong; other noise is taken out, by `data.truth`."""
     seed: Seed | None = None
@@ -75,11 +76,21 @@ class Noise(Settings):
     """For confusion, instead: CSV of how often (in proportion) a class, a row, is given another label, a column."""
     left_out: list[str] | None = None
     """For open_set: classes that the networks never hear of; their clips are given labels of the others."""
+    posteriors: str | None = None
+    """For instance, and shift=easier: what another network, trained apart, takes the clips for: the folder of a run or
+    a table (CSV or Parquet) of clip_id and a column per class, relative to the working folder, else to `data.root`."""
+    shift: Literal["none", "easier", "groups"] = "none"
+    """Which verified clips `unverified` leaves verified: any (none), rather those that are easier to recognise, or
+    other groups than those of the unverified ones (`data.group`)."""
 
     def clashes(self, prefix: str) -> Iterator[str]:
         for name, kind in (("confuse", "confusion"), ("matrix", "confusion"), ("left_out", "open_set")):
             if getattr(self, name) is not None and self.kind != kind:
                 yield f"{prefix}{name} belongs to {prefix}kind={kind}"
+        if (self.kind == "instance" or self.shift == "easier") != (self.posteriors is not None):
+            yield f"{prefix}kind=instance and {prefix}shift=easier need {prefix}posteriors=RUN_FOLDER; others do not"
+        if self.shift != "none" and (self.kind == "none" or self.unverified == 0):
+            yield f"{prefix}shift={self.shift} needs {prefix}kind, and {prefix}unverified above 0 to choose among"
         if self.kind == "open_set" and not self.left_out:
             yield f"{prefix}kind=open_set needs {prefix}left_out=[CLASS,...], the classes left out"
         if self.kind == "open_set" and self.share == 1:

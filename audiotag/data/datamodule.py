@@ -6,7 +6,7 @@ Shapes: B clips, F bands, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,17 +62,21 @@ class CellClips:
             raise LeakError(f"The cell's clips break the rule of no leak: {'; '.join(found)}")
 
 
-def cell_clips(manifest: Manifest, round_: int, fold: int, accepted: set[str], train_on_all: bool) -> CellClips:
-    """Return the clips of cell (round, fold); `accepted` are the clip ids that the round before accepted, in all folds.
+def cell_clips(
+    manifest: Manifest, round_: int, fold: int, accepted: Mapping[str, str], train_on_all: bool
+) -> CellClips:
+    """Return the clips of cell (round, fold); `accepted` are the labels that the round before accepted, in all folds.
 
-    Round 0 trains on every clip outside the fold, later rounds on the verified and the accepted ones (paper 4.2). Clips
+    Round 0 trains on every clip outside the fold, later rounds on the verified and the accepted ones (paper 4.2), these
+    under the labels, by clip id, that they were accepted under. Clips
     whose audio, byte for byte, the fold holds out under another id are not trained on.
     """
     clips = manifest.train
     in_fold, verified = clips["fold"] == fold, clips["verified"]
-    wanted = verified | (round_ == 0) | clips.index.isin(accepted)
+    wanted = verified | (round_ == 0) | clips.index.isin(list(accepted))
     unheard = ~clips["content_hash"].isin(clips["content_hash"][in_fold])
     train = clips[wanted & (unheard | train_on_all)]
+    train = train.assign(label=[accepted.get(str(clip), label) for clip, label in train["label"].items()])
     new = clips.index.isin(verified_by_correction(manifest.corrections))
     valid, corrected = clips[in_fold & verified & ~new], clips[in_fold & verified & new]
     return CellClips(train, valid, clips[in_fold & ~verified], corrected)

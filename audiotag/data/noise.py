@@ -16,6 +16,7 @@ from audiotag.console import console
 from audiotag.data.clips import ClipTable
 from audiotag.data.tables import collect_problems, find_file, read_csv, unknown_label
 from audiotag.errors import DataError, Nearest
+from audiotag.files import damage_reported
 from audiotag.randomness import generator
 
 
@@ -46,7 +47,9 @@ def with_noise(labels: Labels, data: Data, seed: int, root: Path) -> Labels:
     known = [name for name in labels.classes if name not in (noise.left_out or ())]
     _mark_unknown(labels, skip=data.on_bad_clip == "skip")
     usable = labels.clips.usable
-    right = _unchecked(_right(usable[usable["split"] == "train"], labels.truth), noise, seed)
+    right = _right(usable[usable["split"] == "train"], labels.truth)
+    posteriors = None if noise.posteriors is None else read_posteriors(noise.posteriors, right, known, root)
+    right = _unchecked(right, noise, seed, posteriors)
     if right["verified"].all():
         raise _refused(
             "every training label is verified, so there is none to make wrong: set data.noise.unverified to the share "
@@ -54,6 +57,9 @@ def with_noise(labels: Labels, data: Data, seed: int, root: Path) -> Labels:
         )
     if noise.kind == "open_set":
         noisy = open_set(right, known, noise.share, seed)
+    elif noise.kind == "instance":
+        assert posteriors is not None  # the configuration has seen to it
+        noisy = instance(right, posteriors, noise.share, seed)
     else:
         noisy = closed_set(right, weights(noise, known, root), noise.share, seed)
     return _put_together(labels, known, right, noisy, noise)
@@ -97,6 +103,51 @@ def open_set(clips: pd.DataFrame, known: list[str], share: float, seed: int) -> 
     chosen = rng.permutation(pool.index.to_numpy())[:needed]
     others = pool.loc[chosen].assign(label=np.repeat(list(wrong), list(wrong.values())), verified=False)
     return pd.concat([clips[inside], others]).loc[lambda frame: clips.index[clips.index.isin(frame.index)]]
+
+
+def instance(clips: pd.DataFrame, posteriors: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Return the clips, round(share x n) of the n unverified ones of each class mislabelled as another network would.
+
+    `posteriors` (N, C), by clip id, are that network's. The clips in which it hears other classes most go wrong first;
+    each gets a wrong label drawn by what it hears.
+    """
+    given = clips["label"].copy()
+    for label, of_class in clips[~clips["verified"]].sort_values("clip_id").groupby("label"):
+        rng = generator(seed, "noise", str(label))
+        others = posteriors.loc[of_class["clip_id"]].drop(columns=str(label))
+        order = np.lexsort((rng.random(len(others)), -others.sum(axis=1).to_numpy()))
+        for i in order[: round(share * len(of_class))]:
+            proportions = others.iloc[i].to_numpy(np.float64) + 1e-9
+            given[of_class.index[i]] = rng.choice(others.columns.to_numpy(), p=proportions / proportions.sum())
+    return clips.assign(label=given)
+
+
+def read_posteriors(name: str, clips: pd.DataFrame, classes: list[str], root: Path) -> pd.DataFrame:
+    """Return another network's posteriors (N, C) of clips by id; of a run, those of round 0, of clips held out.
+
+    Raises DataError if there is no such run or table, or it lacks clips or classes, RunError if it cannot be read.
+    """
+    path = Path(name).expanduser()
+    path = path.absolute() if path.exists() else root / path
+    files = sorted(path.glob("round00/fold*/*posteriors.parquet")) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise _refused(f"data.noise.posteriors={name}: {path} is neither a run with a round 0 nor a table")
+    tables = []
+    for file in files:
+        with damage_reported(file, "name another run or table"):
+            tables.append(
+                pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype={"clip_id": str})
+            )
+    table = pd.concat(tables)
+    missing = [column for column in ("clip_id", *classes) if column not in table]
+    if missing:
+        raise _refused(f"data.noise.posteriors={name}: has no column {', '.join(missing[:5])}")
+    table = table.drop_duplicates("clip_id").set_index("clip_id")[classes].apply(pd.to_numeric, errors="coerce")
+    found = table.reindex(clips["clip_id"][clips["label"].isin(classes)])
+    unknown = found.index[~np.isfinite(found).all(axis=1) | (found < 0).any(axis=1)]
+    if len(unknown):
+        raise _refused(f"data.noise.posteriors={name}: says nothing of {len(unknown)} clips, such as {unknown[0]}")
+    return found
 
 
 def apportioned(proportions: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
@@ -185,12 +236,25 @@ def _right(train: pd.DataFrame, truth: pd.Series | None) -> pd.DataFrame:
     return train.assign(label=corrected.fillna(train["label"]))
 
 
-def _unchecked(clips: pd.DataFrame, noise: Noise, seed: int) -> pd.DataFrame:
-    """Return the clips, of each class's verified ones round(data.noise.unverified x n) made unverified."""
+def _unchecked(clips: pd.DataFrame, noise: Noise, seed: int, posteriors: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the clips, of each class's verified ones round(data.noise.unverified x n) made unverified.
+
+    With shift=groups, these come group after group, so that at most one group of a class is both.
+    """
+    if noise.shift == "groups" and not (clips["group"] != "").any():
+        raise _refused("data.noise.shift=groups needs data.group=COLUMN, the column of groups")
     verified = clips["verified"].copy()
+    groups = sorted(set(clips["group"]))
+    turn = dict(zip(groups, generator(seed, "unverified groups").permutation(len(groups)), strict=True))
     for label, of_class in clips[clips["verified"]].sort_values("clip_id").groupby("label"):
-        rng = generator(seed, "unverified", str(label))
-        verified[rng.permutation(of_class.index.to_numpy())[: round(noise.unverified * len(of_class))]] = False
+        order = generator(seed, "unverified", str(label)).permutation(len(of_class))
+        if noise.shift == "groups":
+            order = order[np.argsort(of_class["group"].map(turn).to_numpy()[order], kind="stable")]
+        elif noise.shift == "easier" and posteriors is not None and label in posteriors:
+            # Rather the hard ones: half by rank, half by chance, so that no clear line divides them.
+            ease = posteriors.loc[of_class["clip_id"], str(label)].rank(method="first").to_numpy()
+            order = np.argsort(ease + np.argsort(order), kind="stable")
+        verified[of_class.index[order[: round(noise.unverified * len(of_class))]]] = False
     return clips.assign(verified=verified)
 
 

@@ -14,7 +14,8 @@ from audiotag.run.folder import RunFolder
 from audiotag.run.summary import rate
 
 LONGEST = 35  # of a name in a column beside the figures
-FIGURES = ["round", "considered", "accepted", "precision", "recall"]
+FIGURES = ["round", "considered", "accepted", "precision", "recall", "expected_precision", "promised", "promise"]
+FIGURES += ["right_share", "right_share_low", "right_share_high", "relabelled", "relabelled_precision"]
 
 
 def read_decisions(folders: list[Path]) -> pd.DataFrame:
@@ -24,10 +25,10 @@ def read_decisions(folders: list[Path]) -> pd.DataFrame:
         file, again = folder / "summary.json", "delete its folder, or decide so again with verify.py"
         with damage_reported(file, again):
             summary = read_json(file, again)
-            settings = {name: value for name, value in summary.items() if name != "rounds"}
+            settings = {f"rule.{k}" if k in FIGURES else k: value for k, value in summary.items() if k != "rounds"}
             rows += [{"decision": folder.name, **settings, **figures} for figures in summary["rounds"]]
-    table = pd.DataFrame(rows, columns=None if rows else ["decision", "rule", *FIGURES])
-    return table[[*(name for name in table if name not in FIGURES), *FIGURES]]
+    table = pd.DataFrame(rows, columns=None if rows else ["decision", "rule"])
+    return table.reindex(columns=[*(name for name in table if name not in FIGURES), *FIGURES])
 
 
 def gather_decisions(verify: Path) -> None:
@@ -52,13 +53,15 @@ def show_decisions(folders: list[Path]) -> None:
 def _print(decisions: pd.DataFrame, run: str) -> None:
     table = Table(title=run, title_justify="left")
     table.add_column("Decision")
-    for name in ("Round", "Accepted", "Precision", "Recall"):
+    promises = decisions["promised"].notna().any()
+    for name in ("Round", "Accepted", *(["Promised"] if promises else []), "Precision", "Recall"):
         table.add_column(name, justify="right", no_wrap=True)
     for decision, rows in decisions.groupby("decision", sort=False):
         told = str(decision)
         told = told if len(told) <= LONGEST else told.replace(",", ", ")  # it is broken there
         for i, row in enumerate(rows.to_dict("records")):
-            accepted, rates = f"{row['accepted']} of {row['considered']}", (rate(row["precision"]), rate(row["recall"]))
-            table.add_row(told if i == 0 else "", str(row["round"]), accepted, *rates)
+            names = (*(["promised"] if promises else []), "precision", "recall")
+            accepted = f"{row['accepted']} of {row['considered']}"
+            table.add_row(told if i == 0 else "", str(row["round"]), accepted, *(rate(row[name]) for name in names))
         table.add_section()
     console.print(table)

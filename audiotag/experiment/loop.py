@@ -34,7 +34,7 @@ def run_experiment(config: TrainConfig) -> float | None:
     config, folder, manifest, _ = experiment
     with warnings_to(folder.path / "warnings.log"), progress_of_cells(experiment) as display:
         for cell in on_all_ranks(cells_to_fit(folder, display.cells, config.hardware.wait_s, display.look)):
-            accepted = context.broadcast(accept(folder, cell.round - 1) if context.is_rank_zero() else set())
+            accepted = context.broadcast(accept(folder, cell.round - 1) if context.is_rank_zero() else {})
             clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
             # A callback: when the fit ends, the cell's best network votes on the clips that its fold holds out.
             seed_key = (config.seed, cell.round)
@@ -45,18 +45,19 @@ def run_experiment(config: TrainConfig) -> float | None:
     return choose_best_round(experiment, started_s) if context.is_job_leader() else None
 
 
-def accept(folder: RunFolder, round_: int) -> set[str]:
-    """Decide which labels to accept by a round's votes, and keep the decisions in `ledger.csv`; return their clip ids.
+def accept(folder: RunFolder, round_: int) -> dict[str, str]:
+    """Decide which labels to accept by a round's votes, and keep the decisions in `ledger.csv`; return them by clip id.
 
     Nothing is decided until all folds have voted, nor before round 0, which trains on everything.
     """
     if round_ not in folder.complete_rounds() or folder.config.data.train_on_all:
-        return set()
+        return {}
     verification = folder.config.verification
     votes, rule = round_votes(folder, round_, verification), rule_of(verification)
     ledger = decide_round(round_, votes, folder.train, folder.classes, rule, folder.corrections)
     keep_round(folder, round_, ledger)
-    return set(ledger["clip_id"][ledger["accepted"] == 1])
+    accepted = ledger[ledger["accepted"] == 1]
+    return dict(zip(accepted["clip_id"], accepted["label"], strict=True))
 
 
 def choose_best_round(experiment: Experiment, started_s: float) -> float | None:

@@ -16,11 +16,11 @@ from audiotag.data.checking import check_tables
 from audiotag.data.tables import read_labels
 from audiotag.distributed.launch import in_sweep, launch
 from audiotag.errors import RunError
-from audiotag.experiment.decisions import FIGURES, gather_decisions
+from audiotag.experiment.decisions import gather_decisions
 from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run
-from audiotag.run.ledgers import all_ledgers, run_truth
-from audiotag.run.summary import print_few, rate, rounded
+from audiotag.run.ledgers import all_ledgers, noise_figures, run_truth
+from audiotag.run.summary import print_few, promise_lines, rate, rounded
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
 from audiotag.verification.rules import SETTING, rule_of
 
@@ -38,8 +38,11 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
     truth = run_truth(folder) if config.truth is None else _truth(folder, config.truth)
     ledger = decide_again(config)
     settings = {"rule": verification.title, **_arguments(verification)}
-    by_round = ledger.groupby("round", sort=True)
-    rounds = [{"round": int(str(round_)), **rounded(measure(rows, truth))} for round_, rows in by_round]
+    excerpts = verification.excerpts if config.vote_again else None
+    rounds = [
+        {"round": r, **rounded(measure(rows, truth) | noise_figures(folder, r, verification, excerpts))}
+        for r, rows in ((int(str(name)), rows) for name, rows in ledger.groupby("round", sort=True))
+    ]
     write_csv(where / "ledger.csv", ledger)
     write_json(where / "summary.json", {**settings, "rounds": rounds})
     gather_decisions(where.parent)
@@ -154,9 +157,12 @@ def _name(of_run: Verification, now: Verification, again: bool) -> str:
 
 def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None:
     title = f"{rule_of(verification)}{', calibrated' if verification.calibrate else ''}"
-    shown = Table(*(name.capitalize() for name in FIGURES), title=title, title_justify="left")
+    rates = [name for name in ("promised", "precision", "recall") if name in table]
+    shown = Table("Round", "Considered", "Accepted", *map(str.capitalize, rates), title=title, title_justify="left")
     for row in table.to_dict("records"):
         counts = (str(row[name]) for name in ("round", "considered", "accepted"))
-        shown.add_row(*counts, rate(row["precision"]), rate(row["recall"]))
+        shown.add_row(*counts, *(rate(row[name]) for name in rates))
     console.print(shown)
+    for line in promise_lines(table.to_dict("records")):
+        console.print(line, soft_wrap=True)
     console.print(f"Ledger: {where / 'ledger.csv'}", soft_wrap=True)

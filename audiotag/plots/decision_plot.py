@@ -15,6 +15,7 @@ from audiotag.plots.figures import save_png
 
 PANELS = {"accepted": "Labels accepted", "precision": "Precision", "recall": "Recall"}
 NUMBERS = {"threshold": "Threshold on the consensus", "cap": "Most labels accepted per class"}
+NUMBERS |= {"rule.precision": "Precision promised", "confidence": "Confidence of the promise"}
 MARKERS = "osD^vP*X<>h"  # a marker per round, so that colour is not needed to tell them apart
 
 
@@ -50,7 +51,7 @@ def plot_decisions(decisions: pd.DataFrame, folder: Path, best_round: int | None
         _finish(axis, panel, number, names)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    path = folder / f"by_{number or 'decision'}.png"
+    path = folder / f"by_{(number or 'decision').removeprefix('rule.')}.png"
     save_png(path, figure, dpi=150)
     return path
 

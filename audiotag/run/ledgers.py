@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import Any
 
 import pandas as pd
 
@@ -11,8 +12,11 @@ from audiotag.config import Verification
 from audiotag.data.tables import read_labels
 from audiotag.files import FileLock, csv_text, write_csv
 from audiotag.run.folder import RunFolder
-from audiotag.verification.ledger import COLUMNS, Votes, calibrated, decide_round
+from audiotag.verification.ledger import COLUMNS, Votes, calibrated, decide_round, evidence
+from audiotag.verification.promise import PromiseRule, bounds
 from audiotag.verification.rules import rule_of
+
+CONFIDENCE = 0.9  # of the interval of the share of right labels
 
 
 def round_votes(
@@ -36,6 +40,23 @@ def all_ledgers(
         for r in rounds
     ]
     return pd.concat(ledgers, ignore_index=True) if ledgers else pd.DataFrame(columns=COLUMNS)
+
+
+def noise_figures(
+    folder: RunFolder, round_: int, verification: Verification, excerpts: int | None = None
+) -> dict[str, Any]:
+    """Return what a complete round's networks say of all unverified labels, and what the rule promises of its choice.
+
+    `right_share` is the estimated share of right labels, `right_share_low` and `_high` the ends of its interval of
+    confidence 0.9. None where no verified clip was held out to tell by.
+    """
+    e = evidence(round_votes(folder, round_, verification, excerpts), folder.train, folder.classes)
+    if not len(e.labels):
+        return {}
+    low, estimate, high = bounds(e, CONFIDENCE).right_share if len(e.verified_labels) else (None, None, None)
+    rule = rule_of(verification)
+    promised: dict[str, Any] = rule.figures(e) if isinstance(rule, PromiseRule) else {}
+    return {"right_share": estimate, "right_share_low": low, "right_share_high": high, **promised}
 
 
 def keep_round(folder: RunFolder, round_: int, ledger: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from rich.table import Table
 from audiotag.config import Verification
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
-from audiotag.errors import RunError
+from audiotag.errors import DataError, RunError
 from audiotag.files import write_json
+from audiotag.run.audit import audit_figures
 from audiotag.run.folder import RunFolder
+from audiotag.run.ledgers import noise_figures
 from audiotag.run.naming import run_named
 from audiotag.verification.ledger import corrected_share, measure
 from audiotag.verification.rules import rule_of
@@ -42,12 +45,23 @@ def write_summary(
         "folds": folder.config.folds,
         "best_round": best_round(rounds),
         "rounds": rounds,
+        **_audit(folder, ledger, best_round(rounds)),
         "skipped": [{"path": problem.path, "why": f"{problem.where}: {problem.why}"} for problem in manifest.skipped],
         "silent": sorted(silent.index[silent]),
         "wall_s": round(earlier_s + wall_s, 3),
     }
     write_json(folder.summary_file, summary)
     return summary
+
+
+def _audit(folder: RunFolder, ledger: pd.DataFrame, best: int | None) -> dict[str, Any]:
+    """Return what was heard of the best round's accepted labels, apart from what is promised of them."""
+    try:
+        figures = audit_figures(folder, ledger[ledger["round"] == best], 0.95)
+    except DataError as error:  # a table that a person is working on must not end a run
+        console.print(f"{error}", soft_wrap=True)
+        return {}
+    return {"audit": figures} if figures else {}
 
 
 def best_round(rounds: list[dict[str, Any]]) -> int | None:
@@ -73,6 +87,7 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
             "valid_accuracy_std": statistics.pstdev(accuracies),
             "valid_loss": statistics.fmean(cell["valid_loss"] for cell in cells),
             **measure(ledger[ledger["round"] == round_], truth),
+            **({} if folder.config.data.train_on_all else noise_figures(folder, round_, folder.config.verification)),
         }
         corrected, share = corrected_share(ledger[ledger["round"] == round_])
         if corrected:
@@ -89,6 +104,27 @@ def rounded(figures: dict[str, Any]) -> dict[str, Any]:
 def rate(value: float | None) -> str:
     """Return precision or recall as it is shown, "-" where it is not known."""
     return "-" if pd.isna(value) else f"{value:.4f}"
+
+
+def promise_lines(rounds: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Return what is to be said below a table of rounds: the share of right labels, relabelled ones, no promise."""
+    lines = []
+    if rounds and rounds[-1].get("right_share") is not None:
+        low, share, high = (rounds[-1][f"right_share{end}"] for end in ("_low", "", "_high"))
+        n, round_ = rounds[-1]["considered"], rounds[-1]["round"]
+        lines.append(
+            f"Of the {n} labels an estimated {share:.0%} are right ({low:.0%} to {high:.0%}), by round {round_}."
+        )
+    for figures in rounds:
+        if figures.get("relabelled"):
+            known = figures["relabelled_precision"]
+            right = "" if known is None else f", {known:.4f} of them rightly"
+            lines.append(
+                f"Round {figures['round']}: {figures['relabelled']} clips are accepted under another label{right}."
+            )
+        if str(figures.get("promise", "")).startswith("withdrawn"):
+            lines.append(f"Round {figures['round']}: promise {figures['promise']}.")
+    return lines
 
 
 def few_accepted(rounds: list[dict[str, Any]], verification: Verification) -> str:
@@ -124,7 +160,9 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
     if not summary["rounds"]:
         console.print(f"No round is complete yet: {folder.path}", soft_wrap=True)
         return
-    table = Table("Round", "Accuracy", "Loss", "Accepted", "Precision", "Recall")
+    promises = any("promised" in r for r in summary["rounds"])
+    rates = (*(["promised"] if promises else []), "precision", "recall")
+    table = Table("Round", "Accuracy", "Loss", "Accepted", *map(str.capitalize, rates))
     for r in summary["rounds"]:
         star = " *" if r["round"] == summary["best_round"] else ""
         table.add_row(
@@ -132,8 +170,7 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             f"{r['valid_accuracy']:.4f} ± {r['valid_accuracy_std']:.4f}",
             f"{r['valid_loss']:.4f}",
             f"{r['accepted']} of {r['considered']}",
-            rate(r["precision"]),
-            rate(r["recall"]),
+            *(rate(r.get(name)) for name in rates),
         )
     console.print(table)
     console.print(
@@ -141,6 +178,8 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
         "of that round",
         soft_wrap=True,
     )
+    for line in promise_lines(summary["rounds"]):
+        console.print(line, soft_wrap=True)
     best = next(r for r in summary["rounds"] if r["round"] == summary["best_round"])
     if "corrected" in best:
         console.print(

@@ -14,11 +14,13 @@ import pandas as pd
 from audiotag.data.corrections import DONE, DROP, decision_parts
 from audiotag.errors import RunError
 from audiotag.verification.calibration import fit_temperature, sharpen
-from audiotag.verification.rules import Rule, decide
+from audiotag.verification.noise_model import Evidence, right_probabilities
+from audiotag.verification.rules import RELABELLED, Rule, decide
 
 POSTERIORS, VERIFIED_POSTERIORS = "posteriors.parquet", "verified_posteriors.parquet"  # of a cell's folder
 BY_PERSON = "by a person"  # in the reason of every row that the rule has not decided
-COLUMNS = ["round", "fold", "clip_id", "label", "predicted", "posterior", "accepted", "reason"]
+WAS = "relabelled, was "  # begins the reason of every clip that the rule accepted under another label
+COLUMNS = ["round", "fold", "clip_id", "label", "predicted", "posterior", "p_right", "accepted", "reason"]
 
 
 @dataclass(frozen=True)
@@ -59,31 +61,51 @@ def decide_round(
 ) -> pd.DataFrame:
     """Return the ledger of one round: the rule, applied to all folds' votes together, and what a person has decided.
 
-    `train` are the training clips by id; `posterior` is what the rule saw of the given label. Raises RunError if votes
-    are missing or of other clips, or the rule breaks its contract.
+    `train` are the training clips by id. Of the label, `posterior` is what the rule saw, and `p_right` the probability
+    that it is right as given; a clip that the rule relabels has the new one. Raises RunError if votes are missing or of
+    other clips, or the rule breaks its contract.
     """
     _check_votes(votes, train)
-    # The fold stands in the index: a class may be called fold, too.
-    scored = pd.concat({fold: vote.unverified for fold, vote in sorted(votes.items())})
-    scored = scored.sort_values("clip_id", kind="stable")
-    posteriors, labels = _values(scored, classes), class_codes(train.loc[scored["clip_id"], "label"], classes)
-    accepted, reasons = decide(rule, posteriors, labels)
+    scored, e = _gathered(votes, train, classes)
+    accepted, reasons, labels = decide(rule, e.posteriors, e.labels, e.verified_posteriors, e.verified_labels)
+    names, labels = np.array(classes, dtype=object), e.labels if labels is None else labels
+    was = [
+        f", was {name}" if reason == RELABELLED else "" for reason, name in zip(reasons, names[e.labels], strict=True)
+    ]
+    can_tell = len(e.labels) and len(e.verified_labels)
     ledger = pd.DataFrame(
         {
             "round": round_,
             "fold": scored.index.get_level_values(0),
             "clip_id": scored["clip_id"].to_numpy(),
-            "label": np.array(classes, dtype=object)[labels],
-            "predicted": np.array(classes, dtype=object)[posteriors.argmax(axis=1)],
-            "posterior": posteriors[np.arange(len(labels)), labels],
+            "label": names[labels],
+            "predicted": names[e.predicted] if len(names) else [],
+            "posterior": e.posteriors[np.arange(len(labels)), labels],
+            "p_right": right_probabilities(e).round(6) if can_tell else np.full(len(labels), np.nan),
             "accepted": accepted.astype(int),
-            "reason": reasons,
+            "reason": np.array([f"{reason}{old}" for reason, old in zip(reasons, was, strict=True)], dtype=object),
         }
     )
     by_person = None if corrections is None else corrected_rows(round_, votes, classes, corrections)
     if by_person is None or by_person.empty:
         return ledger
     return pd.concat([ledger, by_person], ignore_index=True).sort_values("clip_id", ignore_index=True)
+
+
+def evidence(votes: dict[int, Votes], train: pd.DataFrame, classes: list[str]) -> Evidence:
+    """Return what all folds' networks say of unverified and of verified clips."""
+    return _gathered(votes, train, classes)[1]
+
+
+def _gathered(votes: dict[int, Votes], train: pd.DataFrame, classes: list[str]) -> tuple[pd.DataFrame, Evidence]:
+    """Return the unverified clips' votes by clip id, their fold in the index, and all as arrays."""
+    # The fold stands in the index: a class may be called fold, too.
+    tables = [
+        pd.concat({f: getattr(vote, kind) for f, vote in sorted(votes.items())}) for kind in ("unverified", "verified")
+    ]
+    scored, verified = (table.sort_values("clip_id", kind="stable") for table in tables)
+    codes = [class_codes(train.loc[table["clip_id"], "label"], classes) for table in (scored, verified)]
+    return scored, Evidence(_values(scored, classes), codes[0], _values(verified, classes), codes[1])
 
 
 def _check_votes(votes: dict[int, Votes], train: pd.DataFrame) -> None:
@@ -123,7 +145,7 @@ def corrected_rows(round_: int, votes: dict[int, Votes], classes: list[str], cor
         label, predicted, posterior = label or row["label"], "", np.nan
         if clip in scored.index:
             predicted, posterior = str(scored.loc[clip].idxmax()), scored.loc[clip].to_dict()[label]
-        rows.append((round_, fold, clip, label, predicted, posterior, int(word != DROP), reason))
+        rows.append((round_, fold, clip, label, predicted, posterior, np.nan, int(word != DROP), reason))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -138,26 +160,38 @@ def corrected_share(ledger: pd.DataFrame) -> tuple[int, float | None]:
     return len(person), _ratio(int((person["predicted"] == person["label"]).sum()), len(person))
 
 
+def was_label(ledger: pd.DataFrame) -> pd.Series:
+    """Return the labels that clips came with, also of those that the rule has relabelled."""
+    return ledger["reason"].str.removeprefix(WAS).where(ledger["reason"].str.startswith(WAS), ledger["label"])
+
+
 def measure(ledger: pd.DataFrame, truth: pd.Series | None) -> dict[str, float | int | None]:
     """Return clips considered and accepted and, against right labels by clip id, precision and recall.
 
     Precision: share of the accepted labels that are right. Recall: share of the right labels that are accepted. Both
-    over clips whose right label is known; None where that leaves nothing to divide by. What a person has decided does
-    not count.
+    over clips whose right label is known; None where that leaves nothing to divide by. Labels that the rule has changed
+    count apart, as `relabelled`. What a person has decided does not count.
     """
     ledger = by_rule(ledger)
-    accepted = ledger["accepted"] == 1
-    result: dict[str, float | int | None] = {"considered": len(ledger), "accepted": int(accepted.sum())}
-    if truth is None:
-        return {**result, "precision": None, "recall": None}
-    actual = ledger["clip_id"].map(truth)
-    known, right = actual.notna(), actual == ledger["label"]
-    both = int((accepted & right).sum())
-    return {
-        **result,
-        "precision": _ratio(both, int((accepted & known).sum())),
-        "recall": _ratio(both, int(right.sum())),
+    relabelled = ledger["reason"].str.startswith(WAS).astype(bool)
+    accepted = (ledger["accepted"] == 1) & ~relabelled
+    expected = ledger["p_right"][accepted].mean()
+    result: dict[str, float | int | None] = {
+        "considered": len(ledger),
+        "accepted": int(accepted.sum()),
+        "expected_precision": None if pd.isna(expected) else float(expected),
     }
+    known = right = new_right = pd.Series(False, ledger.index)
+    if truth is not None:
+        actual = ledger["clip_id"].map(truth)
+        known, right, new_right = actual.notna(), actual == was_label(ledger), actual == ledger["label"]
+    both = int((accepted & right).sum())
+    result |= {"precision": _ratio(both, int((accepted & known).sum())), "recall": _ratio(both, int(right.sum()))}
+    if relabelled.any():
+        changed = int((relabelled & new_right).sum())
+        result |= {"relabelled": int(relabelled.sum())}
+        result |= {"relabelled_precision": _ratio(changed, int((relabelled & known).sum()))}
+    return result
 
 
 def _ratio(part: int, whole: int) -> float | None:

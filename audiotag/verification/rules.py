@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, get_args
+from typing import Annotated, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ from audiotag.errors import AudiotagError, ConfigError, RunError
 SETTING = "verification.rule"
 ACCEPTED, DIFFERS, BELOW, FULL = "accepted", "label differs", "below threshold", "class is full"
 ISSUE = "label issue"  # as cleanlab calls it
+RELABELLED = "relabelled"  # the ledger adds what the label was
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Cap = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -34,15 +35,31 @@ WayToFlag = Literal[
 WAYS_TO_FLAG: tuple[WayToFlag, ...] = get_args(WayToFlag)
 
 
+class Decision(NamedTuple):
+    """What a rule decides: which labels are `accepted` (N,), and the `reasons` (N,).
+
+    `labels` (N,) are those under which clips are accepted, None: the given ones.
+    """
+
+    accepted: np.ndarray
+    reasons: np.ndarray
+    labels: np.ndarray | None = None
+
+
 class Rule(Protocol):
     """Decides by posteriors and labels alone, of all folds together, and owns its settings: its arguments.
 
     A rule must give the same decisions for the same clips, and leave its arguments as they are. Posteriors are finite,
-    and labels are indices of classes: that is checked before. `str(rule)` tells a reader what it asks of a label.
+    and labels are indices of classes: that is checked before. `str(rule)` tells a reader what it asks of a label. One
+    that has an attribute `uses_verified = True` is given two more arrays, the posteriors (M, C) and labels (M,) of the
+    verified clips, each scored by the networks that held it out.
     """
 
     def decide(self, posteriors: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which of the labels (N,) are accepted (N,) by the posteriors (N, C), and the reason for each (N,)."""
+        """Return which of the labels (N,) are accepted (N,) by the posteriors (N, C), and the reason for each (N,).
+
+        A `Decision` may be returned, too.
+        """
 
 
 @dataclass(frozen=True)
@@ -133,29 +150,54 @@ def rule_of(verification: Verification) -> Rule:
     return rule
 
 
-def decide(rule: Rule, posteriors: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def decide(
+    rule: Rule,
+    posteriors: np.ndarray,
+    labels: np.ndarray,
+    verified_posteriors: np.ndarray | None = None,
+    verified_labels: np.ndarray | None = None,
+) -> Decision:
     """Return which labels (N,) a rule accepts (N,) by the posteriors (N, C), and the reason for each (N,).
 
     Raises ValueError for posteriors that are not finite or do not fit the labels, RunError if the rule breaks its
     contract.
     """
-    if posteriors.ndim != 2 or len(posteriors) != len(labels):
-        raise ValueError(f"posteriors {posteriors.shape} do not belong to labels {labels.shape}")
-    if not np.isfinite(posteriors).all():
-        raise ValueError("posteriors hold values that are not finite")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < posteriors.shape[1]):
-        raise ValueError(f"labels must lie in 0 to {posteriors.shape[1] - 1}")
+    given = [posteriors, labels]
+    if verified_posteriors is not None and verified_labels is not None:
+        given += [verified_posteriors, verified_labels]
+    for scores, codes in zip(given[::2], given[1::2], strict=True):
+        _check_scores(scores, codes)
     if not len(labels):
-        return np.zeros(0, bool), np.zeros(0, object)
-    shown = posteriors.copy(), labels.copy()
-    accepted, reasons = map(np.asarray, rule.decide(*shown))
+        return Decision(np.zeros(0, bool), np.zeros(0, object))
+    if not getattr(rule, "uses_verified", False):
+        given = given[:2]
+    shown = [array.copy() for array in given]
+    found = Decision(*rule.decide(*shown))
+    accepted, reasons = np.asarray(found.accepted), np.asarray(found.reasons)
     name, problems = type(rule).__name__, []
     if accepted.dtype != bool or accepted.shape != labels.shape:
         problems.append(f"accepted is {accepted.dtype} of shape {accepted.shape}, not bool of shape {labels.shape}")
     if reasons.shape != labels.shape or not all(isinstance(reason, str) for reason in reasons.flat):
         problems.append(f"reasons of shape {reasons.shape} are not a text for each of {len(labels)} labels")
-    if not np.array_equal(shown[0], posteriors) or not np.array_equal(shown[1], labels):
+    if found.labels is not None and not _are_codes(found.labels, labels.shape, posteriors.shape[1]):
+        problems.append(f"labels are not an index of a class for each of {len(labels)} clips")
+    if not all(np.array_equal(before, after) for before, after in zip(given, shown, strict=True)):
         problems.append("it changes the posteriors or the labels that it is given")
     if problems:
         raise RunError(f"{SETTING}: {name}.decide breaks its contract: {'; '.join(problems)}")
-    return accepted, reasons
+    return Decision(accepted, reasons, found.labels)
+
+
+def _check_scores(posteriors: np.ndarray, labels: np.ndarray) -> None:
+    if posteriors.ndim != 2 or len(posteriors) != len(labels):
+        raise ValueError(f"posteriors {posteriors.shape} do not belong to labels {labels.shape}")
+    if not np.isfinite(posteriors).all():
+        raise ValueError("posteriors hold values that are not finite")
+    if len(labels) and not _are_codes(labels, labels.shape, posteriors.shape[1]):
+        raise ValueError(f"labels must lie in 0 to {posteriors.shape[1] - 1}")
+
+
+def _are_codes(labels: np.ndarray, shape: tuple[int, ...], classes: int) -> bool:
+    labels = np.asarray(labels)
+    is_whole = labels.shape == shape and np.issubdtype(labels.dtype, np.integer)
+    return bool(is_whole and labels.min() >= 0 and labels.max() < classes)

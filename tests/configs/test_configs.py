@@ -30,6 +30,7 @@ from audiotag.config.schema import leaves, nested, schema_fields, to_dict, valid
 from audiotag.errors import ConfigError
 from audiotag.experiment.prepare import check_joints
 from audiotag.run.naming import run_name
+from audiotag.verification.promise import PromiseRule
 from audiotag.verification.rules import AgreementRule, CleanlabRule, rule_of
 
 PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
@@ -258,6 +259,7 @@ def test_rules_differ_in_what_their_names_say():
         "as_coded": (False, AgreementRule(None, 40)),
         "calibrated": (True, AgreementRule(0.95, 40)),
         "calibrated_120": (True, AgreementRule(0.95, 120)),
+        "promise": (True, PromiseRule(0.95, 0.9, relabel=False, relabel_precision=0.8, fallback="calibrated")),
         "accept_all": (False, AgreementRule(None, None, agreement=False)),
         "cleanlab": (False, CleanlabRule(None, None, agreement=False, filter_by="prune_by_noise_rate")),
     }

@@ -139,7 +139,9 @@ def test_launch_works_in_a_thread_which_cannot_handle_signals():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_launch_is_ended_by_a_signal_through_the_works_own_way_out(number):
-    ended = []
+    ended, before = [], signal.getsignal(number)
+    if before == signal.SIG_IGN:  # under nohup
+        signal.signal(number, signal.SIG_DFL)
 
     def work(_: SimpleNamespace) -> None:
         try:
@@ -148,8 +150,11 @@ def test_launch_is_ended_by_a_signal_through_the_works_own_way_out(number):
         finally:
             ended.append(True)
 
-    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as error:
-        work_of(work)
+    try:
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as error:
+            work_of(work)
+    finally:
+        signal.signal(number, before)
     assert ended
     assert number == signal.SIGINT or error.value.code == 128 + number
 

@@ -27,7 +27,7 @@ def test_cleanlab_flags_what_is_surely_another_class():
     labels = truth.copy()
     labels[[0, 1, 25]] = [1, 2, 0]
     for way in WAYS_TO_FLAG:
-        accepted, reasons = decide(CleanlabRule(filter_by=way), certain(list(truth)), labels)
+        accepted, reasons, _ = decide(CleanlabRule(filter_by=way), certain(list(truth)), labels)
         assert list(np.flatnonzero(~accepted)) == list(np.flatnonzero(reasons == ISSUE)) == [0, 1, 25], way
 
 
@@ -63,9 +63,9 @@ class FlagsTheSecond(CleanlabRule):
 def test_cleanlab_goes_together_with_threshold_and_cap():
     posteriors, labels = certain([0, 0, 0, 0]), np.array([0, 0, 0, 1])
     posteriors[0] = [0.4, 0.3, 0.3]
-    _, reasons = decide(FlagsTheSecond(threshold=0.5, cap=1), posteriors, labels)
+    _, reasons, _ = decide(FlagsTheSecond(threshold=0.5, cap=1), posteriors, labels)
     assert list(reasons) == [BELOW, ISSUE, "accepted", BELOW]
-    _, reasons = decide(FlagsTheSecond(cap=1), posteriors, labels)
+    _, reasons, _ = decide(FlagsTheSecond(cap=1), posteriors, labels)
     assert list(reasons) == [FULL, ISSUE, "accepted", "accepted"]
 
 

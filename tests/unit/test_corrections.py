@@ -141,7 +141,7 @@ def test_corrections_make_clips_that_train_and_are_held_out_but_choose_nothing(r
     )  # fmt: skip
     new = {"bark05.wav", "bark06.wav"}
     for fold in range(4):
-        before, clips = (cell_clips(m, 1, fold, set(), train_on_all=False) for m in (plain, manifest))
+        before, clips = (cell_clips(m, 1, fold, {}, train_on_all=False) for m in (plain, manifest))
         clips.check_no_leak(set())
         assert list(clips.valid.index) == list(before.valid.index), "the same clips choose as before"
         here = {clip for clip in new if manifest.train.loc[clip, "fold"] == fold}
@@ -252,7 +252,7 @@ def votes_and_train() -> tuple[dict[int, Votes], pd.DataFrame]:
 def test_ledger_rows_of_corrections_by_hand():
     votes, _ = votes_and_train()
     rows = corrected_rows(3, votes, CLASSES, CORRECTIONS)
-    assert rows.drop(columns="posterior").values.tolist() == [
+    assert rows.drop(columns=["posterior", "p_right"]).values.tolist() == [
         [3, 0, "k", "Bark", "Meow", 1, "kept by a person"],
         [3, 1, "r", "Meow", "Meow", 1, "relabelled by a person, was Bark"],
         [3, 1, "d", "Bark", "", 0, "dropped by a person"],
@@ -277,7 +277,9 @@ def test_summary_counts_no_decision_of_a_person():
     ledger = decide_round(0, votes, train, CLASSES, AgreementRule(threshold=0.5, cap=1))
     both = pd.concat([ledger, corrected_rows(0, votes, CLASSES, CORRECTIONS)])
     truth = pd.Series({"u0": "Bark", "u1": "Bark", "k": "Bark", "r": "Bark", "d": "Bark"})
-    assert measure(both, truth) == {"considered": 2, "accepted": 2, "precision": 0.5, "recall": 1.0}
+    figures = measure(both, truth)
+    assert figures.pop("expected_precision") == pytest.approx(ledger["p_right"].mean())
+    assert figures == {"considered": 2, "accepted": 2, "precision": 0.5, "recall": 1.0}
     assert corrected_share(both) == (2, 0.5)  # of k and r, r is recognised
     assert corrected_share(ledger) == (0, None)
     table = per_class_table(score_ranked([["Bark"]], ["Bark"], CLASSES), both)

@@ -55,7 +55,7 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("fold", range(4))
 def test_cell_of_round_0_trains_on_everything_outside_the_fold(manifest, fold):
-    clips = cell_clips(manifest, 0, fold, set(), train_on_all=False)
+    clips = cell_clips(manifest, 0, fold, {}, train_on_all=False)
     train = manifest.train
     assert set(clips.valid.index) == set(train.index[(train["fold"] == fold) & train["verified"]])
     assert set(clips.unverified.index) == set(train.index[(train["fold"] == fold) & ~train["verified"]])
@@ -69,11 +69,11 @@ def test_cell_of_round_0_trains_on_everything_outside_the_fold(manifest, fold):
 @pytest.mark.parametrize("round_", [1, 2, 10])
 def test_cell_of_a_later_round_trains_on_verified_and_accepted_clips(manifest, round_):
     train = manifest.train
-    accepted = set(manifest.unverified.index[::3]) - {TWIN}
+    accepted = {clip: label for clip, label in manifest.unverified["label"][::3].items() if clip != TWIN}
     for fold in range(4):
         clips = cell_clips(manifest, round_, fold, accepted, train_on_all=False)
         outside = train[(train["fold"] != fold) & (train["content_hash"] != train.loc[TWIN, "content_hash"])]
-        expected = set(outside.index[outside["verified"] | outside.index.isin(accepted)])
+        expected = set(outside.index[outside["verified"] | outside.index.isin(list(accepted))])
         assert set(clips.train.index) - {"bark00.wav", TWIN} == expected
         clips.check_no_leak(set())
 
@@ -86,7 +86,7 @@ def test_cell_trains_on_no_held_out_audio_under_another_name(manifest):
     frame = apart.reset_index().assign(fold=apart["fold"].astype(str).to_numpy())[list(manifest.frame.columns)]
     other = dataclasses.replace(manifest, frame=frame)
     for fold in range(4):
-        for round_, accepted in ((0, set()), (1, {TWIN})):
+        for round_, accepted in ((0, {}), (1, {TWIN: train.loc[TWIN, "label"]})):
             clips = cell_clips(other, round_, fold, accepted, train_on_all=False)
             held_out = pd.concat([clips.valid, clips.unverified])
             assert not set(held_out["content_hash"]) & set(clips.train["content_hash"])
@@ -94,14 +94,14 @@ def test_cell_trains_on_no_held_out_audio_under_another_name(manifest):
 
 
 def test_cell_holds_nothing_back_with_train_on_all(manifest):
-    clips = cell_clips(manifest, 0, 2, set(), train_on_all=True)
+    clips = cell_clips(manifest, 0, 2, {}, train_on_all=True)
     assert set(clips.train.index) == set(manifest.train.index)
     assert set(clips.valid["fold"]) == {2}
 
 
 def leaky(manifest: Manifest) -> dict[str, tuple[CellClips, set[str], str]]:
     """Return clips with one leak each, the clips of earlier rounds, and what the error must say."""
-    clean = cell_clips(manifest, 0, 1, set(), train_on_all=False)
+    clean = cell_clips(manifest, 0, 1, {}, train_on_all=False)
     held = clean.valid.index[0]
     renamed = clean.valid.iloc[[0]].rename(index={held: "other.wav"}).assign(fold=0)
     grouped = {name: getattr(clean, name).assign(group="Ann") for name in ("train", "valid")}
@@ -150,7 +150,7 @@ def test_leak_is_refused_by_optimised_python_too(manifest, leak):
 
 def test_leak_check_passes_a_clean_cell_and_clips_without_groups(manifest):
     for fold in range(4):
-        clips = cell_clips(manifest, 0, fold, set(), train_on_all=False)
+        clips = cell_clips(manifest, 0, fold, {}, train_on_all=False)
         clips.check_no_leak(set(clips.train.index))
 
 
@@ -306,7 +306,7 @@ def test_whole_clips_come_once_in_order():
 
 def test_ranks_beyond_the_clips_to_train_on_are_refused_before_any_work(manifest, monkeypatch):
     config = dataclasses.replace(settings(manifest.root, manifest.root.parent / "cache"), finetune_rounds=1)
-    fewest = min(len(cell_clips(manifest, 1, fold, set(), train_on_all=False).train) for fold in range(config.folds))
+    fewest = min(len(cell_clips(manifest, 1, fold, {}, train_on_all=False).train) for fold in range(config.folds))
     monkeypatch.setattr(context, "_current", DistributedContext(0, fewest))
     check_clips_for_ranks(config, manifest)
     monkeypatch.setattr(context, "_current", DistributedContext(0, fewest + 1))

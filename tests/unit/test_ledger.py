@@ -46,7 +46,7 @@ def test_ledger_has_its_columns_order_and_values():
     train = make_train()
     votes = make_votes(train)
     ledger = decide_round(7, votes, train, CLASSES, CODED)
-    assert ",".join(ledger.columns) == "round,fold,clip_id,label,predicted,posterior,accepted,reason"  # DESIGN
+    assert ",".join(ledger.columns) == "round,fold,clip_id,label,predicted,posterior,p_right,accepted,reason"  # DESIGN
     assert list(ledger["clip_id"]) == sorted(train.index[~train["verified"]])
     assert set(ledger["round"]) == {7}
     scores = pd.concat([vote.unverified for vote in votes.values()]).set_index("clip_id")
@@ -175,11 +175,17 @@ def test_ledger_of_a_fold_or_all_folds_without_unverified_clips(calibrate):
     none = train[train["verified"]]
     ledger = decide_round(0, votes_of(none), none, CLASSES, rule)
     assert len(ledger) == 0
-    assert measure(ledger, None) == {"considered": 0, "accepted": 0, "precision": None, "recall": None}
+    assert measure(ledger, None) == {
+        "considered": 0,
+        "accepted": 0,
+        **dict.fromkeys(["expected_precision", "precision", "recall"]),
+    }
 
 
 def decided(*rows: tuple[str, str, int]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["clip_id", "label", "accepted"]).assign(reason="")
+    return pd.DataFrame(rows, columns=["clip_id", "label", "accepted"]).assign(
+        reason="", p_right=[0.5, 1.0, 0.125, 0.75, 0.25, 0.75]
+    )
 
 
 LEDGER = decided(
@@ -190,12 +196,24 @@ LEDGER = decided(
 def test_measure_precision_and_recall_by_hand():
     # Right labels: a, c, d. Accepted: a, b, d, f, of which a and d are right; c is right and was not accepted.
     truth = pd.Series({"a": "Bark", "b": "Meow", "c": "Meow", "d": "Meow", "e": "Bark", "f": "Bark", "x": "Moo"})
-    assert measure(LEDGER, truth) == {"considered": 6, "accepted": 4, "precision": 2 / 4, "recall": 2 / 3}
+    assert measure(LEDGER, truth) == {
+        "considered": 6,
+        "accepted": 4,
+        "expected_precision": 0.75,
+        "precision": 2 / 4,
+        "recall": 2 / 3,
+    }
 
 
 def test_measure_leaves_out_clips_of_unknown_truth():
     truth = pd.Series({"a": "Bark", "b": "Meow", "c": "Meow"})
-    assert measure(LEDGER, truth) == {"considered": 6, "accepted": 4, "precision": 1 / 2, "recall": 1 / 2}
+    assert measure(LEDGER, truth) == {
+        "considered": 6,
+        "accepted": 4,
+        "expected_precision": 0.75,
+        "precision": 1 / 2,
+        "recall": 1 / 2,
+    }
     assert measure(LEDGER, pd.Series({"c": "Bark"}))["precision"] is None
     assert measure(LEDGER, pd.Series({"c": "Bark"}))["recall"] is None
     unmeasured = measure(LEDGER, None)

@@ -14,7 +14,7 @@ from audiotag.config import Data, Noise, TrainConfig
 from audiotag.config.schema import validate
 from audiotag.data.clips import ClipTable
 from audiotag.data.noise import Labels, apportioned, weights, with_noise
-from audiotag.errors import ConfigError, DataError
+from audiotag.errors import ConfigError, DataError, RunError
 
 CLASSES = ["a", "b", "c"]
 HERE = Path()
@@ -174,6 +174,9 @@ def test_noise_of_unknown_classes(tmp_path):
         ({"kind": "symmetric", "left_out": ["a"]}, "left_out belongs to data.noise.kind=open_set"),
         ({"kind": "confusion", "confuse": [["a"]]}, "pairs of two different labels"),
         ({"kind": "confusion", "confuse": [["a", "b"]], "matrix": "m.csv"}, "either data.noise.confuse or"),
+        ({"kind": "instance"}, "need data.noise.posteriors=RUN_FOLDER"),
+        ({"kind": "symmetric", "posteriors": "runs/a"}, "others do not"),
+        ({"kind": "symmetric", "shift": "groups"}, "data.noise.unverified above 0"),
     ],
 )
 def test_noise_settings_that_cannot_be_are_refused(noise, problem):
@@ -190,3 +193,84 @@ def test_noise_counts_follow_the_weights_and_leave_nothing_over():
     assert list(apportioned(np.array([5.0, 3.0, 2.0]), 7, rng)) == [4, 2, 1]  # 3.5, 2.1 and 1.4
     left_over = Counter(tuple(apportioned(np.ones(3), 4, rng)) for _ in range(60))
     assert set(left_over) == {(2, 1, 1), (1, 2, 1), (1, 1, 2)}, "who gets what is left over is chance"
+
+
+def taken_for(labels: Labels, seed: int = 0) -> pd.DataFrame:
+    """Return what another network makes of the training clips: posteriors by clip id, over all classes."""
+    frame = labels.clips.usable
+    clips = frame["clip_id"][frame["split"] == "train"].sort_values()
+    drawn = np.random.default_rng(seed).dirichlet(np.ones(len(labels.classes)), len(clips))
+    return pd.DataFrame(drawn, columns=labels.classes).assign(clip_id=clips.to_numpy())
+
+
+@pytest.mark.parametrize("as_run", [False, True])
+def test_noise_of_instances_by_another_network(tmp_path, as_run):
+    """The clips in which it hears other classes most go wrong; of a run, all cells of round 0 are read."""
+    labels = data_set()
+    table = taken_for(labels)
+    if as_run:
+        for name, part in (("posteriors", table[::2]), ("verified_posteriors", table[1::2])):
+            (tmp_path / "other" / "round00" / "fold0").mkdir(parents=True, exist_ok=True)
+            part.to_parquet(tmp_path / "other" / "round00" / "fold0" / f"{name}.parquet")
+    else:
+        table.to_csv(tmp_path / "other", index=False)
+    noise = Noise(kind="instance", share=0.3, posteriors="other")
+    found = noisy(noise, root=tmp_path)
+    counts = pairs(found)
+    assert {label: counts[label, label] for label in CLASSES} == dict.fromkeys(CLASSES, 7)
+    of_clip = table.set_index("clip_id")
+    right = found.truth
+    doubt = pd.Series({clip: 1 - of_clip.loc[clip, label] for clip, label in right.items()})
+    wrong = set(found.injected["clip_id"])
+    for label in CLASSES:
+        surest = doubt[right.index[right == label]].nlargest(3)
+        assert set(surest.index) == {clip for clip in wrong if right[clip] == label}
+    pd.testing.assert_frame_equal(noisy(noise, root=tmp_path).injected, found.injected)
+
+
+def test_noise_shifts_verified_clips_to_easier_ones(tmp_path):
+    labels = data_set(verified=40, unverified=0)
+    table = taken_for(labels)
+    table.to_parquet(tmp_path / "other.parquet")
+    plain = Noise(kind="symmetric", unverified=0.5)
+    easier = Noise(kind="symmetric", unverified=0.5, shift="easier", posteriors="other.parquet")
+    right = labels.clips.frame.set_index("clip_id")["label"]
+    ease = pd.Series({clip: row[right[clip]] for clip, row in table.set_index("clip_id").iterrows()})
+    means = []
+    for noise in (plain, easier):
+        frame = noisy(noise, Labels(labels.clips, CLASSES, None), root=tmp_path).clips.usable.set_index("clip_id")
+        train = frame[frame["split"] == "train"]
+        assert train["verified"].sum() == 60
+        means.append(ease[train.index[train["verified"]]].mean() - ease[train.index[~train["verified"]]].mean())
+    assert abs(means[0]) < 0.1
+    assert means[1] > 0.2
+
+
+def test_noise_shifts_verified_clips_to_other_groups():
+    labels = data_set(verified=40, unverified=0)
+    labels.clips.frame["group"] = [
+        f"speaker{int(clip.split('train')[0].split('test')[0]) % 4}" for clip in labels.clips.frame["clip_id"]
+    ]
+    frame = noisy(Noise(kind="symmetric", unverified=0.5, shift="groups"), labels).clips.usable
+    train = frame[frame["split"] == "train"]
+    groups = train.groupby("verified")["group"].agg(set)
+    assert not groups[True] & groups[False]
+    labels.clips.frame["group"] = ""
+    with pytest.raises(DataError, match=r"data\.group"):
+        noisy(Noise(kind="symmetric", unverified=0.5, shift="groups"), labels)
+
+
+def test_noise_by_posteriors_that_cannot_be_used_is_refused(tmp_path):
+    labels = data_set()
+    noise = Noise(kind="instance", posteriors="other.csv")
+    with pytest.raises(DataError, match="neither a run with a round 0 nor a table"):
+        noisy(noise, labels, root=tmp_path)
+    taken_for(labels).drop(columns="b").to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(DataError, match="has no column b"):
+        noisy(noise, labels, root=tmp_path)
+    taken_for(labels)[2:].to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(DataError, match="says nothing of 2 clips, such as 0train0a"):
+        noisy(noise, labels, root=tmp_path)
+    (tmp_path / "other.csv").write_bytes(b"")
+    with pytest.raises(RunError, match=r"other\.csv is damaged"):
+        noisy(noise, labels, root=tmp_path)

@@ -53,7 +53,7 @@ THRESHOLDS = st.sampled_from([None, 0.0, 0.5, 0.95, 1.0])
 def test_rule_is_the_slow_rule(vote, threshold, cap, agreement):
     posteriors, labels = vote
     before = posteriors.copy(), labels.copy()
-    accepted, reasons = decide(AgreementRule(threshold, cap, agreement), posteriors, labels)
+    accepted, reasons, _ = decide(AgreementRule(threshold, cap, agreement), posteriors, labels)
     assert list(reasons) == slow_rule(posteriors, labels, threshold, cap, agreement)
     assert list(accepted) == [reason == "accepted" for reason in reasons]
     assert (posteriors == before[0]).all(), "a pure function leaves its arguments alone"
@@ -67,8 +67,8 @@ def test_rule_does_not_depend_on_the_order_but_for_ties(vote, threshold, cap, ra
     apart = posteriors + np.arange(len(labels))[:, None] * 1e-9  # no ties between clips
     order = list(range(len(labels)))
     random.shuffle(order)
-    accepted, _ = decide(AgreementRule(threshold, cap), apart, labels)
-    shuffled, _ = decide(AgreementRule(threshold, cap), apart[order], labels[order])
+    accepted, *_ = decide(AgreementRule(threshold, cap), apart, labels)
+    shuffled, *_ = decide(AgreementRule(threshold, cap), apart[order], labels[order])
     assert list(shuffled) == list(accepted[order])
 
 
@@ -77,7 +77,7 @@ def two_classes(*posteriors: float) -> np.ndarray:
 
 
 def test_rule_takes_the_threshold_itself_for_too_low():
-    accepted, reasons = decide(AgreementRule(0.95, None), two_classes(0.95, np.nextafter(0.95, 1)), np.array([0, 0]))
+    accepted, reasons, _ = decide(AgreementRule(0.95, None), two_classes(0.95, np.nextafter(0.95, 1)), np.array([0, 0]))
     assert list(accepted) == [False, True]
     assert list(reasons) == [BELOW, ACCEPTED]
 
@@ -109,7 +109,7 @@ def test_rule_gives_no_room_in_a_class_to_refused_clips():
 
 
 def test_rule_without_clips_decides_nothing():
-    accepted, reasons = decide(AgreementRule(), np.empty((0, 5)), np.empty(0, np.int64))
+    accepted, reasons, _ = decide(AgreementRule(), np.empty((0, 5)), np.empty(0, np.int64))
     assert len(accepted) == len(reasons) == 0
 
 
