@@ -16,13 +16,12 @@ from typing import Any
 
 import pandas as pd
 from rich.padding import Padding
-from rich.text import Text
 
 from audiotag.cli.composition import compose_config
 from audiotag.cli.program import run_command
 from audiotag.config import CompareConfig
 from audiotag.config.result import concerns, result_settings
-from audiotag.console import console, print_columns
+from audiotag.console import console, note, print_columns
 from audiotag.errors import AudiotagError, RunError
 from audiotag.files import check_output, read_json, write_csv
 from audiotag.run.folder import RunFolder, find_run
@@ -76,7 +75,7 @@ def compare(folders: list[RunFolder], all_needed: bool = False) -> pd.DataFrame:
     if problems and (all_needed or not read):
         raise RunError("\n".join(problems))
     for problem in problems:
-        console.print(Text("left out:", "yellow"), problem, soft_wrap=True)
+        note("left out:", problem)
     names = dict.fromkeys(name for _, values, _ in read for name in values)
     different = [name for name in names if len({str(values[name]) for _, values, _ in read if name in values}) > 1]
     rows = [{"run": run, **{name: values.get(name, "") for name in different}, **found} for run, values, found in read]

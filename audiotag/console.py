@@ -53,6 +53,11 @@ def _pieces(line: Text, width: int) -> list[Text]:
 console = Screen(highlight=False, markup=False, emoji=False)
 
 
+def note(head: str, text: str) -> None:
+    """Print what a person should notice, its first words in yellow."""
+    console.print(Text(head, "yellow"), text, soft_wrap=True)
+
+
 def print_columns(cells: dict[str, list[str]], left: tuple[str, ...] = ()) -> None:
     """Print columns that hold something, in as many tables as fit the screen, the first in each; `left` are of words.
 

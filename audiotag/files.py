@@ -191,6 +191,11 @@ def csv_text(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
 
+def lines_that_differ(text: str, other: str) -> int:
+    """Return how many lines stand in only one of two texts, whatever their order."""
+    return len(set(text.splitlines()) ^ set(other.splitlines()))
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table with one header row, UTF-8, floats with 6 digits; whole or not at all."""
     write_text(path, csv_text(table))

@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field
 
 from audiotag.config.checks import class_list, needs_run
 from audiotag.config.data import READ_BY, Columns, reads, tables_of_csv
-from audiotag.config.hardware import Hardware
 from audiotag.config.leaf import TARGET, Leaf, class_name
 from audiotag.config.schema import Program, Settings, settings
+from audiotag.config.sections import Hardware
 
 # Parts of the challenge's test set; Public, as tables have it, is meant as well.
 Usage = Annotated[

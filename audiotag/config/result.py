@@ -10,8 +10,9 @@ from itertools import accumulate
 from typing import Any
 
 from audiotag.config.data import reads
+from audiotag.config.programs import TrainConfig
 from audiotag.config.schema import leaves, to_dict
-from audiotag.config.train import TrainConfig
+from audiotag.errors import ConfigError
 
 # May differ when a run is continued.
 WHERE_AND_HOW = {"run", "runs_dir", "cache_dir", "config_dir", "round", "fold", "devices", "parallel", "report"}
@@ -36,6 +37,20 @@ def is_among(name: str, settings: Iterable[str]) -> bool:
 def result_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that are part of a run's result."""
     return {name: value for name, value in leaves(to_dict(config)) if is_part_of_result(name)}
+
+
+def refuse_other_settings(
+    before: TrainConfig,
+    now: TrainConfig,
+    headline: str,
+    advice: str,
+    matters: Callable[[str], bool] = lambda name: True,
+) -> None:
+    """Raise ConfigError with the settings in which two runs differ, of those that are part of a result and matter."""
+    theirs, ours = result_settings(before), result_settings(now)
+    different = [name for name in ours if matters(name) and ours[name] != theirs.get(name)]
+    if different:
+        raise ConfigError(headline, [f"{name} was {theirs.get(name)}, now {ours[name]}" for name in different], advice)
 
 
 def is_part_of_result(name: str) -> bool:

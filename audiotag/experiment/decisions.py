@@ -11,6 +11,7 @@ from rich.table import Table
 from audiotag.console import console
 from audiotag.files import damage_reported, read_json, write_csv
 from audiotag.run.folder import RunFolder
+from audiotag.run.summary import rate
 
 LONGEST = 35  # of a name in a column beside the figures
 FIGURES = ["round", "considered", "accepted", "precision", "recall", "expected_precision", "promised", "promise"]
@@ -45,7 +46,7 @@ def show_decisions(folders: list[Path]) -> None:
         if decisions["decision"].nunique() > 1:
             from audiotag.plots.decision_plot import plot_decisions  # here: a single decision needs no matplotlib
 
-            plot = plot_decisions(decisions, verify, _best_round(verify.parent))
+            plot = plot_decisions(decisions, verify, RunFolder(verify.parent).summary.get("best_round"))
             console.print(f"Plot: {plot}", soft_wrap=True)
 
 
@@ -60,13 +61,7 @@ def _print(decisions: pd.DataFrame, run: str) -> None:
         told = told if len(told) <= LONGEST else told.replace(",", ", ")  # it is broken there
         for i, row in enumerate(rows.to_dict("records")):
             names = (*(["promised"] if promises else []), "precision", "recall")
-            rates = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in names)
             accepted = f"{row['accepted']} of {row['considered']}"
-            table.add_row(told if i == 0 else "", str(row["round"]), accepted, *rates)
+            table.add_row(told if i == 0 else "", str(row["round"]), accepted, *(rate(row[name]) for name in names))
         table.add_section()
     console.print(table)
-
-
-def _best_round(run: Path) -> int | None:
-    best: int | None = RunFolder(run).summary.get("best_round")
-    return best

@@ -25,7 +25,6 @@ from audiotag.distributed.hardware import choose_device, choose_precision, set_n
 from audiotag.errors import DiskFullError, RunError
 from audiotag.experiment.prepare import Experiment
 from audiotag.experiment.progress import ProgressDisplay
-from audiotag.experiment.schedule import schedule
 from audiotag.files import replacing, write_csv, write_text
 from audiotag.models.augmentation import build_augmentation
 from audiotag.models.loss import build_loss
@@ -58,7 +57,7 @@ def fit_cell(
         if context.is_rank_zero():
             _write_training_clips(where / TRAINING, clips.train)
         set_numerics(config.hardware)
-        phase = schedule(config, cell.round, len(clips.train))
+        phase = config.training.schedule(cell.round, len(clips.train))
         tagger, data = build_tagger(experiment, cell, phase), build_data(experiment, cell, clips, phase)
         resume = str(last) if context.broadcast(last.is_file()) else None
         with cell_trackers(config, folder, cell) as trackers:

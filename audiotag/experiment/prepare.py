@@ -7,10 +7,9 @@ import dataclasses
 from functools import partial
 from typing import NamedTuple
 
-from rich.text import Text
-
 from audiotag.config import TrainConfig
-from audiotag.console import console
+from audiotag.config.schema import check_leaves
+from audiotag.console import console, note
 from audiotag.data.checking import data_root
 from audiotag.data.corrections import write_applied
 from audiotag.data.datamodule import cell_clips
@@ -21,11 +20,15 @@ from audiotag.data.tables import find
 from audiotag.distributed import context
 from audiotag.errors import AudiotagError, RunError
 from audiotag.experiment.checks import check_run
-from audiotag.experiment.joints import check_joints
 from audiotag.experiment.warm_start import WarmStart
-from audiotag.files import FileLock, csv_text, damage_reported, write_json
+from audiotag.features.spectrogram import front_end_of
+from audiotag.files import FileLock, csv_text, damage_reported, lines_that_differ, write_json
+from audiotag.models.augmentation import check_augmentation
+from audiotag.models.loss import build_loss
+from audiotag.models.network import check_network
 from audiotag.run.folder import AGAIN, RunFolder
 from audiotag.tracking.trackers import check_trackers
+from audiotag.verification.rules import rule_of
 
 
 class Experiment(NamedTuple):
@@ -48,6 +51,20 @@ def prepare(config: TrainConfig) -> Experiment:
     context.assert_same_on_all_ranks(f"The data set of {folder.path}", manifest_text(manifest.frame))
     check_clips_for_ranks(config, manifest)
     return Experiment(config, folder, manifest, store)
+
+
+def check_joints(config: TrainConfig) -> None:
+    """Build every class that the configuration names, and hold it to its contract.
+
+    Raises ConfigError for a class that cannot be imported, arguments that it does not take, and a contract broken.
+    """
+    check_leaves(config)
+    bands = front_end_of(config.features).bands
+    check_network(config.model, config.features, bands)
+    check_augmentation(config.augment, config.features, bands)
+    for reduction in ("mean", "none"):  # which one training needs, the number of devices decides
+        build_loss(config.training, reduction)
+    rule_of(config.verification)
 
 
 def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:
@@ -95,8 +112,7 @@ def _prepare(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> t
     folder.save(config)
     silent = store.silent(manifest.train).sum()
     if silent:
-        message = f"{silent} clips are silent throughout and kept untrimmed (see summary.json)"
-        console.print(Text("silent:", "yellow"), message, soft_wrap=True)
+        note("silent:", f"{silent} clips are silent throughout and kept untrimmed (see summary.json)")
     warm_start.take_over()
     return manifest, store
 
@@ -136,7 +152,7 @@ def with_own_corrections(config: TrainConfig, folder: RunFolder) -> TrainConfig:
 
 
 def _refuse_other_corrections(folder: RunFolder, manifest: Manifest) -> None:
-    changed = len(_lines(csv_text(folder.corrections)) ^ _lines(csv_text(manifest.corrections)))
+    changed = lines_that_differ(csv_text(folder.corrections), csv_text(manifest.corrections))
     if changed:
         raise RunError(
             f"{folder.path}: data.corrections is not what this run began with ({changed} decisions differ from "
@@ -149,13 +165,9 @@ def refuse_changed_data(folder: RunFolder, manifest: Manifest) -> None:
     folder.check("manifest.csv")
     with damage_reported(folder.manifest_file, AGAIN):
         before = folder.manifest_file.read_text(encoding="utf-8")
-    changed = len(_lines(before) ^ _lines(manifest_text(manifest.frame)))
+    changed = lines_that_differ(before, manifest_text(manifest.frame))
     if changed:
         raise RunError(
             f"{folder.path}: the data set has changed since this run began "
             f"({changed} rows of manifest.csv): give the run another name with run=NAME, or delete the folder"
         )
-
-
-def _lines(text: str) -> set[str]:
-    return set(text.splitlines())

@@ -14,7 +14,6 @@ from audiotag.console import progress
 from audiotag.data.manifest import Manifest
 from audiotag.distributed import context
 from audiotag.experiment.prepare import Experiment
-from audiotag.experiment.schedule import schedule
 from audiotag.run.folder import Cell, RunFolder
 
 LOOK_EVERY_S = 0.5
@@ -93,7 +92,7 @@ def _epochs_and_votes(config: TrainConfig, manifest: Manifest, cell: Cell) -> tu
     # How many labels will be accepted is not known yet: half of them, say.
     n_train = int(outside.sum() - (outside & unverified).sum() / 2 * (cell.round > 0))
     votes = float((~outside).sum() * config.verification.excerpts / 3)
-    return schedule(config, cell.round, n_train).epochs, n_train, votes
+    return config.training.schedule(cell.round, n_train).epochs, n_train, votes
 
 
 def _epochs(count: int) -> str:
@@ -102,6 +101,6 @@ def _epochs(count: int) -> str:
 
 def _line(cell: Cell, result: dict[str, Any]) -> str:
     return (
-        f"round {cell.round}, fold {cell.fold}: {result['trained_on']} clips, accuracy {result['valid_accuracy']:.4f}, "
+        f"{cell}: {result['trained_on']} clips, accuracy {result['valid_accuracy']:.4f}, "
         f"loss {result['valid_loss']:.4f} after {_epochs(result['best_epoch'] + 1)}, {result['wall_s']:.0f} s"
     )

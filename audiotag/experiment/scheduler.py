@@ -55,7 +55,7 @@ def cells_to_fit(folder: RunFolder, asked: list[Cell], wait_s: float, look: Call
 
 def missing_before(folder: RunFolder, cell: Cell) -> list[Cell]:
     """Return the incomplete cells of the round before, whose votes a cell needs."""
-    before = [Cell(cell.round - 1, fold) for fold in range(folder.config.folds)] if cell.round else []
+    before = folder.cells(cell.round - 1) if cell.round else []
     return [other for other in before if folder.status(other) is None]
 
 
@@ -74,7 +74,7 @@ class _Waiting:
         needed = missing_before(self.folder, cell) or [cell]
         if time.monotonic() - self.since_s > SAY_AFTER_S:
             self._say(f"waiting for {_named(needed)}, which other processes are to complete")
-        earlier = [Cell(r, f) for r in range(needed[0].round + 1) for f in range(self.folder.config.folds)]
+        earlier = [cell for round_ in range(needed[0].round + 1) for cell in self.folder.cells(round_)]
         in_work = [other for other in earlier if self._in_work(other)]
         if in_work:
             self.idle_since_s = time.monotonic()

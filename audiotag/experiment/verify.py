@@ -20,7 +20,7 @@ from audiotag.experiment.decisions import gather_decisions
 from audiotag.files import check_folder, check_output, write_csv, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run
 from audiotag.run.ledgers import all_ledgers, noise_figures, run_truth
-from audiotag.run.summary import print_few, promise_lines
+from audiotag.run.summary import print_few, promise_lines, rate, rounded
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, measure
 from audiotag.verification.rules import SETTING, in_words, rule_of
 
@@ -40,7 +40,7 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
     settings = {"rule": verification.title, **_arguments(verification)}
     excerpts = verification.excerpts if config.vote_again else None
     rounds = [
-        {"round": r, **_rounded(measure(rows, truth) | noise_figures(folder, r, verification, excerpts))}
+        {"round": r, **rounded(measure(rows, truth) | noise_figures(folder, r, verification, excerpts))}
         for r, rows in ((int(str(name)), rows) for name, rows in ledger.groupby("round", sort=True))
     ]
     write_csv(where / "ledger.csv", ledger)
@@ -102,7 +102,7 @@ def missing_cells(folder: RunFolder, config: VerifyConfig) -> list[Cell]:
     """Return the complete cells asked for whose posteriors have not been made again with that many excerpts."""
     rounds = folder.complete_rounds() if config.round is None else [config.round]
     again = RunFolder(folder.votes_folder(as_of_now(folder.config, config).verification.excerpts))
-    cells = [Cell(r, f) for r in rounds for f in range(folder.config.folds)]
+    cells = [cell for round_ in rounds for cell in folder.cells(round_)]
     names = (POSTERIORS, VERIFIED_POSTERIORS)
     return [cell for cell in cells if not all((again.cell(cell) / name).is_file() for name in names)]
 
@@ -155,17 +155,13 @@ def _name(of_run: Verification, now: Verification, again: bool) -> str:
     return ",".join([now.title, *different, *([f"votes={now.excerpts}"] if again else [])])
 
 
-def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
-
-
 def _print(table: pd.DataFrame, verification: Verification, where: Path) -> None:
     title = f"{in_words(rule_of(verification))}{', calibrated' if verification.calibrate else ''}"
     rates = [name for name in ("promised", "precision", "recall") if name in table]
     shown = Table("Round", "Considered", "Accepted", *map(str.capitalize, rates), title=title, title_justify="left")
     for row in table.to_dict("records"):
-        values = ("-" if pd.isna(row[name]) else f"{row[name]:.4f}" for name in rates)
-        shown.add_row(str(row["round"]), str(row["considered"]), str(row["accepted"]), *values)
+        counts = (str(row[name]) for name in ("round", "considered", "accepted"))
+        shown.add_row(*counts, *(rate(row[name]) for name in rates))
     console.print(shown)
     for line in promise_lines(table.to_dict("records")):
         console.print(line, soft_wrap=True)

@@ -14,7 +14,6 @@ from audiotag.distributed import context
 from audiotag.distributed.hardware import set_numerics
 from audiotag.experiment.fit import build_data, build_tagger, build_trainer, read_training_clips
 from audiotag.experiment.prepare import Experiment, refuse_changed_data, with_own_corrections
-from audiotag.experiment.schedule import schedule
 from audiotag.experiment.verify import as_of_now, missing_cells
 from audiotag.models.weights import load_weights
 from audiotag.run.folder import Cell, RunFolder, find_run
@@ -47,7 +46,7 @@ def _vote(experiment: Experiment, cell: Cell, voted: Callable[[], None]) -> None
     held_out = cell_clips(manifest, 0, cell.fold, {}, train_on_all=False)
     trained_on = sorted(read_training_clips(folder, cell))
     clips = dataclasses.replace(held_out, train=manifest.train.loc[trained_on])
-    phase = schedule(config, cell.round, len(clips.train))
+    phase = config.training.schedule(cell.round, len(clips.train))
     data, tagger = build_data(experiment, cell, clips, phase), build_tagger(experiment, cell, phase)
     load_weights(tagger.network, folder.checked(cell, "best.ckpt"), folder.best_epoch(cell))
     where = RunFolder(folder.votes_folder(config.verification.excerpts)).cell(cell)

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 from audiotag.config import TrainConfig
-from audiotag.config.result import is_among, result_settings
+from audiotag.config.result import is_among, refuse_other_settings
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
 from audiotag.data.manifest_file import manifest_text
-from audiotag.errors import ConfigError, RunError
-from audiotag.files import replacing, write_json
+from audiotag.errors import RunError
+from audiotag.files import lines_that_differ, replacing, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run, taken
 
 # Settings that round 0 knows nothing of. Its votes are means over K excerpts, so their number is none of these.
@@ -37,7 +37,13 @@ class WarmStart:
             return
         if self.base.path == folder.path:
             raise RunError(f"warm_start={config.warm_start} is this run itself: name the one to take round 0 over from")
-        _refuse_other_settings(config, self.base)
+        refuse_other_settings(
+            self.base.config,
+            config,
+            f"warm_start={config.warm_start}: round 0 of {self.base.path} was trained with other settings:",
+            "Set these as they were, or leave warm_start= out to train round 0 anew.",
+            lambda name: name == EXCERPTS or not is_among(name, AFTER_ROUND_0),
+        )
         missing = [str(cell.fold) for cell in self.cells if self.base.status(cell) is None]
         if missing:
             raise RunError(
@@ -49,8 +55,7 @@ class WarmStart:
         """Raise RunError if the data set is not the one whose round 0 is taken over."""
         if self.base is None:
             return
-        theirs = manifest_text(self.base.manifest)
-        different = len(set(theirs.splitlines()) ^ set(manifest_text(manifest.frame).splitlines()))
+        different = lines_that_differ(manifest_text(self.base.manifest), manifest_text(manifest.frame))
         if different or self.base.classes != manifest.classes:
             raise RunError(
                 f"warm_start: {self.base.path} was trained on another data set ({different} rows of manifest.csv "
@@ -75,21 +80,8 @@ class WarmStart:
                 _link(file, where / file.name)
         self.folder.failure(cell).unlink(missing_ok=True)
         status = self.base.status(cell) or {}
-        write_json(
-            where / "status.json", {**status, "taken_over_from": self.base.path.name}
-        )  # the last: it is complete
-
-
-def _refuse_other_settings(config: TrainConfig, base: RunFolder) -> None:
-    theirs, ours = (result_settings(one) for one in (base.config, config))
-    before = [name for name in ours if name == EXCERPTS or not is_among(name, AFTER_ROUND_0)]
-    different = [name for name in before if ours[name] != theirs.get(name)]
-    if different:
-        raise ConfigError(
-            f"warm_start={config.warm_start}: round 0 of {base.path} was trained with other settings:",
-            [f"{name} was {theirs.get(name)}, now {ours[name]}" for name in different],
-            "Set these as they were, or leave warm_start= out to train round 0 anew.",
-        )
+        # The last: with it, the cell is complete.
+        write_json(where / "status.json", {**status, "taken_over_from": self.base.path.name})
 
 
 def _link(file: Path, to: Path) -> None:

@@ -18,7 +18,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from audiotag.config import TrainConfig
-from audiotag.config.result import result_settings
+from audiotag.config.result import refuse_other_settings
 from audiotag.config.schema import to_dict, validate
 from audiotag.data.corrections import NO_CORRECTIONS, read_applied, verified_by_correction
 from audiotag.data.manifest_file import read_manifest, training_clips
@@ -97,9 +97,7 @@ class RunFolder:
 
     def check(self, name: str) -> None:
         """Raise RunError if the manifest or the class list is missing, or not what a complete cell was fitted to."""
-        cells = (
-            Cell(round_, fold) for round_ in range(self.config.finetune_rounds + 1) for fold in range(self.config.folds)
-        )
+        cells = (cell for round_ in range(self.config.finetune_rounds + 1) for cell in self.cells(round_))
         status = next((status for cell in cells if (status := self.status(cell)) is not None), {})
         _check(self.path / name, status.get("sha256", {}).get(name), AGAIN)
 
@@ -145,16 +143,13 @@ class RunFolder:
 
     def refuse_other(self, config: TrainConfig) -> None:
         """Raise ConfigError if the folder was made with other settings."""
-        if not self.config_file.is_file():
-            return
-        before, now = (result_settings(one) for one in (self.config, config))
-        changed = [name for name in now if now[name] != before.get(name)]
-        if changed:
-            raise ConfigError(
-                f"{self.path} was made with other settings:",
-                [f"{name} was {before.get(name)}, now {now[name]}" for name in changed],
-                "Give this one another name with run=NAME, or delete the folder.",
-            )
+        if self.config_file.is_file():
+            advice = "Give this one another name with run=NAME, or delete the folder."
+            refuse_other_settings(self.config, config, f"{self.path} was made with other settings:", advice)
+
+    def cells(self, round_: int) -> list[Cell]:
+        """Return the cells of a round, one per fold."""
+        return [Cell(round_, fold) for fold in range(self.config.folds)]
 
     def cell(self, cell: Cell) -> Path:
         """Return the folder of a cell."""
@@ -212,12 +207,11 @@ class RunFolder:
 
     def complete_rounds(self) -> list[int]:
         """Return the rounds whose cells are all complete, in order."""
-        folds = range(self.config.folds)
-        return [r for r in range(self.config.finetune_rounds + 1) if all(self.status(Cell(r, f)) for f in folds)]
+        return [r for r in range(self.config.finetune_rounds + 1) if all(map(self.status, self.cells(r)))]
 
     def votes(self, round_: int, excerpts: int | None = None) -> dict[int, Votes]:
         """Return the consensus posteriors of all folds of a complete round, or those made again with K excerpts."""
-        return {fold: self._votes(Cell(round_, fold), excerpts) for fold in range(self.config.folds)}
+        return {cell.fold: self._votes(cell, excerpts) for cell in self.cells(round_)}
 
     def _votes(self, cell: Cell, excerpts: int | None) -> Votes:
         if excerpts is None:

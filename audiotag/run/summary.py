@@ -17,7 +17,7 @@ from audiotag.data.manifest import Manifest
 from audiotag.errors import DataError, RunError
 from audiotag.files import write_json
 from audiotag.run.audit import audit_figures
-from audiotag.run.folder import Cell, RunFolder
+from audiotag.run.folder import RunFolder
 from audiotag.run.ledgers import noise_figures
 from audiotag.run.naming import run_named
 from audiotag.verification.ledger import corrected_share, measure
@@ -71,7 +71,7 @@ def best_round(rounds: list[dict[str, Any]]) -> int | None:
 
 def valid_map3(folder: RunFolder, round_: int) -> float:
     """Return MAP@3 on the verified held-out clips in a complete round, the mean over folds."""
-    cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]
+    cells = [folder.status(cell) or {} for cell in folder.cells(round_)]
     return statistics.fmean(cell["valid_map3"] for cell in cells)
 
 
@@ -79,7 +79,7 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
     """Return the figures of each complete round."""
     rounds = []
     for round_ in folder.complete_rounds():
-        cells = [folder.status(Cell(round_, fold)) or {} for fold in range(folder.config.folds)]
+        cells = [folder.status(cell) or {} for cell in folder.cells(round_)]
         accuracies = [cell["valid_accuracy"] for cell in cells]
         figures = {
             "round": round_,
@@ -92,8 +92,18 @@ def round_figures(folder: RunFolder, ledger: pd.DataFrame, truth: pd.Series | No
         corrected, share = corrected_share(ledger[ledger["round"] == round_])
         if corrected:
             figures |= {"corrected": corrected, "corrected_accuracy": share}
-        rounds.append({name: round(v, 6) if isinstance(v, float) else v for name, v in figures.items()})
+        rounds.append(rounded(figures))
     return rounds
+
+
+def rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return figures as summaries keep them, with 6 digits."""
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def rate(value: float | None) -> str:
+    """Return precision or recall as it is shown, "-" where it is not known."""
+    return "-" if pd.isna(value) else f"{value:.4f}"
 
 
 def promise_lines(rounds: Sequence[Mapping[Any, Any]]) -> list[str]:
@@ -160,7 +170,7 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             f"{r['valid_accuracy']:.4f} ± {r['valid_accuracy_std']:.4f}",
             f"{r['valid_loss']:.4f}",
             f"{r['accepted']} of {r['considered']}",
-            *("-" if r.get(name) is None else f"{r[name]:.4f}" for name in rates),
+            *(rate(r.get(name)) for name in rates),
         )
     console.print(table)
     console.print(

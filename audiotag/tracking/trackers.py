@@ -17,12 +17,11 @@ from typing import Any, Protocol
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.text import Text
 
 from audiotag.config import TrainConfig
 from audiotag.config.leaf import HEADLINE, TARGET, build
 from audiotag.config.schema import to_dict
-from audiotag.console import console
+from audiotag.console import note
 from audiotag.distributed import context
 from audiotag.distributed.processes import last_words
 from audiotag.errors import AudiotagError, ConfigError
@@ -174,13 +173,16 @@ def failure_reported(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - services raise all kinds; none is worth the training
         given_up.add(name)
-        message = (str(error).splitlines() or [""])[0]
-        console.print(
-            Text("tracking:", "yellow"),
-            f"{name} failed and is left out from here on ({type(error).__name__}: {message[:300]}); "
+        note(
+            "tracking:",
+            f"{name} failed and is left out from here on ({type(error).__name__}: {first_line(error)}); "
             "the run goes on, and its own files are complete",
-            soft_wrap=True,
         )
+
+
+def first_line(error: Exception) -> str:
+    """Return the beginning of an error's text; those of services have pages."""
+    return (str(error).splitlines() or [""])[0][:300]
 
 
 class TrackingFile:

@@ -18,12 +18,11 @@ from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.text import Text
 
-from audiotag.console import console
+from audiotag.console import console, note
 from audiotag.distributed.processes import environment
 from audiotag.errors import AudiotagError
-from audiotag.tracking.trackers import SUMMARY, TrackedRun, Tracker, given_up, need_packages
+from audiotag.tracking.trackers import SUMMARY, TrackedRun, Tracker, first_line, given_up, need_packages
 
 PROBE_S = 4.0  # for the server to say anything at all
 INIT_S = 8.0  # for it to accept a run
@@ -74,8 +73,7 @@ class WandbTracker(Tracker):
                     raise
                 # Whatever is wrong with the server, offline always works.
                 given_up.add(ONLINE)
-                message = (str(error).splitlines() or [""])[0]
-                _print(f"W&B is kept offline: {message[:300]}; {_sync(run.folder)}")
+                note("tracking:", f"W&B is kept offline: {first_line(error)}; {_sync(run.folder)}")
                 self.opened = "offline"
                 self._open(run)
             self.stack = stack.pop_all()
@@ -145,9 +143,10 @@ class WandbTracker(Tracker):
                 if self.opened != "online":
                     raise
                 given_up.add(ONLINE)
-                _print(
+                note(
+                    "tracking:",
                     f"W&B has stopped answering ({type(error).__name__}); what it lacks is kept: "
-                    f"wandb sync {self.run.settings.sync_dir}; all that follows is kept offline"
+                    f"wandb sync {self.run.settings.sync_dir}; all that follows is kept offline",
                 )
 
 
@@ -225,7 +224,3 @@ def _session(folder: Path, is_summary: bool) -> Iterator[None]:
 
 def _sync(folder: Path) -> str:
     return f"send it later by: wandb sync {folder}/wandb/offline-run-*"
-
-
-def _print(message: str) -> None:
-    console.print(Text("tracking:", "yellow"), message, soft_wrap=True)

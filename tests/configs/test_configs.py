@@ -28,7 +28,7 @@ from audiotag.cli.composition import register
 from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.config.schema import leaves, nested, schema_fields, to_dict, validate
 from audiotag.errors import ConfigError
-from audiotag.experiment.joints import check_joints
+from audiotag.experiment.prepare import check_joints
 from audiotag.run.naming import run_name
 from audiotag.verification.promise import PromiseRule
 from audiotag.verification.rules import AgreementRule, CleanlabRule, rule_of

@@ -18,7 +18,7 @@ import soundfile
 from audiotag.cli.composition import compose_config
 from audiotag.config import TrainConfig
 from audiotag.errors import AudiotagError, ConfigError
-from audiotag.experiment.joints import check_joints
+from audiotag.experiment.prepare import check_joints
 from tests.clips import TOP
 
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)

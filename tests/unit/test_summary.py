@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from audiotag.config import Verification
-from audiotag.config.verification import AGREEMENT
+from audiotag.config.sections import AGREEMENT
 from audiotag.run.summary import few_accepted, print_few
 from audiotag.run.warnings_log import warnings_kept, warnings_to
 from tests.clips import TOP
