@@ -220,7 +220,7 @@ def test_help_shows_what_runs_where_nothing_is_said(monkeypatch, capsys):
     assert {"finetune_rounds=2", "verification.calibrate=True", "data.root=null", "model.network.width=8"} <= lines
 
 
-def test_a_folder_of_options_is_there_and_its_options_are_known(tmp_path):
+def test_folder_of_options_is_there_and_its_options_are_known(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("name: mine\n")
     check_command_line(TrainConfig, ["--config-dir", str(tmp_path), "model=mine"])

@@ -237,7 +237,7 @@ def test_sharpening_by_1_leaves_posteriors_as_they_are_and_zeros_are_allowed():
     assert np.isfinite(sharpen(posteriors.astype(np.float32), 20.0)).all()
 
 
-def test_a_rule_that_says_nothing_of_itself_is_named_by_its_class():
+def test_rule_that_says_nothing_of_itself_is_named_by_its_class():
     class Silent:
         def decide(self, posteriors, labels):
             return labels == 0, labels
