@@ -26,6 +26,7 @@ CONCERNED: dict[str, Callable[[TrainConfig], bool]] = {
     "data.noise": lambda config: config.data.noise.kind != "none",
     "data.noise.kind": lambda config: True,
     "training.finetune": lambda config: config.finetune_rounds > 0,
+    "training.weights": lambda config: config.finetune_rounds > 0,
 }
 
 

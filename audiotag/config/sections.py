@@ -108,7 +108,11 @@ class Training(Settings):
     loss: Annotated[dict[str, Any], Leaf(given=("reduction",))] = Field(
         {"_target_": "audiotag.models.loss.SoftTargetCrossEntropy"}
     )
-    """Class of the loss (`_target_`) and its arguments; for SoftTargetCrossEntropy: label_smoothing."""
+    """Class of the loss (`_target_`) and its arguments; for SoftTargetCrossEntropy: label_smoothing, for
+    GeneralizedCrossEntropy: q."""
+    weights: Literal["none", "p_right"] = "none"
+    """From round 1 on, how much a clip counts: all the same (none), or accepted labels as much as they are probable to
+    be right by the round before (p_right)."""
     pretrain: Phase = Phase()
     """Round 0: on all clips, verified or not."""
     finetune: Phase = Phase()

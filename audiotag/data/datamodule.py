@@ -6,7 +6,7 @@ Shapes: B clips, F bands, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,20 +63,23 @@ class CellClips:
 
 
 def cell_clips(
-    manifest: Manifest, round_: int, fold: int, accepted: Mapping[str, str], train_on_all: bool
+    manifest: Manifest, round_: int, fold: int, accepted: pd.DataFrame | None, train_on_all: bool
 ) -> CellClips:
-    """Return the clips of cell (round, fold); `accepted` are the labels that the round before accepted, in all folds.
+    """Return the clips of cell (round, fold); `accepted` are those that the round before accepted, in all folds.
 
     Round 0 trains on every clip outside the fold, later rounds on the verified and the accepted ones (paper 4.2), these
-    under the labels, by clip id, that they were accepted under. Clips
-    whose audio, byte for byte, the fold holds out under another id are not trained on.
+    under the `label` that they were accepted under; `weight`, if there, says how much they count. Clips whose audio,
+    byte for byte, the fold holds out under another id are not trained on.
     """
+    given = pd.DataFrame({"label": {}}) if accepted is None else accepted
     clips = manifest.train
     in_fold, verified = clips["fold"] == fold, clips["verified"]
-    wanted = verified | (round_ == 0) | clips.index.isin(list(accepted))
+    wanted = verified | (round_ == 0) | clips.index.isin(given.index)
     unheard = ~clips["content_hash"].isin(clips["content_hash"][in_fold])
     train = clips[wanted & (unheard | train_on_all)]
-    train = train.assign(label=[accepted.get(str(clip), label) for clip, label in train["label"].items()])
+    train = train.assign(label=given["label"].reindex(train.index).where(train.index.isin(given.index), train["label"]))
+    if "weight" in given:
+        train = train.assign(weight=given["weight"].reindex(train.index).fillna(1.0))
     new = clips.index.isin(verified_by_correction(manifest.corrections))
     valid, corrected = clips[in_fold & verified & ~new], clips[in_fold & verified & new]
     return CellClips(train, valid, clips[in_fold & ~verified], corrected)
@@ -90,7 +93,8 @@ class ExcerptSampler(Sampler[Draw]):
     batch is one batch, each clip once.
 
     One draw is one batch: arrays `row`, `offset`, `label` of (B,), and with mixup `other_row`, `other_offset`,
-    `other_label` and `share`, the weight of the first excerpt, from Beta(alpha, alpha) (Zhang et al. 2018).
+    `other_label` and `share`, the weight of the first excerpt, from Beta(alpha, alpha) (Zhang et al. 2018). Of clips
+    with `weights` (N,), `weight` is what each adds to the batch's loss; over the batch it sums to 1.
     """
 
     def __init__(
@@ -102,8 +106,9 @@ class ExcerptSampler(Sampler[Draw]):
         alpha: float,
         seed_key: tuple[int, ...],
         context: DistributedContext = ALONE,
+        weights: np.ndarray | None = None,
     ) -> None:
-        self.rows, self.labels, self.features = rows, labels, features
+        self.rows, self.labels, self.features, self.weights = rows, labels, features, weights
         self.batch_size, self.alpha, self.seed_key, self.context = batch_size, alpha, seed_key, context
         self.epoch = 0
 
@@ -124,11 +129,15 @@ class ExcerptSampler(Sampler[Draw]):
         shares = rng.beta(self.alpha, self.alpha, n) if self.alpha > 0 else None
         for begin in range(0, n, size):
             now = slice(begin, begin + size)
-            draw = {"row": self.rows[order[now]], "offset": offsets[now], "label": self.labels[order[now]]}
+            draw: Draw = {"row": self.rows[order[now]], "offset": offsets[now], "label": self.labels[order[now]]}
+            weight = None if self.weights is None else self.weights[order[now]]
             if shares is not None:
                 partner = rng.permutation(len(draw["row"]))
                 draw |= {f"other_{name}": values[partner] for name, values in draw.items()}
-                draw["share"] = shares[now].astype(np.float32)
+                draw["share"] = share = shares[now].astype(np.float32)
+                weight = None if weight is None else share * weight + (1 - share) * weight[partner]
+            if weight is not None:
+                draw |= {"weight": (weight / weight.sum()).astype(np.float32), "total": size}
             yield draw if self.context.world_size == 1 else _part(draw, self.context)
 
 
@@ -142,8 +151,9 @@ def _part(draw: Draw, context: DistributedContext) -> Draw:
     if n < context.world_size:
         raise ValueError(f"{n} clips cannot be shared out among {context.world_size} ranks")
     own = np.arange(n)[context.rank :: context.world_size]
-    weight = np.full(len(own), context.world_size / n, dtype=np.float32)
-    return {**{name: values[own] for name, values in draw.items()}, "weight": weight, "total": n}
+    weight = context.world_size * draw.get("weight", np.full(n, 1 / n))[own]
+    arrays = {name: values[own] for name, values in draw.items() if isinstance(values, np.ndarray)}
+    return {**arrays, "weight": weight.astype(np.float32), "total": n}
 
 
 class WholeClips(Sampler[Draw]):
@@ -228,7 +238,10 @@ class FoldDataModule(pl.LightningDataModule):
         """Excerpts of the training clips, drawn anew each epoch."""
         rows, labels = self.store.rows(self.clips.train), self.labels(self.clips.train)
         features, batch_size = self.config.features, self.config.training.batch_size
-        sampler = ExcerptSampler(rows, labels, features, batch_size, self.mixup_alpha, self.seed_key, current())
+        weights = self.clips.train["weight"].to_numpy() if "weight" in self.clips.train else None
+        sampler = ExcerptSampler(
+            rows, labels, features, batch_size, self.mixup_alpha, self.seed_key, current(), weights
+        )
         return self._loader(sampler, features.excerpt_frames)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:

@@ -90,7 +90,8 @@ def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
     seed_key = (config.seed, cell.round, cell.fold)
     torch.manual_seed(key("init", *seed_key))
     network = build_network(config.model, len(classes))
-    loss = build_loss(config.training, "mean" if context.current().world_size == 1 else "none")
+    weighted = context.current().world_size > 1 or (config.training.weights != "none" and cell.round > 0)
+    loss = build_loss(config.training, "none" if weighted else "mean")
     tagger = Tagger(network, len(classes), phase, loss, build_augmentation(config.augment), seed_key)
     if cell.round > 0:
         before = Cell(cell.round - 1, cell.fold)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pandas as pd
+
 from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.datamodule import cell_clips
@@ -34,7 +36,7 @@ def run_experiment(config: TrainConfig) -> float | None:
     config, folder, manifest, _ = experiment
     with warnings_to(folder.path / "warnings.log"), progress_of_cells(experiment) as display:
         for cell in on_all_ranks(cells_to_fit(folder, display.cells, config.hardware.wait_s, display.look)):
-            accepted = context.broadcast(accept(folder, cell.round - 1) if context.is_rank_zero() else {})
+            accepted = context.broadcast(accept(folder, cell.round - 1) if context.is_rank_zero() else None)
             clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
             # A callback: when the fit ends, the cell's best network votes on the clips that its fold holds out.
             seed_key = (config.seed, cell.round)
@@ -45,19 +47,21 @@ def run_experiment(config: TrainConfig) -> float | None:
     return choose_best_round(experiment, started_s) if context.is_job_leader() else None
 
 
-def accept(folder: RunFolder, round_: int) -> dict[str, str]:
-    """Decide which labels to accept by a round's votes, and keep the decisions in `ledger.csv`; return them by clip id.
+def accept(folder: RunFolder, round_: int) -> pd.DataFrame | None:
+    """Decide which labels to accept by a round's votes, and keep the decisions in `ledger.csv`; return those.
 
-    Nothing is decided until all folds have voted, nor before round 0, which trains on everything.
+    They have `label` and, if training weighs them, `weight`, by clip id. Nothing is decided, None, until all folds have
+    voted, nor before round 0, which trains on everything.
     """
     if round_ not in folder.complete_rounds() or folder.config.data.train_on_all:
-        return {}
+        return None
     verification = folder.config.verification
     votes, rule = round_votes(folder, round_, verification), rule_of(verification)
     ledger = decide_round(round_, votes, folder.train, folder.classes, rule, folder.corrections)
     keep_round(folder, round_, ledger)
-    accepted = ledger[ledger["accepted"] == 1]
-    return dict(zip(accepted["clip_id"], accepted["label"], strict=True))
+    accepted = ledger[ledger["accepted"] == 1].set_index("clip_id")
+    weighted = folder.config.training.weights == "p_right"
+    return accepted[["label"]].assign(**({"weight": accepted["p_right"].fillna(1.0)} if weighted else {}))
 
 
 def choose_best_round(experiment: Experiment, started_s: float) -> float | None:

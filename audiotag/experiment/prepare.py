@@ -70,7 +70,7 @@ def check_joints(config: TrainConfig) -> None:
 def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:
     """Raise AudiotagError if a network would be trained on fewer clips than processes fit it together."""
     round_, everything = min(config.finetune_rounds, 1), config.data.train_on_all
-    fewest = min(len(cell_clips(manifest, round_, fold, {}, everything).train) for fold in range(config.folds))
+    fewest = min(len(cell_clips(manifest, round_, fold, None, everything).train) for fold in range(config.folds))
     if fewest < context.current().world_size:
         raise AudiotagError(
             f"devices={context.current().world_size}: some fold has only {fewest} clips to train on, and each process "

@@ -16,7 +16,7 @@ from audiotag.files import lines_that_differ, replacing, write_json
 from audiotag.run.folder import Cell, RunFolder, find_run, taken
 
 # Settings that round 0 knows nothing of. Its votes are means over K excerpts, so their number is none of these.
-AFTER_ROUND_0 = ("verification", "training.finetune")
+AFTER_ROUND_0 = ("verification", "training.finetune", "training.weights")
 EXCERPTS = "verification.excerpts"
 NOT_TAKEN = ("failure.txt", "status.json")
 

@@ -28,7 +28,7 @@ ValidationOutput = tuple[Tensor, Tensor, Tensor]  # positions, logits and labels
 class Tagger(pl.LightningModule):
     """Trains a network on batches of `FoldDataModule`; `seed_key` (seed, round, fold) keys all that is random.
 
-    `loss` is one of `reduction="none"` where several ranks train together, else of "mean".
+    `loss` is one of `reduction="none"` where several ranks train together or clips have weights, else of "mean".
     """
 
     def __init__(

@@ -28,16 +28,16 @@ def test_accept_keeps_a_round_once_all_folds_have_voted(folder):
     accepted = accept(folder, 1)
     ledger = pd.read_csv(folder.ledger_file)
     assert set(ledger["round"]) == {1}
-    assert set(accepted) == set(ledger["clip_id"][ledger["accepted"] == 1]) == {"Bark-0", "Bark-2"}, (
+    assert set(accepted.index) == set(ledger["clip_id"][ledger["accepted"] == 1]) == {"Bark-0", "Bark-2"}, (
         "all others are contradicted"
     )
-    assert set(accepted.values()) == {"Bark"}
-    assert accept(folder, 2) == {}, "a fold has not voted yet"
+    assert set(accepted["label"]) == {"Bark"}
+    assert accept(folder, 2) is None, "a fold has not voted yet"
     assert set(pd.read_csv(folder.ledger_file)["round"]) == {1}
 
 
 def test_accept_before_round_0_takes_nothing(folder):
-    assert accept(folder, -1) == {}
+    assert accept(folder, -1) is None
     assert not folder.ledger_file.exists()
 
 
@@ -66,4 +66,4 @@ def test_accept_replaces_a_damaged_ledger(folder, damage):
 
 def test_accept_takes_nothing_where_no_clip_is_held_out(folder):
     change_config(folder.path, data__train_on_all=True, finetune_rounds=0)
-    assert accept(RunFolder(folder.path), 0) == {}
+    assert accept(RunFolder(folder.path), 0) is None

@@ -49,7 +49,7 @@ def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store
 
 def make_data(manifest: Manifest, store: Store, **changes: Any) -> FoldDataModule:
     config = TrainConfig(features=FEATURES, training=Training(batch_size=5, valid_batch_size=3), **changes)
-    clips = cell_clips(manifest, 0, SEED_KEY[2], {}, train_on_all=False)
+    clips = cell_clips(manifest, 0, SEED_KEY[2], None, train_on_all=False)
     return FoldDataModule(clips, manifest.classes, store, config, 0.3, SEED_KEY)
 
 

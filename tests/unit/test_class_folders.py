@@ -126,9 +126,9 @@ def with_unlabelled(tmp_path: Path) -> TrainConfig:
 
 def in_cells(manifest: Manifest) -> set[str]:
     """Return the ids of all clips that any cell trains, chooses, or votes on, whatever was accepted before."""
-    labels = dict(zip(manifest.frame["clip_id"], manifest.frame["label"], strict=True))
+    labels = manifest.frame.set_index("clip_id")[["label"]]
     cells = [cell_clips(manifest, r, f, labels, False) for r in (0, 1) for f in range(4)]
-    cells += [cell_clips(manifest, 0, 0, {}, True)]
+    cells += [cell_clips(manifest, 0, 0, None, True)]
     return {clip for cell in cells for clips in (cell.train, cell.valid, cell.unverified) for clip in clips.index}
 
 

@@ -141,7 +141,7 @@ def test_corrections_make_clips_that_train_and_are_held_out_but_choose_nothing(r
     )  # fmt: skip
     new = {"bark05.wav", "bark06.wav"}
     for fold in range(4):
-        before, clips = (cell_clips(m, 1, fold, {}, train_on_all=False) for m in (plain, manifest))
+        before, clips = (cell_clips(m, 1, fold, None, train_on_all=False) for m in (plain, manifest))
         clips.check_no_leak(set())
         assert list(clips.valid.index) == list(before.valid.index), "the same clips choose as before"
         here = {clip for clip in new if manifest.train.loc[clip, "fold"] == fold}

@@ -55,7 +55,7 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("fold", range(4))
 def test_cell_of_round_0_trains_on_everything_outside_the_fold(manifest, fold):
-    clips = cell_clips(manifest, 0, fold, {}, train_on_all=False)
+    clips = cell_clips(manifest, 0, fold, None, train_on_all=False)
     train = manifest.train
     assert set(clips.valid.index) == set(train.index[(train["fold"] == fold) & train["verified"]])
     assert set(clips.unverified.index) == set(train.index[(train["fold"] == fold) & ~train["verified"]])
@@ -69,11 +69,11 @@ def test_cell_of_round_0_trains_on_everything_outside_the_fold(manifest, fold):
 @pytest.mark.parametrize("round_", [1, 2, 10])
 def test_cell_of_a_later_round_trains_on_verified_and_accepted_clips(manifest, round_):
     train = manifest.train
-    accepted = {clip: label for clip, label in manifest.unverified["label"][::3].items() if clip != TWIN}
+    accepted = manifest.unverified[["label"]][::3].drop(index=TWIN, errors="ignore")
     for fold in range(4):
         clips = cell_clips(manifest, round_, fold, accepted, train_on_all=False)
         outside = train[(train["fold"] != fold) & (train["content_hash"] != train.loc[TWIN, "content_hash"])]
-        expected = set(outside.index[outside["verified"] | outside.index.isin(list(accepted))])
+        expected = set(outside.index[outside["verified"] | outside.index.isin(accepted.index)])
         assert set(clips.train.index) - {"bark00.wav", TWIN} == expected
         clips.check_no_leak(set())
 
@@ -86,7 +86,7 @@ def test_cell_trains_on_no_held_out_audio_under_another_name(manifest):
     frame = apart.reset_index().assign(fold=apart["fold"].astype(str).to_numpy())[list(manifest.frame.columns)]
     other = dataclasses.replace(manifest, frame=frame)
     for fold in range(4):
-        for round_, accepted in ((0, {}), (1, {TWIN: train.loc[TWIN, "label"]})):
+        for round_, accepted in ((0, None), (1, train.loc[[TWIN], ["label"]])):
             clips = cell_clips(other, round_, fold, accepted, train_on_all=False)
             held_out = pd.concat([clips.valid, clips.unverified])
             assert not set(held_out["content_hash"]) & set(clips.train["content_hash"])
@@ -94,14 +94,14 @@ def test_cell_trains_on_no_held_out_audio_under_another_name(manifest):
 
 
 def test_cell_holds_nothing_back_with_train_on_all(manifest):
-    clips = cell_clips(manifest, 0, 2, {}, train_on_all=True)
+    clips = cell_clips(manifest, 0, 2, None, train_on_all=True)
     assert set(clips.train.index) == set(manifest.train.index)
     assert set(clips.valid["fold"]) == {2}
 
 
 def leaky(manifest: Manifest) -> dict[str, tuple[CellClips, set[str], str]]:
     """Return clips with one leak each, the clips of earlier rounds, and what the error must say."""
-    clean = cell_clips(manifest, 0, 1, {}, train_on_all=False)
+    clean = cell_clips(manifest, 0, 1, None, train_on_all=False)
     held = clean.valid.index[0]
     renamed = clean.valid.iloc[[0]].rename(index={held: "other.wav"}).assign(fold=0)
     grouped = {name: getattr(clean, name).assign(group="Ann") for name in ("train", "valid")}
@@ -150,7 +150,7 @@ def test_leak_is_refused_by_optimised_python_too(manifest, leak):
 
 def test_leak_check_passes_a_clean_cell_and_clips_without_groups(manifest):
     for fold in range(4):
-        clips = cell_clips(manifest, 0, fold, {}, train_on_all=False)
+        clips = cell_clips(manifest, 0, fold, None, train_on_all=False)
         clips.check_no_leak(set(clips.train.index))
 
 
@@ -306,9 +306,40 @@ def test_whole_clips_come_once_in_order():
 
 def test_ranks_beyond_the_clips_to_train_on_are_refused_before_any_work(manifest, monkeypatch):
     config = dataclasses.replace(settings(manifest.root, manifest.root.parent / "cache"), finetune_rounds=1)
-    fewest = min(len(cell_clips(manifest, 1, fold, {}, train_on_all=False).train) for fold in range(config.folds))
+    fewest = min(len(cell_clips(manifest, 1, fold, None, train_on_all=False).train) for fold in range(config.folds))
     monkeypatch.setattr(context, "_current", DistributedContext(0, fewest))
     check_clips_for_ranks(config, manifest)
     monkeypatch.setattr(context, "_current", DistributedContext(0, fewest + 1))
     with pytest.raises(AudiotagError, match=f"only {fewest} clips to train on.* set devices={fewest} or less"):
         check_clips_for_ranks(config, manifest)
+
+
+@pytest.mark.parametrize(("alpha", "size"), [(0.0, 1), (0.2, 1), (0.2, 3)])
+def test_weights_of_clips_share_out_each_batch(alpha, size):
+    """Over all ranks they sum to the number of ranks, whose mean DDP takes; a mixture weighs as its parts do."""
+    weights = np.linspace(0.1, 1, 10)
+    ranks = [DistributedContext(rank, size) for rank in range(size)]
+    arguments = (np.arange(10), np.zeros(10, int), FEATURES, 6, alpha, (0, 1, 0))
+    for batches in zip(*(ExcerptSampler(*arguments, rank, weights) for rank in ranks), strict=True):
+        together = {name: np.concatenate([draw[name] for draw in batches]) for name in batches[0] if name != "total"}
+        expected = weights[together["row"]]
+        if alpha:
+            expected = together["share"] * expected + (1 - together["share"]) * weights[together["other_row"]]
+        np.testing.assert_allclose(together["weight"], size * expected / expected.sum(), rtol=1e-5)
+        assert {draw["total"] for draw in batches} == {6}
+
+
+def test_cell_trains_on_accepted_labels_as_they_were_accepted(manifest):
+    """Under another label, where the rule has relabelled them, and weighted, where training asks for it."""
+    clip = next(clip for clip in manifest.unverified.index if clip != TWIN)
+    before = manifest.train.loc[clip]
+    other = next(name for name in manifest.classes if name != before["label"])
+    accepted = pd.DataFrame({"label": [other], "weight": [0.25]}, index=[clip])
+    fold = next(fold for fold in range(4) if fold != before["fold"])
+    train = cell_clips(manifest, 1, fold, accepted, train_on_all=False).train
+    assert train.loc[clip, "label"] == other
+    assert train.loc[clip, "weight"] == 0.25
+    rest = train.drop(index=clip)
+    assert (rest["label"] == manifest.train.loc[rest.index, "label"]).all()
+    assert set(rest["weight"]) == {1.0}
+    assert "weight" not in cell_clips(manifest, 0, fold, None, train_on_all=False).train
