@@ -106,6 +106,7 @@ def _card(data: ReportData, row: dict[Hashable, Any], sound: Sound | str) -> Car
         ("heard as", row["predicted"], posterior(row["posterior_predicted"])),
     ]
     details = [
+        *([] if pd.isna(row["p_right"]) else [("label right", f"{row['p_right']:.0%} probable")]),
         ("most probable", ", ".join(f"{name} {posterior(value)}" for name, value in top.items())),
         ("file", row["path"]),
         ("judged by", f"round {row['round']}, fold {row['fold']}"),

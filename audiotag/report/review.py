@@ -23,6 +23,7 @@ REVIEW_COLUMNS = [
     "predicted",
     "posterior_label",
     "posterior_predicted",
+    "p_right",
     "round",
     "fold",
 ]
@@ -35,8 +36,9 @@ EARLIER = "decided for this run"  # of one about which `data.corrections` has de
 def disagreements(decided: pd.DataFrame, posteriors: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
     """Return the clips of one round's ledger whose predicted label is not the given one, as `review.csv` has them.
 
-    Ranked by the posterior of the predicted class, highest first: what the networks contradict most surely.
-    `posteriors` are those of the unverified clips, `train` the training clips, both by clip id.
+    Ranked by what a decision of a person tells: labels that are as probably right as wrong (`p_right`) first, of equals
+    those that the networks contradict most surely. `posteriors` are those of the unverified clips, `train` the training
+    clips, both by clip id.
     """
     rows = decided[decided["predicted"] != decided["label"]]
     predicted = [posteriors.at[clip, label] for clip, label in zip(rows["clip_id"], rows["predicted"], strict=True)]
@@ -45,7 +47,10 @@ def disagreements(decided: pd.DataFrame, posteriors: pd.DataFrame, train: pd.Dat
         path=train.loc[rows["clip_id"], "path"].to_numpy(),
         decision="",
     )
-    rows = rows.sort_values(["posterior_predicted", "clip_id"], ascending=[False, True], ignore_index=True)
+    doubt = rows["p_right"] * (1 - rows["p_right"])
+    rows = rows.assign(doubt=doubt.fillna(0)).sort_values(
+        ["doubt", "posterior_predicted", "clip_id"], ascending=[False, False, True], ignore_index=True
+    )
     return rows.assign(rank=rows.index + 1)[REVIEW_COLUMNS]
 
 
@@ -60,6 +65,7 @@ def checked_disagreements(posteriors: pd.DataFrame, train: pd.DataFrame, judged:
     decided = clips.assign(
         predicted=posteriors.columns.to_numpy()[posteriors.to_numpy().argmax(axis=1)],
         posterior=posteriors.to_numpy()[np.arange(len(codes)), codes],
+        p_right=np.nan,
         round=round_,
         reason=CHECKED,
     )

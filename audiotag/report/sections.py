@@ -28,6 +28,7 @@ from audiotag.report.tables import (
 )
 from audiotag.run.held_out import per_class_table
 from audiotag.run.ledgers import CONFIDENCE
+from audiotag.run.summary import moved
 from audiotag.verification.ledger import is_relabelled, measure, short_reasons
 from audiotag.verification.promise import bounds
 from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, FULL, in_words, rule_of
@@ -181,6 +182,7 @@ def _right_labels(data: ReportData) -> Content:
             f"heard, {audit['right']} are right, so {percent(audit['precision_at_least'], n)} of all at least, with "
             f"{percent(audit['confidence'], 100)} confidence."
         )
+    text += moved(data.summary) if data.summary else []
     sets = promised_precision(bounds(data.evidence, CONFIDENCE), data.decided, data.truth)
     table, confused = noise_per_class(data.evidence, data.decided, data.classes)
     confused = confused[confused["clips"] >= 0.5].head(MOST_CONFUSIONS)

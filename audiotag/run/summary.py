@@ -14,6 +14,7 @@ from rich.table import Table
 from audiotag.config import Verification
 from audiotag.console import console
 from audiotag.data.manifest import Manifest
+from audiotag.data.tables import find
 from audiotag.errors import DataError, RunError
 from audiotag.files import write_json
 from audiotag.run.audit import audit_figures
@@ -46,6 +47,7 @@ def write_summary(
         "best_round": best_round(rounds),
         "rounds": rounds,
         **_audit(folder, ledger, best_round(rounds)),
+        **before_corrections(folder),
         "skipped": [{"path": problem.path, "why": f"{problem.where}: {problem.why}"} for problem in manifest.skipped],
         "silent": sorted(silent.index[silent]),
         "wall_s": round(earlier_s + wall_s, 3),
@@ -62,6 +64,39 @@ def _audit(folder: RunFolder, ledger: pd.DataFrame, best: int | None) -> dict[st
         console.print(f"{error}", soft_wrap=True)
         return {}
     return {"audit": figures} if figures else {}
+
+
+MOVED = ("right_share", "considered", "accepted", "expected_precision", "promised")
+
+
+def before_corrections(folder: RunFolder) -> dict[str, Any]:
+    """Return what the best round of the run said whose `review.csv` a person has filled in for this one, if any."""
+    name = folder.config.data.corrections
+    if name is None or folder.config.data.root is None:
+        return {}
+    earlier = RunFolder(find(name, Path(folder.config.data.root)).parent)
+    if earlier.path == folder.path or not earlier.summary_file.is_file():
+        return {}
+    summary = earlier.summary
+    best: dict[str, Any] = next((r for r in summary.get("rounds", []) if r["round"] == summary.get("best_round")), {})
+    figures = {name: best.get(name) for name in MOVED}
+    return {"before_corrections": {"run": earlier.path.name, "corrections": len(folder.corrections), **figures}}
+
+
+def moved(summary: Mapping[str, Any]) -> list[str]:
+    """Return a line on how what is said of the labels has moved since a person corrected some, if one did."""
+    before = summary.get("before_corrections")
+    now = next((r for r in summary["rounds"] if r["round"] == summary["best_round"]), None)
+    if before is None or now is None:
+        return []
+    shares = [("right labels", "right_share"), ("precision expected", "expected_precision"), ("promised", "promised")]
+    parts = [f"accepted {now['accepted']} of {now['considered']} ({before['accepted']} of {before['considered']})"]
+    parts += [
+        f"{words} {now[name]:.1%} ({'-' if before[name] is None else format(before[name], '.1%')})"
+        for words, name in shares
+        if now.get(name) is not None
+    ]
+    return [f"After {before['corrections']} corrections (before, in {before['run']}): {', '.join(parts)}."]
 
 
 def best_round(rounds: list[dict[str, Any]]) -> int | None:
@@ -178,7 +213,7 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
         "of that round",
         soft_wrap=True,
     )
-    for line in promise_lines(summary["rounds"]):
+    for line in (*promise_lines(summary["rounds"]), *moved(summary)):
         console.print(line, soft_wrap=True)
     best = next(r for r in summary["rounds"] if r["round"] == summary["best_round"])
     if "corrected" in best:

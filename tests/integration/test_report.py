@@ -94,7 +94,10 @@ def test_review_ranks_every_contradicted_label_of_the_best_round(page, smoke_run
         assert posteriors.idxmax() == row["predicted"]
         assert posteriors.max() == pytest.approx(row["posterior_predicted"], abs=1e-6)
         assert posteriors[row["label"]] == pytest.approx(row["posterior_label"], abs=1e-6)
-    assert review["posterior_predicted"].is_monotonic_decreasing
+    p_right = review["p_right"].astype(float)
+    doubt = p_right * (1 - p_right)
+    assert doubt.is_monotonic_decreasing, "what a decision tells most of comes first"
+    assert (p_right.to_numpy() == differing.loc[review["clip_id"], "p_right"].to_numpy()).all()
     assert [sound["aria-label"].split()[1] for sound in page.all("audio")] == list(both["clip_id"])
 
 

@@ -25,14 +25,14 @@ from audiotag.report.tables import (
 
 LEDGER = pd.DataFrame(
     [
-        (0, 0, "a", "Bark", "Bark", 0.97, 1, "accepted"),
-        (0, 0, "b", "Bark", "Gong", 0.02, 0, "label differs"),
-        (0, 1, "c", "Gong", "Gong", 0.60, 0, "below threshold"),
-        (0, 1, "d", "Gong", "Bark", 0.05, 0, "label differs"),
-        (0, 1, "e", "Gong", "Bark", 0.30, 0, "label differs"),
-        (1, 0, "a", "Bark", "Bark", 1.00, 1, "accepted"),
+        (0, 0, "a", "Bark", "Bark", 0.97, 1, "accepted", 0.98),
+        (0, 0, "b", "Bark", "Gong", 0.02, 0, "label differs", 0.1),
+        (0, 1, "c", "Gong", "Gong", 0.60, 0, "below threshold", 0.7),
+        (0, 1, "d", "Gong", "Bark", 0.05, 0, "label differs", 0.1),
+        (0, 1, "e", "Gong", "Bark", 0.30, 0, "label differs", 0.4),
+        (1, 0, "a", "Bark", "Bark", 1.00, 1, "accepted", 0.99),
     ],
-    columns=["round", "fold", "clip_id", "label", "predicted", "posterior", "accepted", "reason"],
+    columns=["round", "fold", "clip_id", "label", "predicted", "posterior", "accepted", "reason", "p_right"],
 )
 FIRST = LEDGER[LEDGER["round"] == 0]
 CLASSES = ["Bark", "Cello", "Gong"]
@@ -135,13 +135,13 @@ def ranked() -> pd.DataFrame:
     return disagreements(FIRST, posteriors, train)
 
 
-def test_disagreements_are_ranked_by_the_posterior_of_the_predicted_class(ranked):
-    header = "rank,clip_id,path,label,predicted,posterior_label,posterior_predicted,round,fold,reason,decision"
+def test_disagreements_are_ranked_by_doubt_and_then_by_the_posterior_of_the_predicted_class(ranked):
+    header = "rank,clip_id,path,label,predicted,posterior_label,posterior_predicted,p_right,round,fold,reason,decision"
     assert ",".join(ranked.columns) == ",".join(REVIEW_COLUMNS) == header
     assert ranked.to_numpy().tolist() == [
-        [1, "d", "audio/d.wav", "Gong", "Bark", 0.05, 0.90, 0, 1, "label differs", ""],
-        [2, "b", "audio/b.wav", "Bark", "Gong", 0.02, 0.80, 0, 0, "label differs", ""],
-        [3, "e", "audio/e.wav", "Gong", "Bark", 0.30, 0.80, 0, 1, "label differs", ""],
+        [1, "e", "audio/e.wav", "Gong", "Bark", 0.30, 0.80, 0.4, 0, 1, "label differs", ""],
+        [2, "d", "audio/d.wav", "Gong", "Bark", 0.05, 0.90, 0.1, 0, 1, "label differs", ""],
+        [3, "b", "audio/b.wav", "Bark", "Gong", 0.02, 0.80, 0.1, 0, 0, "label differs", ""],
     ]
 
 
@@ -154,7 +154,7 @@ def test_review_file_never_loses_decisions_of_a_person(ranked, tmp_path):
     assert write_review(tmp_path, ranked) == file, "it holds these rows already"
     assert write_review(tmp_path, ranked[:2]).name == "review-new.csv"
     assert file.read_text() == edited
-    assert pd.read_csv(tmp_path / "review-new.csv")["clip_id"].tolist() == ["d", "b"]
+    assert pd.read_csv(tmp_path / "review-new.csv")["clip_id"].tolist() == ["e", "d"]
 
 
 @pytest.mark.parametrize("content", [b"rank;clip_id\n1;d\n", b"", "Käuzchen".encode("latin-1"), b'a,b\n"1,2\n'])
