@@ -145,7 +145,7 @@ def argument_problems(arguments: Sequence[str], schema: type) -> list[str]:
             problems.append(f'{text}: {str(error).splitlines()[0]} (characters like these need quotes: "{quotes}")')
             continue
         overrides.append(override)
-        problems += _override_problems(override, schema, options, elsewhere)
+        problems += _override_problems(override, schema, options, elsewhere, bool(folders))
     return problems or (_one_name_for_several(overrides) if schema is TrainConfig else [])
 
 
@@ -166,8 +166,13 @@ def _own_options(folders: Sequence[Path], group: str) -> list[str]:
     return [file.relative_to(within).with_suffix("").as_posix() for within, file in files]
 
 
-def _override_problems(override: Override, schema: type, options: dict[str, list[str]], elsewhere: bool) -> list[str]:
-    """Return what is wrong with one setting; `elsewhere` says that Hydra may find options that are not listed."""
+def _override_problems(
+    override: Override, schema: type, options: dict[str, list[str]], elsewhere: bool, own: bool
+) -> list[str]:
+    """Return what is wrong with one setting.
+
+    `elsewhere` says that Hydra may find options that are not listed, `own` that some of the user's are.
+    """
     name, text = override.key_or_group, str(override.input_line)
     if name == "hydra" or name.startswith(("hydra.", "hydra/")):
         return _package_problems(text)
@@ -183,7 +188,8 @@ def _override_problems(override: Override, schema: type, options: dict[str, list
         allowed = [*options[name], *([None] if name in OPTIONAL else [])]
         wrong = [] if elsewhere else [one for one in chosen if one not in allowed]
         known, near = ", ".join(options[name]), Nearest(options[name])
-        return [f"{text}: {name} is one of {known}{near(str(one))}" for one in wrong] or _package_problems(text)
+        adds = "" if own or not is_key("config_dir", schema) else " (--config-dir DIR adds your own)"
+        return [f"{text}: {name} is one of {known}{near(str(one))}{adds}" for one in wrong] or _package_problems(text)
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
     return type_problems(name, override.value(), schema)

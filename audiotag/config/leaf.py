@@ -18,6 +18,7 @@ import inspect
 import json
 import os
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -119,8 +120,7 @@ def leaf_problems(leaf: Mapping[str, Any], setting: str, given: tuple[str, ...] 
 def build(leaf: Mapping[str, Any], setting: str, **given: Any) -> Any:
     """Build the object that a leaf describes; `given` are arguments that the program adds.
 
-    Raises ConfigError with everything that is wrong with the class or its arguments, or if the constructor raises
-    ValueError.
+    Raises ConfigError with everything that is wrong with the class or its arguments, or what its constructor raised.
     """
     problems = leaf_problems(leaf, setting, tuple(given))
     if problems:
@@ -130,6 +130,10 @@ def build(leaf: Mapping[str, Any], setting: str, **given: Any) -> Any:
         return find_class(leaf, setting)(**arguments, **given)
     except ValueError as error:
         raise _error(f"{setting}: {error}") from error
+    except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{at.filename}, line {at.lineno}"
+        raise _error(f"{setting}: {leaf[TARGET]} cannot be built: {type(error).__name__}: {error} ({where})") from error
 
 
 def leaf_identity(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def promise_lines(rounds: Sequence[Mapping[Any, Any]]) -> list[str]:
         low, share, high = (rounds[-1][f"right_share{end}"] for end in ("_low", "", "_high"))
         n, round_ = rounds[-1]["considered"], rounds[-1]["round"]
         lines.append(
-            f"Of the {n} labels an estimated {share:.0%} are right ({low:.0%} to {high:.0%}), by round {round_}."
+            f"By round {round_}, an estimated {share:.0%} ({low:.0%} to {high:.0%}) of {n} unverified labels are right."
         )
     for figures in rounds:
         if figures.get("relabelled"):

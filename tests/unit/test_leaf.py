@@ -122,3 +122,12 @@ def test_leaf_identity_holds_defaults_too():
         "_target_": "leaf_net.Net", "channels": 3, "dropout": 0.5, "shape": (1,), "way": "a",
     }  # fmt: skip
     assert class_name(net()) == "Net"
+
+
+def test_leaf_whose_constructor_fails_is_reported_with_its_line(tmp_path, monkeypatch):
+    (tmp_path / "breaks.py").write_text(
+        "class Breaks:\n    def __init__(self, width):\n        self.half = width / 'x'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"breaks\.Breaks cannot be built: TypeError: .*breaks\.py, line 3"):
+        build({"_target_": "breaks.Breaks", "width": 2}, "model.network")
