@@ -61,7 +61,7 @@ def _show(
     rounds, best = summary["rounds"], summary["best_round"]
     last = rounds[-1]["round"]
     for row in rounds[rounds_before:]:
-        trackers.show("metrics", {name: value for name, value in row.items() if value is not None}, row["round"])
+        trackers.show("metrics", {name: v for name, v in row.items() if isinstance(v, int | float)}, row["round"])
     of_best = next(row for row in rounds if row["round"] == best)
     figures_of_best = {f"best_{name}": of_best[name] for name in ("round", "valid_loss", "valid_accuracy")}
     trackers.show("metrics", figures_of_best, last)
