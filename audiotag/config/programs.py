@@ -179,8 +179,8 @@ class AuditConfig(Program):
     """Folder that holds the run folders."""
     round: int | Literal["best"] = "best"
     """Round whose accepted labels are heard; best: the one with the lowest validation loss."""
-    n: int = Field(60, ge=1, le=1_000_000)
-    """How many of them."""
+    n: int | None = Field(None, ge=1, le=1_000_000)
+    """How many of them; null: those that were drawn already, or 60."""
     precision: float = Field(0.95, gt=0, lt=1)
     """Precision that is to be shown."""
 

@@ -136,7 +136,7 @@ class Verification(Settings):
     """Excerpts K per clip whose posteriors are averaged into the consensus."""
     calibrate: bool = False
     """Apply a temperature, fitted per fold on its verified held-out clips, before the rule."""
-    rule: Annotated[dict[str, Any], Leaf()] = Field(AGREEMENT)
+    rule: Annotated[dict[str, Any], Leaf(usual=("precision", "confidence", "relabel"))] = Field(AGREEMENT)
     """Class of the rule (`_target_`) and its arguments; for AgreementRule: agreement, the consensus must predict the
     given label; threshold, which the consensus of the given label must exceed, or null; cap, most clips accepted per
     class over all folds, highest consensus first, or null. CleanlabRule has filter_by, too."""
@@ -157,7 +157,9 @@ class VerificationChange(Settings):
     """With vote_again=true: excerpts K per clip; null: as many as the run had, whose means are stored."""
     calibrate: bool | None = None
     """Apply a temperature, fitted per fold on its verified held-out clips, before the rule; null: as the run did."""
-    rule: Annotated[dict[str, Any], Leaf(usual=("agreement", "threshold", "cap"))] = Field({})
+    rule: Annotated[
+        dict[str, Any], Leaf(usual=("agreement", "threshold", "cap", "precision", "confidence", "relabel"))
+    ] = Field({})
     """Arguments of the run's rule that are to be others, such as threshold or cap, or another rule with its class."""
 
 

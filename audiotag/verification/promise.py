@@ -171,7 +171,8 @@ class PromiseRule:
         text = f"the bound is {found.low.max():.3f} at best"
         enough = next((k for k in MORE if (bounds(e, self.confidence, k).low >= self.precision).any()), None)
         if enough is None:
-            return f"{text}, and {MORE[-1]} times the {m} verified clips would not do: the networks are too unsure"
+            times = f"{MORE[-1]} times the {m} verified clips would not do"
+            return f"{text}, and {times}: the networks are too unsure for {self.precision:g}"
         return f"{text}; about {enough * m} verified clips like these {m} would do"
 
     def __str__(self) -> str:

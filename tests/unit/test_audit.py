@@ -81,8 +81,9 @@ def test_audit_draws_at_random_and_more_begins_with_the_same(run):
     more = sample(run)
     assert list(more["clip_id"][:3]) == list(first["clip_id"])
     assert list(more["verdict"]) == ["right", "", "wrong", "", ""], "verdicts are kept"
-    audited(run, n=2)
-    assert list(sample(run)["clip_id"]) == list(more["clip_id"]), "a smaller n takes none away"
+    for n in (2, None):
+        audited(run, n=n)
+        assert list(sample(run)["clip_id"]) == list(more["clip_id"]), "a smaller n, or none, leaves it as it is"
     (run / "audit.csv").unlink()
     audited(run, n=99)
     assert len(sample(run)) == 6, "all there are"
