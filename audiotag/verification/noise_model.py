@@ -116,7 +116,7 @@ def estimate_noise(
     # What the pooled confusion adds, where a class has few verified clips, scores as their errors do.
     errors = _above(sure_v, verified_weights * (~v + 1e-3), levels)
     added = max(float((wrong_mass * confusion).sum()) - wrong[-1], 0.0)
-    wrong = wrong + added * errors / errors[-1]
+    wrong = wrong + added * errors / max(errors[-1], 1e-9)
 
     known = _known_share(e, right_share, verified_weights, weights)
     refused = ~e.agrees
@@ -177,7 +177,7 @@ def _confusion(e: Evidence, weights: Floats) -> tuple[Floats, Floats]:
     soft = np.full((classes, classes), 0.05)
     np.add.at(soft, e.verified_labels, e.verified_posteriors)
     np.fill_diagonal(soft, 0)
-    soft /= soft.sum(axis=1, keepdims=True)
+    soft /= np.maximum(soft.sum(axis=1, keepdims=True), 1e-9)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (e.verified_labels, e.verified_predicted), weights)
     per_class = counts.sum(axis=1)
@@ -192,14 +192,14 @@ def _origins(counts: Floats, confusion: Floats) -> Floats:
     `counts` (C, C): clips by label and prediction; `confusion` (C, C): predictions of each class. A label's shares are
     drawn towards even ones, by one clip.
     """
-    classes = len(counts)
-    even = np.eye(classes, dtype=bool)
-    origin = np.where(even, 0.7, 0.3 / (classes - 1))
+    classes, others = len(counts), max(len(counts) - 1, 1)
+    own = np.eye(classes, dtype=bool)
+    origin = np.where(own, 0.7, 0.3 / others)
     for _ in range(EM_STEPS):
         explained = counts / np.maximum(origin @ confusion, 1e-12)
         clips = origin * (explained @ confusion.T)
         wrong = 1 - clips.trace() / clips.sum()
-        prior = np.where(even, 1 - wrong, wrong / (classes - 1))
+        prior = np.where(own, 1 - wrong, wrong / others)
         origin = (clips + prior) / (clips.sum(axis=1, keepdims=True) + 1)
     return origin
 

@@ -78,9 +78,12 @@ def _binomial(rng: np.random.Generator, sizes: np.ndarray, share: Floats) -> np.
 
 
 def _levels(surest: Floats) -> tuple[Floats, np.ndarray]:
-    """Return the levels (L,), falling, above which 1/L, 2/L, ... all of these clips are, and how many are."""
+    """Return the levels (L,), falling, above which 1/L, 2/L, ... all of these clips are, and how many are.
+
+    There is always one level.
+    """
     if not len(surest):
-        return np.zeros(0), np.zeros(0, int)
+        return np.zeros(1), np.zeros(1, int)
     best_first = np.sort(surest)[::-1]
     counts = np.unique(np.ceil(len(surest) * np.arange(1, LEVELS + 1) / LEVELS).astype(int))
     levels = best_first[counts - 1]

@@ -156,3 +156,40 @@ def test_promise_relabels_under_a_promise_of_its_own():
     assert (truth[changed] == labels[changed]).mean() > 0.7
     without = decide(dataclasses.replace(rule, relabel=False), *(getattr(e, f.name) for f in dataclasses.fields(e)))
     assert np.array_equal(without.accepted, accepted & ~changed)
+
+
+ONE_OF_EACH = np.eye(CLASSES) * 0.7 + 0.05
+
+
+@pytest.mark.parametrize(
+    ("said", "labels", "verified"),
+    [
+        ([0, 1, 2], [1, 2, 3], [0, 1, 2, 3, 4, 5]),  # the networks agree with no label
+        ([0, 1, 2], [0, 1, 2], [0, 1, 2, 3, 4, 5]),  # with all
+        ([0], [0], [3]),  # one clip each, of different classes
+        ([0, 0, 1], [0, 1, 1], [5]),
+    ],
+)
+def test_promise_of_few_clips_is_withdrawn_and_nothing_breaks(said, labels, verified):
+    e = Evidence(ONE_OF_EACH[said], np.array(labels), ONE_OF_EACH[verified], np.array(verified))
+    p_right = right_probabilities(e)
+    assert ((p_right >= 0) & (p_right <= 1)).all()
+    found = bounds(e, 0.9)
+    assert all(np.isfinite(getattr(found, name)).all() for name in ("low", "expected", "relabel_low"))
+    rule = PromiseRule(precision=0.99, relabel=True)
+    decision = decide(rule, e.posteriors, e.labels, e.verified_posteriors, e.verified_labels)
+    assert not decision.accepted[decision.reasons == DIFFERS].any()
+    assert rule.figures(e)["promise"]
+
+
+def test_promise_where_verified_clips_are_all_less_sure_breaks_nothing():
+    sure, unsure = np.eye(CLASSES) * 0.94 + 0.01, np.eye(CLASSES) * 0.1 + 0.15
+    e = Evidence(sure[[0, 1, 2, 3]], np.array([0, 1, 2, 4]), unsure[[0, 1, 2]], np.array([0, 1, 2]))
+    assert np.isfinite(bounds(e, 0.9).low).all()
+    assert np.isfinite(right_probabilities(e)).all()
+
+
+def test_promise_of_a_single_class_breaks_nothing():
+    e = Evidence(np.ones((3, 1)), np.zeros(3, int), np.ones((2, 1)), np.zeros(2, int))
+    assert np.isfinite(bounds(e, 0.9).low).all()
+    assert np.isfinite(right_probabilities(e)).all()
