@@ -28,6 +28,7 @@ RANK_VARIABLES = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_
 RANK_VARIABLES |= {"ROLE_WORLD_SIZE", "GROUP_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 POLL_S = 0.05
 OTHERS_END_S = 1.0  # what ranks have to end by themselves after one failed: another's error may be the cause
+DYING_S = 0.25  # what a killed process may be seen alive for after its sockets have closed, on a busy machine
 LAST_WORDS_S = 10.0  # what they have after SIGTERM, at which all but trackers of runs end at once
 KILLED_WITHIN_S = 8.0  # a process in the middle of a disk's or driver's operation ends after it
 
@@ -141,8 +142,15 @@ def _first_failed(ranks: list[Rank]) -> Rank | None:
         time.sleep(POLL_S)
     _end_within(ranks, OTHERS_END_S)
     failed = [rank for rank in ranks if rank.code]
-    # One that was killed could not say when; the others noticed it later than it was last seen alive.
-    return min(failed, key=lambda rank: rank.report().get("at_s", rank.alive_s))
+    return min(failed, key=_failed_at_s)
+
+
+def _failed_at_s(rank: Rank) -> float:
+    """Return when it failed: as it says itself or, of a killed one, a little before it was last seen alive.
+
+    Others may lose it, and say so, while it is still seen: its sockets close before it is gone.
+    """
+    return rank.report().get("at_s", rank.alive_s - (DYING_S if rank.code == -signal.SIGKILL else 0))
 
 
 def _end_within(ranks: list[Rank], seconds: float) -> bool:

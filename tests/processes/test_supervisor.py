@@ -42,6 +42,12 @@ def test_supervisor_finds_a_killed_process_the_cause_of_later_errors():
     assert ranks[0].report()["at_s"] > failed.alive_s
 
 
+def test_supervisor_finds_a_killed_process_the_cause_though_it_was_seen_after_another_had_lost_it():
+    ranks = [started(0, FAILS, "0.2"), started(1, KILLED, "0.3")]
+    assert _first_failed(ranks) is ranks[1]
+    assert ranks[0].report()["at_s"] < ranks[1].alive_s
+
+
 def test_supervisor_finds_an_error_the_cause_of_a_later_abort():
     ranks = [started(0, KILLED, "0.6"), started(1, FAILS, "0.3")]
     assert _first_failed(ranks) is ranks[1]
