@@ -4,7 +4,8 @@ python -m benchmarks.gain OUT PROCESSES SEEDS SET [SETTING ...]     e.g. OUT 2 0
 
 SET is embedded, or the folder of a data set with `train.csv`, `truth.csv` and `test` clips in the layout of Kaggle. The
 ceiling is `oracle`: a rule that accepts just the right labels; `base` is round 0 alone. Writes OUT/gain-SET.csv, a row
-per run as it ends, and prints means and deviations over the seeds. What was trained is not trained again. Nothing here is used to choose anything in a run.
+per run as it ends, and prints means and deviations over the seeds. What was trained is not trained again. Nothing here
+is used to choose anything in a run.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def main(out: str, processes: str, seeds: str, data: str, *settings: str) -> Non
     rows = []
     with ProcessPoolExecutor(int(processes), multiprocessing.get_context("spawn")) as pool:
         for rules in (["base"], list(RULES)):
-            jobs = [(folder, name, rule, int(seed), chosen) for seed in seeds.split(",") for rule in rules]
+            jobs = [(folder, name, rule, int(seed), chosen) for rule in rules for seed in seeds.split(",")]
             for done in as_completed([pool.submit(train, job) for job in jobs]):
                 rows.append(done.result())
                 print(rows[-1], flush=True)
