@@ -83,7 +83,7 @@ def photograph(report: Path) -> None:
 def main() -> None:
     """Make all, and say what the sound is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", default="synthetic-tiny-v1-calibrated")
+    parser.add_argument("run", nargs="?", default="synthetic-tiny-v1-promise")
     parser.add_argument("--runs-dir", default="runs")
     given = parser.parse_args()
     folder = find_run(given.run, given.runs_dir)

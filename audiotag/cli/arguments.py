@@ -41,7 +41,7 @@ SWEEP_PACKAGES = {
 
 def groups(schema: type) -> dict[str, list[str]]:
     """Return the configuration groups under `conf/` that a program has, and the options of each."""
-    sections = {name.split(".")[0] for name in schema_fields(schema)}
+    sections = {part for name in schema_fields(schema) for part in name.split(".")[:2]}  # training, training.loss
     return {
         folder.name: sorted(option.stem for option in folder.glob("*.yaml") if _is_option(option.stem, schema))
         for folder in sorted(CONF.iterdir())
@@ -192,6 +192,9 @@ def _override_problems(
         return [f"{text}: {name} is one of {known}{near(str(one))}{adds}" for one in wrong] or _package_problems(text)
     if override.is_sweep_override() or (isinstance(override.value(), str) and "${" in str(override.value())):
         return []  # whole only once it is composed
+    group = name.rpartition(".")[2]
+    if override.value() in options.get(group, []):
+        return [f"{text}: an option is chosen by its group: {group}={override.value()}"]
     return type_problems(name, override.value(), schema)
 
 

@@ -17,7 +17,8 @@ from audiotag.config.schema import Settings, settings
 V1 = {"_target_": "audiotag.features.spectrogram.MelFrontEnd", "sample_rate_hz": 32_000, "hop_samples": 192}
 V1 |= {"n_fft": 1024, "bands": 128}
 VGG_GAP = {"_target_": "audiotag.models.vgg_gap.VggGap", "width": 8, "dropout": 0.0, "head_dropout": 0.1}
-AGREEMENT = {"_target_": "audiotag.verification.rules.AgreementRule", "agreement": True, "threshold": 0.95, "cap": 40}
+PROMISE = {"_target_": "audiotag.verification.promise.PromiseRule", "precision": 0.95, "confidence": 0.9}
+PROMISE |= {"relabel": False, "relabel_precision": 0.8, "fallback": "calibrated"}
 Excerpts = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -134,11 +135,12 @@ class Verification(Settings):
     """Name of the configuration; for people only; null: the rule's class."""
     excerpts: Excerpts = 25
     """Excerpts K per clip whose posteriors are averaged into the consensus."""
-    calibrate: bool = False
+    calibrate: bool = True
     """Apply a temperature, fitted per fold on its verified held-out clips, before the rule."""
-    rule: Annotated[dict[str, Any], Leaf(usual=("precision", "confidence", "relabel"))] = Field(AGREEMENT)
-    """Class of the rule (`_target_`) and its arguments; for AgreementRule: agreement, the consensus must predict the
-    given label; threshold, which the consensus of the given label must exceed, or null; cap, most clips accepted per
+    rule: Annotated[dict[str, Any], Leaf(usual=("precision", "confidence", "relabel"))] = Field(PROMISE)
+    """Class of the rule (`_target_`) and its arguments; for PromiseRule: precision of the accepted labels, confidence of
+    the promise; relabel, accept refused clips as what the networks take them for, relabel_precision; fallback, where
+    nothing can be promised. For AgreementRule: agreement, the consensus must predict the given label; threshold, which the consensus of the given label must exceed, or null; cap, most clips accepted per
     class over all folds, highest consensus first, or null. CleanlabRule has filter_by, too."""
 
     @property

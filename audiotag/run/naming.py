@@ -13,7 +13,7 @@ from audiotag.config import TrainConfig
 from audiotag.config.result import is_in_name
 from audiotag.randomness import key
 
-NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "training", "verification", "logger")
+NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "loss", "training", "verification", "logger")
 
 
 def run_name(config: TrainConfig, overrides: Iterable[str] | None = None) -> str:
@@ -31,7 +31,7 @@ def run_name(config: TrainConfig, overrides: Iterable[str] | None = None) -> str
         name, _, value = text.lstrip("+~").partition("=")
         if is_in_name(name) and name not in NAMED_GROUPS:
             settings.append(f"{name}-{value}")
-        elif name in ("augment", "training"):
+        elif name in ("augment", "loss", "training"):
             settings.append(value)
     # Only characters that need no quotes in a shell or in run=NAME.
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(["-".join(filter(None, parts)), *settings]))

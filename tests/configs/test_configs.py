@@ -258,22 +258,23 @@ def test_rules_differ_in_what_their_names_say():
         "as_documented": (False, AgreementRule(0.95, 40, agreement=True)),
         "as_coded": (False, AgreementRule(None, 40)),
         "calibrated": (True, AgreementRule(0.95, 40)),
-        "calibrated_120": (True, AgreementRule(0.95, 120)),
         "promise": (True, PromiseRule(0.95, 0.9, relabel=False, relabel_precision=0.8, fallback="calibrated")),
         "accept_all": (False, AgreementRule(None, None, agreement=False)),
         "cleanlab": (False, CleanlabRule(None, None, agreement=False, filter_by="prune_by_noise_rate")),
     }
 
 
-def test_rule_of_the_default_is_calibrated_and_as_documented_in_the_papers_experiment():
-    assert composed().verification.name == "calibrated"
-    assert composed("experiment=cpu_small").verification.name == "calibrated_120"
+def test_rule_of_the_default_is_a_promise_and_as_documented_in_the_papers_experiment():
+    assert composed().verification.name == "promise"
+    assert composed("experiment=cpu_small").verification.name == "promise"
     assert composed("experiment=dcase2018").verification.name == "as_documented"
 
 
 def test_rule_chosen_beside_an_experiment_is_the_whole_rule():
-    assert composed("experiment=cpu_small").verification.rule["cap"] == 120
-    assert composed("experiment=cpu_small", "verification=accept_all").verification.rule["cap"] is None
+    assert composed("experiment=smoke").verification.rule["threshold"] is None
+    assert composed("experiment=smoke", "verification=promise").verification.rule.keys() == {
+        "_target_", "precision", "confidence", "relabel", "relabel_precision", "fallback",
+    }  # fmt: skip
 
 
 def test_command_line_has_the_last_word():
@@ -334,7 +335,7 @@ def test_config_has_the_values_of_the_schema_where_no_file_says_otherwise():
             "features/v1",
             "augment/none",
             "training/short",
-            "verification/calibrated",
+            "verification/promise",
         )
         for path in key_paths(yaml.safe_load((CONF / f"{name}.yaml").read_text()), name)
     }
@@ -367,7 +368,7 @@ def key_paths(content: dict[str, Any], name: str) -> list[list[str]]:
         ("training/short.yaml", "\npretrian: {epochs: 1}\n", "did you mean training.pretrain.epochs?"),
         ("model/tiny.yaml", "\ntrainng: {batch_size: 3}\n", "did you mean training.batch_size?"),
         ("data/synthetic.yaml", "\nsynthetic: {clases: 9}\n", "did you mean data.synthetic.classes?"),
-        ("verification/calibrated.yaml", "\ntreshold: 0.9\n", "did you mean verification.rule.threshold?"),
+        ("verification/promise.yaml", "\nexcerps: 9\n", "did you mean verification.excerpts?"),
         ("features/v1.yaml", "\nfrontend: v1\n", "did you mean features.front_end?"),
         ("augment/none.yaml", "\nzzz: 1\n", "augment.zzz is not a setting"),
     ],
@@ -405,7 +406,7 @@ def test_config_lists_unknown_keys_wrong_types_and_misfits_together():
         ("training.pretrain.learning_rate=fast", "learning_rate='fast' is not a number"),
         ("training.pretrain.learning_rate=nan", "is not a finite number"),
         ("training.pretrain.mixup_alpha=inf", "is not a finite number"),
-        ("verification.rule.cap=null", None),
+        ("verification.rule.fallback=none", None),
         ("verification.excerpts=null", "verification.excerpts=None"),
         ("data.classes=Bark", "data.classes='Bark'"),
         ("data.classes=[Bark,Meow]", None),
@@ -498,8 +499,11 @@ def test_config_refuses_what_does_not_go_together(overrides, message):
         (["+model.network.depth=3"], "model.network.depth is not an argument of audiotag.models.vgg_gap.VggGap"),
         (["+training.loss.label_smoothing=1.5"], "training.loss.label_smoothing=1.5"),
         (["training.loss._target_=torch.nn.Hardtanh"], "torch.nn.Hardtanh does not take reduction"),
-        (["verification.rule.threshold=95"], "verification.rule.threshold=95 must lie in 0 to 1"),
-        (["verification.rule.cap=-1"], "verification.rule.cap=-1 must be 0 or more"),
+        (
+            ["verification=calibrated", "verification.rule.threshold=95"],
+            "verification.rule.threshold=95 must lie in 0 to 1",
+        ),
+        (["verification=calibrated", "verification.rule.cap=-1"], "verification.rule.cap=-1 must be 0 or more"),
         (["verification=cleanlab", "verification.rule.filter_by=bth"], "(did you mean both?)"),
     ],
 )
@@ -547,7 +551,8 @@ def test_run_name_is_made_from_what_was_chosen():
     assert name_of("seed=3", "model.network.width=5") == name_of("model.network.width=5", "seed=3")
     choices = [
         [], ["seed=3"], ["experiment=smoke"], ["verification=as_coded"], ["training=paper"], ["augment=masking"],
-        ["data=kaggle", "data.root=a/set"], ["data=kaggle", "data.root=other"], ["verification.rule.threshold=null"],
+        ["data=kaggle", "data.root=a/set"], ["data=kaggle", "data.root=other"], ["verification.rule.precision=0.9"],
+        ["loss=generalised"],
     ]  # fmt: skip
     names = {name_of(*choice) for choice in choices}
     assert len(names) == len(choices)

@@ -98,5 +98,5 @@ def test_program_says_what_is_being_done_in_its_first_line(told, work_folder):
     runs = work_folder / "runs"
     assert first["verify.py run=small round=1"] == f"verify.py: run {runs}/small"
     assert first["predict.py run=nope source=a.wav"] == f"predict.py: run {runs}/nope, source a.wav"
-    begun = f"train.py: run {runs}/nowhere-tiny-v1-calibrated, data kaggle in /nowhere"
+    begun = f"train.py: run {runs}/nowhere-tiny-v1-promise, data kaggle in /nowhere"
     assert first["train.py data=kaggle data.root=/nowhere"] == begun
