@@ -138,10 +138,10 @@ class Verification(Settings):
     calibrate: bool = True
     """Apply a temperature, fitted per fold on its verified held-out clips, before the rule."""
     rule: Annotated[dict[str, Any], Leaf(usual=("precision", "confidence", "relabel"))] = Field(PROMISE)
-    """Class of the rule (`_target_`) and its arguments; for PromiseRule: precision of the accepted labels, confidence of
-    the promise; relabel, accept refused clips as what the networks take them for, relabel_precision; fallback, where
-    nothing can be promised. For AgreementRule: agreement, the consensus must predict the given label; threshold, which the consensus of the given label must exceed, or null; cap, most clips accepted per
-    class over all folds, highest consensus first, or null. CleanlabRule has filter_by, too."""
+    """Class of the rule (`_target_`) and its arguments; for PromiseRule: precision of the accepted labels, confidence
+    of the promise, relabel and relabel_precision, fallback where nothing can be promised; for AgreementRule: agreement,
+    the consensus must predict the given label; threshold, which the consensus of the given label must exceed, or null;
+    cap, most clips accepted per class over all folds, highest consensus first, or null. CleanlabRule: filter_by, too."""
 
     @property
     def title(self) -> str:
