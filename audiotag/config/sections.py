@@ -141,7 +141,7 @@ class Verification(Settings):
     """Class of the rule (`_target_`) and its arguments; for PromiseRule: precision of the accepted labels, confidence
     of the promise, relabel and relabel_precision, fallback where nothing can be promised; for AgreementRule: agreement,
     the consensus must predict the given label; threshold, which the consensus of the given label must exceed, or null;
-    cap, most clips accepted per class over all folds, highest consensus first, or null. CleanlabRule: filter_by, too."""
+    cap, most clips accepted per class over all folds, highest consensus first, or null. CleanlabRule: filter_by too."""
 
     @property
     def title(self) -> str:
