@@ -137,7 +137,9 @@ class Verification(Settings):
     """Excerpts K per clip whose posteriors are averaged into the consensus."""
     calibrate: bool = True
     """Apply a temperature, fitted per fold on its verified held-out clips, before the rule."""
-    rule: Annotated[dict[str, Any], Leaf(usual=("precision", "confidence", "relabel"))] = Field(PROMISE)
+    rule: Annotated[
+        dict[str, Any], Leaf(usual=("agreement", "threshold", "cap", "precision", "confidence", "relabel"))
+    ] = Field(PROMISE)
     """Class of the rule (`_target_`) and its arguments; for PromiseRule: precision of the accepted labels, confidence
     of the promise, relabel and relabel_precision, fallback where nothing can be promised; for AgreementRule: agreement,
     the consensus must predict the given label; threshold, which the consensus of the given label must exceed, or null;
