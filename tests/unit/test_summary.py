@@ -7,7 +7,6 @@ import warnings
 import pytest
 
 from audiotag.config import Verification
-from audiotag.config.sections import AGREEMENT
 from audiotag.run.summary import few_accepted, print_few
 from audiotag.run.warnings_log import warnings_kept, warnings_to
 from tests.clips import TOP
@@ -23,7 +22,8 @@ from tests.clips import TOP
 )
 def test_summary_of_a_rule_that_accepts_next_to_nothing_says_what_to_try(accepted, threshold, says, tmp_path, capsys):
     rounds = [{"round": 0, "considered": 100, "accepted": accepted}]
-    print_few(rounds, tmp_path / "x", Verification(rule={**AGREEMENT, "threshold": threshold}))
+    rule = {"_target_": "audiotag.verification.rules.AgreementRule", "threshold": threshold}
+    print_few(rounds, tmp_path / "x", Verification(rule=rule))
     said = capsys.readouterr().out
     assert bool(said) == bool(says)
     if says:
