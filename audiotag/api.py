@@ -535,8 +535,9 @@ class Run:
     ) -> pd.DataFrame:
         """Decide again from the stored posteriors of a round; return the ledger of that decision.
 
-        Keywords change the run's own rule, as `verification.rule.NAME=` of verify.py: `run.verify(threshold=0.5,
-        cap=None)`; `calibrate` says whether it sees calibrated posteriors, None: as the run did.
+        Keywords change the run's own rule, as `verification.rule.NAME=` of verify.py: `run.verify(precision=0.9)` where
+        it is a promise, `run.verify(threshold=0.5, cap=None)` where it has a threshold; `calibrate` says whether it
+        sees calibrated posteriors, None: as the run did.
         `settings` are others of verify.py, such as `["verification=as_coded"]` for a whole rule. Nothing is written,
         unless `out` names a folder for `ledger.csv` and `summary.json`. Raises ConfigError for settings that do not
         exist, RunError if the round is not complete.

@@ -102,7 +102,8 @@ def leaf_problems(leaf: Mapping[str, Any], setting: str, given: tuple[str, ...] 
         if name in given:
             problems.append(f"{setting}.{name} is set by the program: leave it out")
         elif name not in named and not takes_any:
-            problems.append(f"{setting}.{name} is not an argument of {leaf[TARGET]}{near(name)}")
+            instead = near(name) or f", which takes {', '.join(sorted(named.keys() - {*given})) or 'none'}"
+            problems.append(f"{setting}.{name} is not an argument of {leaf[TARGET]}{instead}")
         elif name in hints:
             problems += _type_problems(hints[name], value, f"{setting}.{name}")
     problems += [

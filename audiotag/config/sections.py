@@ -135,7 +135,7 @@ class Verification(Settings):
     """Name of the configuration; for people only; null: the rule's class."""
     excerpts: Excerpts = 25
     """Excerpts K per clip whose posteriors are averaged into the consensus."""
-    calibrate: bool = True
+    calibrate: bool = False
     """Apply a temperature, fitted per fold on its verified held-out clips, before the rule."""
     rule: Annotated[
         dict[str, Any], Leaf(usual=("agreement", "threshold", "cap", "precision", "confidence", "relabel"))

@@ -504,6 +504,7 @@ def test_config_refuses_what_does_not_go_together(overrides, message):
             "verification.rule.threshold=95 must lie in 0 to 1",
         ),
         (["verification=calibrated", "verification.rule.cap=-1"], "verification.rule.cap=-1 must be 0 or more"),
+        (["+verification.rule.threshold=0.5"], "PromiseRule, which takes confidence, fallback, precision, relabel"),
         (["verification=cleanlab", "verification.rule.filter_by=bth"], "(did you mean both?)"),
     ],
 )

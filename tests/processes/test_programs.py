@@ -39,7 +39,8 @@ def call(program: str | Path, *arguments: str, cwd: Path, expected: int = 2) -> 
 def test_program_train_refuses_everything_misspelt_at_once(tmp_path):
     output = call(
         "train.py", "sed=1", "+run_name=x", "++model.widht=4", "~verification.treshold", "experiment=smok",
-        "modle=tiny", "training.pretrain.epoch=3", "finetune_rounds=ten", "seed", cwd=tmp_path,
+        "modle=tiny", "training.loss=generalised",
+        "training.pretrain.epoch=3", "finetune_rounds=ten", "seed", cwd=tmp_path,
     )  # fmt: skip
     for message in (
         "sed is not a setting; did you mean seed?",
@@ -47,6 +48,7 @@ def test_program_train_refuses_everything_misspelt_at_once(tmp_path):
         "verification.treshold is not a setting; did you mean verification.rule.threshold?",
         "experiment is one of cpu_small, dcase2018, dcase2018_paper, smoke (did you mean smoke?)",
         "modle is not a setting; did you mean model?",
+        "training.loss=generalised: an option is chosen by its group: loss=generalised",
         "training.pretrain.epoch is not a setting; did you mean training.pretrain.epochs?",
         "finetune_rounds='ten' is not a whole number",
         "seed: settings are given as SETTING=VALUE",
