@@ -15,7 +15,7 @@ from audiotag.plots.figures import save_png
 
 PANELS = {"accepted": "Labels accepted", "precision": "Precision", "recall": "Recall"}
 NUMBERS = {"threshold": "Threshold on the consensus", "cap": "Most labels accepted per class"}
-NUMBERS |= {"rule.precision": "Precision promised", "confidence": "Confidence of the promise"}
+NUMBERS |= {"rule.precision": "Precision asked for", "confidence": "Confidence of the promise"}
 MARKERS = "osD^vP*X<>h"  # a marker per round, so that colour is not needed to tell them apart
 
 

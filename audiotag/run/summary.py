@@ -197,14 +197,15 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
         return
     promises = any("promised" in r for r in summary["rounds"])
     rates = (*(["promised"] if promises else []), "precision", "recall")
-    table = Table("Round", "Accuracy", "Loss", "Accepted", *map(str.capitalize, rates))
+    accepted = f"Accepted\nof {summary['rounds'][-1]['considered']}"  # as many in every round
+    table = Table("Round", "Accuracy", "Loss", accepted, *map(str.capitalize, rates))
     for r in summary["rounds"]:
         star = " *" if r["round"] == summary["best_round"] else ""
         table.add_row(
             f"{r['round']}{star}",
             f"{r['valid_accuracy']:.4f} ± {r['valid_accuracy_std']:.4f}",
             f"{r['valid_loss']:.4f}",
-            f"{r['accepted']} of {r['considered']}",
+            str(r["accepted"]),
             *(rate(r.get(name)) for name in rates),
         )
     console.print(table)

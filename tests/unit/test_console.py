@@ -78,7 +78,7 @@ def at_80(monkeypatch):
 
 ROUNDS = [
     {"round": 10, "valid_accuracy": 0.9387, "valid_accuracy_std": 0.0123, "valid_loss": 10.25, "considered": 5763,
-     "accepted": 12, "precision": 0.9876, "recall": 0.1234},
+     "accepted": 5712, "promised": 0.9512, "precision": 0.9876, "recall": 0.1234},
 ]  # fmt: skip
 LABELS = {f"label_{k}": "Violin_or_fiddle_played_softly" for k in (1, 2, 3)}
 LABELS |= {f"probability_{k}": 0.3 for k in (1, 2, 3)}
@@ -129,6 +129,13 @@ def test_console_cuts_no_word_at_80_columns(at_80, name):
     assert not {*words} - {*WORD.findall(narrow)} - {"Recording", "Labels"}, "names above labels need no heads"
     long = [line.strip() for line in narrow.splitlines() if len(line) > 80]
     assert all(line.startswith((PATH, "python verify.py run=")) for line in long), "these are to be copied"
+
+
+def test_console_shows_a_round_of_a_promise_in_one_line_of_80_columns(at_80):
+    narrow, _ = at_80(SCREENS["summary"])
+    (line,) = [line for line in narrow.splitlines() if "10 *" in line]
+    shown = line.replace("│", " ").split()
+    assert shown == ["10", "*", "0.9387", "±", "0.0123", "10.2500", "5712", "0.9512", "0.9876", "0.1234"]
 
 
 def test_console_lines_go_on_where_the_first_began(at_80):
