@@ -114,6 +114,9 @@ class Training(Settings):
     weights: Literal["none", "p_right"] = "none"
     """From round 1 on, how much a clip counts: all the same (none), or accepted labels as much as they are probable to
     be right by the round before (p_right)."""
+    save_every_s: float = Field(60.0, ge=0, le=86_400)
+    """Seconds of work that a kill may cost: what going on needs is saved at the end of the first epoch after as many.
+    0: at every epoch's end."""
     pretrain: Phase = Phase()
     """Round 0: on all clips, verified or not."""
     finetune: Phase = Phase()

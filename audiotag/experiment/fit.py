@@ -61,7 +61,7 @@ def fit_cell(
         tagger, data = build_tagger(experiment, cell, phase), build_data(experiment, cell, clips, phase)
         resume = str(last) if context.broadcast(last.is_file()) else None
         with cell_trackers(config, folder, cell) as trackers:
-            epochs = EpochCheckpoint(where, trackers)
+            epochs = EpochCheckpoint(where, trackers, config.training.save_every_s)
             # With train_on_all, no clip is held out to vote on.
             callbacks: list[Callback] = [epochs] if config.data.train_on_all else [epochs, consensus]
             if context.is_rank_zero():
@@ -152,13 +152,18 @@ class WholeCheckpoints(TorchCheckpointIO):
 class EpochCheckpoint(Checkpoint):
     """Keeps `best.ckpt`, `last.ckpt` and `metrics.csv` of a cell; the checkpoint to go on from holds the rows too.
 
+    They are written at the end of the first epoch that ends `save_every_s` after the last time, and of a fit: with
+    the optimiser's state, it is three times the weights that come to the disk.
+
     Which epoch is the best follows from the rows. Lightning's ModelCheckpoint forgets it once the folder has another
     path, and would replace the best weights by those of the next epoch.
     """
 
-    def __init__(self, folder: Path, trackers: Trackers) -> None:
-        self.folder, self.trackers = folder, trackers
+    def __init__(self, folder: Path, trackers: Trackers, save_every_s: float) -> None:
+        self.folder, self.trackers, self.save_every_s = folder, trackers, save_every_s
         self.rows: list[dict[str, float]] = []
+        self._best: dict[str, Any] | None = None  # the best epoch's checkpoint, if it is not on the disk yet
+        self._saved_s = time.monotonic()
 
     def best_epoch(self) -> int:
         """Return the epoch with the lowest validation loss, the earlier of equals."""
@@ -173,7 +178,7 @@ class EpochCheckpoint(Checkpoint):
         self.rows = list(state_dict["rows"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch and save it; raises RunError if the loss is not finite."""
+        """Add the epoch, and save if it is time; raises RunError if the loss is not finite."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": trainer.current_epoch, "learning_rate": trainer.optimizers[0].param_groups[0]["lr"], **values}
         if not math.isfinite(row["train_loss"]) or not math.isfinite(row["valid_loss"]):
@@ -185,9 +190,24 @@ class EpochCheckpoint(Checkpoint):
         if context.is_rank_zero():
             write_csv(self.folder / "metrics.csv", pd.DataFrame(self.rows))
         self.trackers.show("metrics", row, trainer.current_epoch)
-        if self.best_epoch() == trainer.current_epoch:  # the best first: the last one, to go on from, must not be ahead
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=True)
+        if self.best_epoch() == trainer.current_epoch:
+            self._best = _weights(trainer, pl_module)
+        last_one = trainer.current_epoch + 1 == trainer.max_epochs
+        # Rank zero's clock decides: ranks save together.
+        if last_one or context.broadcast(time.monotonic() - self._saved_s >= self.save_every_s):
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if self._best is not None:  # the best first: the last one, to go on from, must not be ahead
+            trainer.strategy.save_checkpoint(self._best, self.folder / "best.ckpt")
         trainer.save_checkpoint(self.folder / "last.ckpt")
+        self._best, self._saved_s = None, time.monotonic()
+
+
+def _weights(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    """Return a checkpoint of the weights alone, which training does not change any more."""
+    state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    return {"epoch": trainer.current_epoch, "pytorch-lightning_version": pl.__version__, "state_dict": state}
 
 
 class AdvanceDisplay(Callback):

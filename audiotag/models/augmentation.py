@@ -56,7 +56,7 @@ class Masking:
                 f"time_mask_frames={self.time_mask_frames} is longer than an excerpt, {x.shape[-1]} frames"
             )
         for mask in self.masks:
-            x = mask(x, mask_value=float(x.mean()))
+            x = mask(x, mask_value=x.mean())
         return x
 
 

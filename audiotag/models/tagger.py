@@ -50,11 +50,12 @@ class Tagger(pl.LightningModule):
         return ask(self.network, x.to(next(self.network.parameters()).dtype))  # not float32 in every precision
 
     def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate.
+        """Set the epoch's learning rate, begin to sum its loss.
 
         Not by a LambdaLR: Lightning steps it before its hooks at an epoch's end, and `metrics.csv` would hold the rate
         of the next one.
         """
+        self._loss_sum, self._n = torch.zeros((), device=self.device), 0
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.phase.learning_rate * decay(self.current_epoch, self.phase)
 
@@ -66,18 +67,21 @@ class Tagger(pl.LightningModule):
         # Dropout and masks are keyed here: between epochs Lightning draws numbers too, and others when it resumes.
         # Each rank has its own clips, and needs its own numbers.
         rank = (context.current().rank,) if context.current().rank else ()
-        torch.manual_seed(key("dropout", *self.seed_key, self.current_epoch, batch_index, *rank))
+        _seed(key("dropout", *self.seed_key, self.current_epoch, batch_index, *rank), self.device)
         x, targets = mixed(batch, self.classes)
         if self.augmentation is not None:
             x = self.augmentation(x)
         loss = self.loss(self(x), targets)
-        if "weight" not in batch:
-            self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
-            return loss
-        loss = (loss * batch["weight"]).sum()
-        # Of all ranks' clips: Lightning averages batch sizes over ranks as whole numbers.
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=batch["total"], sync_dist=True)
+        if "weight" in batch:
+            loss = (loss * batch["weight"]).sum()
+        # Not by `self.log` at every step, which takes more than a millisecond.
+        n = batch.get("total", len(x))
+        self._loss_sum, self._n = self._loss_sum + loss.detach() * n, self._n + n
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss over the epoch's clips, those of all ranks."""
+        self.log("train_loss", self._loss_sum / self._n, sync_dist=context.current().world_size > 1)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to collect the network's outputs."""
@@ -105,6 +109,15 @@ class Tagger(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam (paper section 3); its learning rate is set by epoch."""
         return torch.optim.Adam(self.parameters(), lr=self.phase.learning_rate)
+
+
+def _seed(number: int, device: torch.device) -> None:
+    """Seed the generators that a step draws from; `torch.manual_seed` takes milliseconds to seed all others, too."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.default_generators[
+            torch.cuda.current_device() if device.index is None else device.index
+        ].manual_seed(number)
 
 
 def _by_position(outputs: list[ValidationOutput]) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,7 @@ class VggGap(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        self.min_bands, self.min_frames = (_least(list(self._sizes(axis))) for axis in (0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits; raises AudiotagError if x has too few bands or frames for the pools."""
@@ -63,16 +64,6 @@ class VggGap(nn.Module):
             )
         maps: Tensor = self.head(self.features(x))  # (B, C, f, t)
         return maps.float().mean(dim=(2, 3))
-
-    @property
-    def min_frames(self) -> int:
-        """Fewest frames T that survive the pools."""
-        return _least(list(self._sizes(axis=1)))
-
-    @property
-    def min_bands(self) -> int:
-        """Fewest bands F that survive the pools."""
-        return _least(list(self._sizes(axis=0)))
 
     def _sizes(self, axis: int) -> Iterator[tuple[int, int, int]]:
         """Yield (kernel, stride, padding) of every layer that changes the size, in order."""

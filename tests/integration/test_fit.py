@@ -42,9 +42,12 @@ class Losing(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder: Path, n_epochs: int, resume: bool = False, beside: Sequence[Callback] = ()) -> EpochCheckpoint:
+def fit(
+    folder: Path, n_epochs: int, resume: bool = False, beside: Sequence[Callback] = (), save_every_s: float = 0
+) -> EpochCheckpoint:
     config = dataclasses.replace(TrainConfig(), finetune_rounds=0, data=dataclasses.replace(Data(), train_on_all=True))
-    epochs = EpochCheckpoint(folder, Trackers({}))
+    torch.manual_seed(0)
+    epochs = EpochCheckpoint(folder, Trackers({}), save_every_s)
     trainer = build_trainer(config, folder, Phase(epochs=n_epochs), [epochs, *beside])
     loader = DataLoader(torch.ones(2, 1))
     last = str(folder / "last.ckpt") if resume else None
@@ -64,6 +67,37 @@ def test_progress_shows_epoch_and_loss_while_a_cell_is_fitted(tmp_path):
         "epoch 1 of 2, loss N",
         "epoch 2 of 2, loss N",
     ]
+
+
+class Present(Callback):
+    """Notes which checkpoints there are when an epoch begins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found: list[list[str]] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.found.append(sorted(path.name for path in self.folder.glob("*.ckpt")))
+
+
+@pytest.mark.parametrize(("save_every_s", "from_second"), [(0, ["best.ckpt", "last.ckpt"]), (3600, [])])
+def test_checkpoints_are_written_when_it_is_time_and_at_the_end(tmp_path, save_every_s, from_second):
+    present = Present(tmp_path)
+    fit(tmp_path, 4, beside=[present], save_every_s=save_every_s)
+    assert present.found == [[], *[from_second] * 3]
+    assert epoch_of(tmp_path / "best.ckpt") == 0
+    assert epoch_of(tmp_path / "last.ckpt") == 3
+
+
+def test_best_weights_are_those_of_their_epoch_however_much_later_they_are_written(tmp_path):
+    fit(tmp_path / "at once", 4)
+    fit(tmp_path / "later", 4, save_every_s=3600)
+    at_once, later, last = (
+        torch.load(tmp_path / name, weights_only=True)["state_dict"]["network.weight"]
+        for name in ("at once/best.ckpt", "later/best.ckpt", "later/last.ckpt")
+    )
+    assert torch.equal(at_once, later)
+    assert not torch.equal(later, last)
 
 
 def test_cell_whose_folder_was_moved_keeps_its_best_weights(tmp_path):
