@@ -24,6 +24,7 @@ from audiotag.experiment.fit import EpochCheckpoint, build_data, build_tagger, b
 from audiotag.experiment.prepare import Experiment, prepare
 from audiotag.run.folder import Cell
 from audiotag.tracking.trackers import Trackers
+from audiotag.verification.consensus import Consensus
 from benchmarks.timing import compare
 
 EPOCHS = 4
@@ -81,19 +82,49 @@ def framework(experiment: Experiment, clips: CellClips, round_: int, work: Path)
     return run
 
 
+def bare_votes(experiment: Experiment, clips: CellClips) -> Callable[[], None]:
+    """Return a forward pass of as many excerpts as are voted on, in batches of 100 that are ready."""
+    config, bands = experiment.config, experiment.store.info["bands"]
+    network = build_tagger(experiment, Cell(0, 0), config.training.pretrain).network.eval()
+    n = config.verification.excerpts * (len(clips.valid) + len(clips.unverified))
+    batches = torch.randn(100, 1, bands, config.features.excerpt_frames).expand(n // 100, -1, -1, -1, -1)
+    mixed = choose_precision(config.hardware) == "bf16-mixed"
+
+    def run() -> None:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            for batch in batches:
+                network(batch)
+
+    return run
+
+
+def votes(experiment: Experiment, clips: CellClips, work: Path) -> Callable[[], None]:
+    """Return the consensus on a cell's held-out clips."""
+    config, cell = experiment.config, Cell(0, 0)
+    phase = config.training.schedule(0, len(clips.train))
+    consensus = Consensus(work / "votes", config.verification.excerpts, (config.seed, 0), lambda: None)
+    tagger, data = build_tagger(experiment, cell, phase), build_data(experiment, cell, clips, phase)
+    data.trainer = build_trainer(config, work, phase, [consensus])
+    data.setup("predict")
+    return lambda: consensus.vote(data.trainer, tagger, data)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         config = compose_config(TrainConfig, [f"run={folder}/run", *SETTINGS, *sys.argv[1:]])
         experiment = prepare(config)
         set_numerics(config.hardware)
-        print(choose_precision(config.hardware), config.hardware.channels_last)
+        work, labels = Path(folder), experiment.manifest.train[["label"]]
         for round_ in (0, 1):
-            labels = experiment.manifest.train[["label"]]
             clips = cell_clips(experiment.manifest, round_, 0, labels, False)
             ways = {
                 "bare loop": bare(experiment, clips, round_),
-                "audiotag": framework(experiment, clips, round_, Path(folder)),
+                "audiotag": framework(experiment, clips, round_, work),
             }
             compare(
                 f"round {round_}: {EPOCHS} epochs of {len(clips.train)} clips, {len(clips.valid)} held out", ways, 3
             )
+        ways = {"bare forward": bare_votes(experiment, clips), "audiotag": votes(experiment, clips, work)}
+        compare(
+            f"consensus of {len(clips.valid) + len(clips.unverified)} clips, K={config.verification.excerpts}", ways, 3
+        )

@@ -255,12 +255,15 @@ class FoldDataModule(pl.LightningDataModule):
         host = self.store.excerpts if self._excerpts is None else None
         return DataLoader(_Drawn(host, n_frames), batch_size=None, sampler=sampler, pin_memory=host is not None)
 
-    def excerpts(self, row: int, offsets: np.ndarray) -> Tensor:
-        """Cut K excerpts of one clip, (K, 1, F, excerpt_frames), onto the device of the fit."""
+    def on_store_device(self, numbers: np.ndarray) -> Tensor:
+        """Return rows or offsets on the device where excerpts are cut."""
+        return torch.tensor(numbers, device=(self._excerpts or self.store.excerpts).frames.device)
+
+    def excerpts(self, rows: Tensor, offsets: Tensor) -> Tensor:
+        """Cut K excerpts of each of B clips, at `offsets` (B, K): (B * K, 1, F, excerpt_frames) on the fit's device."""
         excerpts = self._excerpts or self.store.excerpts
-        where = excerpts.frames.device
-        rows, starts = torch.full((len(offsets),), row, device=where), torch.from_numpy(offsets).to(where)
-        return excerpts.crop(rows, starts, self.config.features.excerpt_frames).to(self._device)
+        each = rows.repeat_interleave(offsets.shape[1], output_size=offsets.numel())
+        return excerpts.crop(each, offsets.flatten(), self.config.features.excerpt_frames).to(self._device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Cut excerpts on the device."""

@@ -31,6 +31,11 @@ def excerpt_offsets(seed_key: tuple[int, int], clip_id: str, features: Features,
     return generator("consensus", *seed_key, clip_id).integers(0, last, excerpts, endpoint=True)
 
 
+def clips_per_pass(device: torch.device, excerpts: int) -> int:
+    """Return how many clips share a forward pass: one on a CPU, for its cache; 100 excerpts on a GPU."""
+    return 1 if device.type == "cpu" else max(1, 100 // excerpts)
+
+
 class Consensus(pl.Callback):
     """Scores held-out clips by the mean posterior of K random excerpts (paper section 4.2, K = 25).
 
@@ -71,14 +76,23 @@ class Consensus(pl.Callback):
     def _score(
         self, clips: pd.DataFrame, data: FoldDataModule, trainer: pl.Trainer, module: pl.LightningModule
     ) -> pd.DataFrame:
-        posteriors = np.empty((len(clips), len(data.classes)), dtype=np.float32)
-        for i, (clip_id, row) in enumerate(zip(clips.index, data.store.rows(clips), strict=True)):
-            # A forward pass per clip: its posterior cannot depend on which other clips stand in the batch.
-            offsets = excerpt_offsets(self.seed_key, clip_id, data.config.features, self.excerpts)
+        n, features = len(clips), data.config.features
+        offsets = np.empty((n, self.excerpts), np.int64)
+        for i, clip_id in enumerate(clips.index):
+            offsets[i] = excerpt_offsets(self.seed_key, clip_id, features, self.excerpts)
+        where, starts = data.on_store_device(data.store.rows(clips)), data.on_store_device(offsets)
+        # Passes of one shape, each clip by itself in them: a posterior must not depend on what else stands in the pass.
+        size = clips_per_pass(module.device, self.excerpts)
+        means = []
+        for begin in range(0, n, size):
+            at = torch.arange(begin, begin + size, device=where.device).clamp(max=n - 1)  # the last is filled up
             with trainer.precision_plugin.forward_context():
-                logits = module(data.excerpts(int(row), offsets))
-            posteriors[i] = logits.softmax(dim=1).mean(dim=0).cpu().numpy()
-            self.advance()
+                logits = module(data.excerpts(where[at], starts[at]))
+            means.append(logits.softmax(dim=1).unflatten(0, (size, self.excerpts)).mean(dim=1))
+            for _ in range(min(size, n - begin)):
+                self.advance()
+        # To the CPU once, at the end: a GPU would stand still at every pass.
+        posteriors = torch.cat(means)[:n].float().cpu().numpy() if n else np.empty((0, len(data.classes)), np.float32)
         if not np.isfinite(posteriors).all():
             raise RunError(f"{self.folder}: the network gives posteriors that are not finite")
         return pd.DataFrame(posteriors, columns=data.classes).assign(clip_id=clips.index)[["clip_id", *data.classes]]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
-from audiotag.config import Data, Features, Hardware, TrainConfig, Training
+from audiotag.config import Data, Features, Hardware, Phase, TrainConfig, Training
 from audiotag.data.datamodule import (
     FoldDataModule,
     cell_clips,
@@ -20,6 +22,8 @@ from audiotag.data.datamodule import (
 )
 from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.store import Store, build_store
+from audiotag.models.tagger import Tagger
+from audiotag.verification import consensus
 from tests.clips import FRONT_ENDS, make_folder, settings
 
 FEATURES = Features(name="v1", front_end=FRONT_ENDS["v1"], excerpt_frames=12, clip_frames=40)
@@ -171,6 +175,27 @@ def test_excerpts_to_vote_on_are_those_of_the_store(manifest, store, tmp_path):
     offsets = np.array([0, 5, 28])
     row = int(store.rows(data.clips.unverified)[0])
     expected = store.excerpts.crop(torch.full((3,), row), torch.from_numpy(offsets), FEATURES.excerpt_frames)
-    assert torch.equal(data.excerpts(row, offsets), expected)
+    rows, starts = torch.tensor([row]), torch.from_numpy(offsets)[None]
+    assert torch.equal(data.excerpts(rows, starts), expected)
     data._excerpts = None  # a store that stays in the host's memory
-    assert torch.equal(data.excerpts(row, offsets), expected)
+    assert torch.equal(data.excerpts(rows, starts), expected)
+
+
+@pytest.mark.parametrize("size", [2, 3, 50])
+def test_votes_do_not_depend_on_how_many_clips_share_a_pass(manifest, store, tmp_path, monkeypatch, size):
+    data = make_data(manifest, store)
+    fit(data, 1, tmp_path)
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    tagger = Tagger(network, 2, Phase(), nn.CrossEntropyLoss(), None, SEED_KEY).eval()
+    votes = []
+    for clips in (1, size):
+        monkeypatch.setattr(consensus, "clips_per_pass", lambda *_, clips=clips: clips)
+        one = consensus.Consensus(tmp_path / f"{clips}", 5, SEED_KEY[:2], lambda: None)
+        one.vote(data.trainer, tagger, data)
+        votes.append(pd.read_parquet(tmp_path / f"{clips}" / consensus.POSTERIORS))
+    assert list(votes[0]["clip_id"]) == list(votes[1]["clip_id"]) == list(data.clips.unverified.index)
+    np.testing.assert_allclose(votes[0].iloc[:, 1:], votes[1].iloc[:, 1:], rtol=0, atol=1e-6)
+    assert votes[0].iloc[:, 1].nunique() > 1
