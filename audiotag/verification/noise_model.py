@@ -68,6 +68,15 @@ class Evidence:
         """Posteriors of the predicted classes of the verified clips (M,)."""
         return self.verified_posteriors.max(axis=1)
 
+    @cached_property
+    def verified_errors(self) -> Floats:
+        """What networks take verified clips of each class for (C, C), if not for that class: by their posteriors."""
+        classes = self.posteriors.shape[1]
+        errors = np.full((classes, classes), 0.05)
+        np.add.at(errors, self.verified_labels, self.verified_posteriors)
+        np.fill_diagonal(errors, 0)
+        return errors / np.maximum(errors.sum(axis=1, keepdims=True), 1e-9)
+
     @property
     def agrees(self) -> NDArray[np.bool_]:
         """Whether the networks predict the given label (N,)."""
@@ -101,8 +110,7 @@ def estimate_noise(
     """Return the noise that explains the predictions best, of clips weighted (M,) and (N,)."""
     n, m, classes = len(e.labels), len(e.verified_labels), e.posteriors.shape[1]
     confusion, per_class = _confusion(e, verified_weights)
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (e.labels, e.predicted), weights)
+    counts = _crossed(e.labels, e.predicted, weights, classes)
     origin = _origins(counts, confusion)
     of_label = counts.sum(axis=1)
     right_share = float((of_label * origin.diagonal()).sum() / n)
@@ -174,16 +182,17 @@ def _scores(posteriors: Floats) -> Floats:
 def _confusion(e: Evidence, weights: Floats) -> tuple[Floats, Floats]:
     """Return how often a class (row) is predicted as another (C, C), and the verified clips of each class (C,)."""
     classes = e.posteriors.shape[1]
-    soft = np.full((classes, classes), 0.05)
-    np.add.at(soft, e.verified_labels, e.verified_posteriors)
-    np.fill_diagonal(soft, 0)
-    soft /= np.maximum(soft.sum(axis=1, keepdims=True), 1e-9)
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (e.verified_labels, e.verified_predicted), weights)
+    counts = _crossed(e.verified_labels, e.verified_predicted, weights, classes)
     per_class = counts.sum(axis=1)
     accuracy = (float(counts.trace()) + 0.5) / (float(per_class.sum()) + 1)
-    pooled = soft * (1 - accuracy) + np.eye(classes) * accuracy
+    pooled = e.verified_errors * (1 - accuracy) + np.eye(classes) * accuracy
     return (counts + PRIOR_CLIPS * pooled) / (per_class[:, None] + PRIOR_CLIPS), per_class
+
+
+def _crossed(rows: NDArray[np.int64], columns: NDArray[np.int64], weights: Floats, classes: int) -> Floats:
+    """Return the weight of each pair of classes (C, C)."""
+    pairs: Floats = np.bincount(rows * classes + columns, weights, classes**2)
+    return pairs.reshape(classes, classes)
 
 
 def _origins(counts: Floats, confusion: Floats) -> Floats:
