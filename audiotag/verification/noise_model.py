@@ -191,7 +191,7 @@ def _confusion(e: Evidence, weights: Floats) -> tuple[Floats, Floats]:
 
 def _crossed(rows: NDArray[np.int64], columns: NDArray[np.int64], weights: Floats, classes: int) -> Floats:
     """Return the weight of each pair of classes (C, C)."""
-    pairs: Floats = np.bincount(rows * classes + columns, weights, classes**2)
+    pairs = np.bincount(rows * classes + columns, weights, classes**2).astype(np.float64, copy=False)
     return pairs.reshape(classes, classes)
 
 
