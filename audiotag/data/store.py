@@ -193,7 +193,8 @@ def spectrogram(path: Path, features: Features) -> tuple[np.ndarray, bool]:
         n += len(piece)
         if n >= held_frames(features):
             break
-    return np.concatenate(pieces)[: held_frames(features)], recording.silent
+    whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return whole[: held_frames(features)], recording.silent
 
 
 def held_frames(features: Features) -> int:
@@ -316,7 +317,7 @@ class _Writer:
 
     def append(self, content_hash: str, frames: np.ndarray, silent: bool) -> None:
         """Add one clip, frames (T, F)."""
-        self.frames.write(np.ascontiguousarray(frames).tobytes())
+        self.frames.write(np.ascontiguousarray(frames).data)
         self.frames.flush()
         self.index.write(f"{content_hash},{self._end},{len(frames)},{int(silent)}\n".encode())
         self.index.flush()

@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from audiotag.errors import AudiotagError
-from audiotag.features.trimming import Kept, Wave, between, find_kept, scaled, survey, trimming_settings
+from audiotag.features.trimming import Blocks, Kept, Wave, between, find_kept, scaled, survey, trimming_settings
 
 SAMPLE_RATE_HZ = 32_000  # writeup, "Audio Data Pre-processing"; a front end may want another
 RESAMPLING_QUALITY = "HQ"
@@ -87,10 +87,8 @@ def trim(wave: Wave, rate_hz: int) -> Trimmed:
     _check_rate(rate_hz, "a wave to be trimmed")
     wave = wave.astype(np.float32, copy=False)
 
-    def read() -> Iterator[Wave]:
-        return (wave[at : at + DECODE_FRAMES] for at in range(0, len(wave), DECODE_FRAMES))
-
-    kept = find_kept(read, rate_hz, survey(read()))
+    blocks = [wave[at : at + DECODE_FRAMES] for at in range(0, len(wave), DECODE_FRAMES)]
+    kept = find_kept(lambda: blocks, rate_hz, survey(blocks))
     return Trimmed(scaled(wave[kept.start : kept.stop], kept.gain), kept.start, kept.stop - kept.start, kept.silent)
 
 
@@ -108,7 +106,7 @@ def load(path: str | Path, trim_silence: bool = True, rate_hz: int = SAMPLE_RATE
     With `trim_silence` False nothing is cut and no gain applied, as in live use. Raises AudioError as `decode` does.
     """
     audio = AudioStream(path, trim_silence, rate_hz=rate_hz)
-    return LoadedAudio(np.concatenate(list(audio)), audio.duration_s, audio.source_rate_hz, audio.silent)
+    return LoadedAudio(audio.whole(), audio.duration_s, audio.source_rate_hz, audio.silent)
 
 
 class AudioStream:
@@ -166,9 +164,15 @@ class AudioStream:
         if len(held):
             yield held
 
-    def source(self) -> Iterator[Wave]:
-        """Yield the mono samples of the file as they are, in blocks (samples,) at its own rate."""
-        return iter(self._held) if self._held is not None else self._decoded()
+    def whole(self) -> Wave:
+        """Return all samples (samples,) at once."""
+        if self._is_zero:
+            return np.zeros(self.n_samples, np.float32)
+        return np.concatenate(list(self._resampled(self.rate_hz)))
+
+    def source(self) -> Blocks:
+        """Return the mono samples of the file as they are, in blocks (samples,) at its own rate."""
+        return self._held if self._held is not None else self._decoded()
 
     def beginning(self, longest_s: float, rate_hz: int | None = None) -> Wave:
         """Return the first `longest_s` seconds of the wave (samples,); `rate_hz` None: at its own rate."""

@@ -26,7 +26,9 @@ from audiotag.features.audio import SAMPLE_RATE_HZ, AudioStream
 
 SETTING = "features.front_end"
 N_FFT = 1024  # writeup: 1024-sample hann windows
-WHOLE_S = 60  # longest wave computed in one piece: takes 0.3 GB, and one pass instead of two
+WHOLE_S = 60  # longest wave computed in one piece: takes some 50 MB, and one pass instead of two
+CACHED_FRAMES = 192  # transformed at a time on a CPU, so that what is computed of them stays in its cache
+HELD_FRAMES = 1 << 16  # the same on other devices, which are slow at small pieces: half a GB
 
 RateHz = Annotated[int, Field(ge=1_000, le=1_000_000)]
 Samples = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -71,9 +73,12 @@ class FourierFrontEnd(nn.Module, ABC):
     A wave shorter than `min_samples` is filled up with zeros to that length; an empty one raises AudiotagError.
     """
 
-    revision = 1
+    revision = 2
     window: Tensor
     filterbank: Tensor  # (F, FFT bins)
+    _bins: Tensor  # of every weight in the bank that is not 0, band by band
+    _weights: Tensor
+    _begins: Tensor  # (F,): each band's first one
 
     def __init__(
         self,
@@ -91,6 +96,11 @@ class FourierFrontEnd(nn.Module, ABC):
         # Not persistent: constants do not belong in checkpoints.
         self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("filterbank", torch.from_numpy(filterbank).float(), persistent=False)
+        bands, bins = self.filterbank.nonzero(as_tuple=True)
+        self.n_bins = filterbank.shape[1]
+        self.register_buffer("_bins", bins, persistent=False)
+        self.register_buffer("_weights", self.filterbank[bands, bins], persistent=False)
+        self.register_buffer("_begins", torch.searchsorted(bands, torch.arange(self.bands)), persistent=False)
 
     @property
     def frames_per_second(self) -> float:
@@ -109,9 +119,7 @@ class FourierFrontEnd(nn.Module, ABC):
                 f"{tuple(wave.shape)}"
             )
         wave = self._filled(wave)
-        padded = torch.cat((self._before(wave), wave, self._after(wave, wave.shape[1])), dim=-1)
-        magnitude = self._magnitude(padded)
-        return self._spectrogram(magnitude, self._reference(padded, magnitude))
+        return self._spectrogram(torch.cat((self._before(wave), wave, self._after(wave, wave.shape[1])), dim=-1))
 
     def stream(self, blocks: Iterable[Tensor | NDArray[np.float32]]) -> Iterator[Tensor]:
         """Yield the spectrogram of one long wave in pieces (F, t), without ever holding all of it.
@@ -121,12 +129,12 @@ class FourierFrontEnd(nn.Module, ABC):
         """
         if isinstance(blocks, Iterator):
             raise AudiotagError("a spectrogram in pieces reads its blocks twice: give a list or an AudioStream")
-        reference = torch.zeros(1, 1, 1, device=self.window.device)
+        reference = torch.zeros(1, device=self.window.device)
         for segment in self._segments(blocks):
             if segment.any():  # what is silent is not the loudest moment
-                reference = torch.maximum(reference, self._reference(segment, self._magnitude(segment)))
+                reference = torch.maximum(reference, self._reference(segment))
         for segment in self._segments(blocks):
-            yield self._spectrogram(self._magnitude(segment), reference)[0]
+            yield self._spectrogram(segment, reference)[0]
 
     # What differs between the versions
 
@@ -139,33 +147,40 @@ class FourierFrontEnd(nn.Module, ABC):
         """Make the padding that goes after a wave of `n_samples`, from its last (B, at least min_samples)."""
 
     @abstractmethod
-    def _reference(self, padded: Tensor, magnitude: Tensor) -> Tensor:
-        """Measure (B, 1, 1) what a clip's values are relative to; the largest over a clip's segments is the clip's."""
+    def _reference(self, padded: Tensor) -> Tensor:
+        """Measure (B,) what a clip's values are relative to; the largest over a clip's segments is the clip's."""
 
     @abstractmethod
-    def _scaled(self, magnitude: Tensor, reference: Tensor) -> Tensor:
-        """Scale magnitudes (B, FFT bins, T) to what the filter bank is applied to."""
-
-    def _finished(self, banded: Tensor) -> Tensor:
-        return banded
+    def _spectrogram(self, padded: Tensor, reference: Tensor | None = None) -> Tensor:
+        """Make the spectrogram (B, F, T) of padded waves (B, samples), by default relative to their own reference."""
 
     # What they share
 
     def _filled(self, wave: Tensor) -> Tensor:
         return F.pad(wave, (0, max(0, self.min_samples - wave.shape[-1])))
 
-    def _magnitude(self, padded: Tensor) -> Tensor:
-        """Fourier magnitudes (B, FFT bins, T) of every whole frame of a padded wave (B, samples)."""
+    def _magnitudes(self, padded: Tensor) -> Iterator[Tensor]:
+        """Yield Fourier magnitudes (FFT bins, B, t) of padded waves (B, samples), of a few frames at a time."""
         if self.window.dtype != torch.float32:
             raise AudiotagError(f"a front end computes in float32 only; it was converted to {self.window.dtype}")
-        frames = padded.unfold(-1, self.n_fft, self.hop_samples) * self.window
-        return torch.fft.rfft(frames).abs()[..., : self.filterbank.shape[1]].transpose(-1, -2)
+        at_once = CACHED_FRAMES if padded.device.type == "cpu" else HELD_FRAMES
+        for frames in padded.unfold(-1, self.n_fft, self.hop_samples).split(max(1, at_once // len(padded)), dim=1):
+            spectrum = torch.fft.rfft(frames * self.window).flatten(0, 1)[:, : self.n_bins]
+            yield _magnitudes(spectrum).unflatten(1, frames.shape[:2])
 
-    def _spectrogram(self, magnitude: Tensor, reference: Tensor) -> Tensor:
-        # In double precision, because trainers allow float32 products to be rounded to TF32 or bfloat16. No mps has it.
-        wide = torch.float32 if magnitude.device.type == "mps" else torch.float64
-        banded = self.filterbank.to(wide) @ self._scaled(magnitude, reference).to(wide)
-        return self._finished(banded.float())
+    def _banded(self, values: Iterable[Tensor]) -> Tensor:
+        """Apply the filter bank to pieces (FFT bins, B, t), and put them together (B, F, T).
+
+        A bank is nearly all zeros, so the rows are summed that are not; and in float32, where trainers allow matrix
+        products to be rounded to TF32 or bfloat16.
+        """
+        bands = [
+            F.embedding_bag(self._bins, piece.flatten(1), self._begins, mode="sum", per_sample_weights=self._weights)
+            .unflatten(1, piece.shape[1:])
+            .transpose(0, 1)
+            for piece in values
+        ]
+        return torch.cat(bands, dim=-1)
 
     def _padded(self, blocks: Iterable[Tensor | NDArray[np.float32]]) -> Iterator[Tensor]:
         """Yield, in pieces (samples,), what `forward` frames: the wave with its padding."""
@@ -207,7 +222,7 @@ class MelFrontEnd(FourierFrontEnd):
     """
 
     min_power = 1e-10
-    offset_db: Tensor  # (FFT bins, 1)
+    offset_db: Tensor  # (F, 1)
 
     def __init__(
         self,
@@ -232,8 +247,8 @@ class MelFrontEnd(FourierFrontEnd):
         self.top_db = top_db
         weighting = librosa.A_weighting(librosa.fft_frequencies(sr=sample_rate_hz, n_fft=n_fft)[1:])
         # At 0 Hz the weighting is minus infinity, which librosa cuts off at -80 dB, with a warning.
-        offset_db = torch.from_numpy(np.concatenate(([-80.0], weighting))).float()[:, None]
-        self.register_buffer("offset_db", offset_db, persistent=False)
+        offset_db = mel.astype(np.float64) @ np.concatenate(([-80.0], weighting))
+        self.register_buffer("offset_db", torch.from_numpy(offset_db).float()[:, None], persistent=False)
 
     def n_frames(self, n_samples: int) -> int:
         """Return T for a wave of `n_samples`."""
@@ -245,14 +260,17 @@ class MelFrontEnd(FourierFrontEnd):
     def _after(self, wave: Tensor, n_samples: int) -> Tensor:
         return wave[..., -self.n_fft // 2 - 1 : -1].flip(-1)
 
-    def _reference(self, padded: Tensor, magnitude: Tensor) -> Tensor:
-        return magnitude.amax(dim=(-2, -1), keepdim=True)
+    def _reference(self, padded: Tensor) -> Tensor:
+        return self._loudest(self._magnitudes(padded))
 
-    def _scaled(self, magnitude: Tensor, reference: Tensor) -> Tensor:
-        return torch.maximum(self._decibels(magnitude), self._decibels(reference) - self.top_db) + self.offset_db
+    def _loudest(self, magnitudes: Iterable[Tensor]) -> Tensor:
+        return torch.stack([magnitude.amax(dim=(0, 2)) for magnitude in magnitudes]).amax(dim=0)
 
-    def _decibels(self, magnitude: Tensor) -> Tensor:
-        return 20 * magnitude.clamp(min=self.min_power**0.5).log10()
+    def _spectrogram(self, padded: Tensor, reference: Tensor | None = None) -> Tensor:
+        magnitudes = list(self._magnitudes(padded))
+        reference = self._loudest(magnitudes) if reference is None else reference
+        floor = (reference * 10 ** (-self.top_db / 20)).clamp(min=self.min_power**0.5)[:, None]
+        return 20 * self._banded(_log10(magnitude.clamp_(min=floor)) for magnitude in magnitudes) + self.offset_db
 
 
 class LogFrontEnd(FourierFrontEnd):
@@ -274,6 +292,7 @@ class LogFrontEnd(FourierFrontEnd):
         bank, center_bins = log_filterbank(bands_per_octave, fmin_hz, fmax_hz, n_fft, sample_rate_hz)
         hann = torch.hann_window(n_fft, periodic=False, dtype=torch.float64)
         super().__init__(sample_rate_hz, hop_samples, hann, bank, center_bins * sample_rate_hz / n_fft)
+        self.n_bins = int(self._bins.max()) + 1  # nothing is needed of those above
 
     def n_frames(self, n_samples: int) -> int:
         """Return T for a wave of `n_samples`."""
@@ -286,14 +305,27 @@ class LogFrontEnd(FourierFrontEnd):
         missing = (self.n_frames(n_samples) - 1) * self.hop_samples + self.n_fft - n_samples
         return wave.new_zeros((*wave.shape[:-1], missing))
 
-    def _reference(self, padded: Tensor, magnitude: Tensor) -> Tensor:
-        return padded.abs().amax(dim=-1)[:, None, None]
+    def _reference(self, padded: Tensor) -> Tensor:
+        return padded.abs().amax(dim=-1)
 
-    def _scaled(self, magnitude: Tensor, reference: Tensor) -> Tensor:
-        return magnitude / torch.where(reference > 0, reference, 1)  # silence stays silence
+    def _spectrogram(self, padded: Tensor, reference: Tensor | None = None) -> Tensor:
+        reference = self._reference(padded) if reference is None else reference
+        scaled = padded / reference.clamp(min=torch.finfo(torch.float32).tiny)[:, None]  # silence stays silence
+        return _log10(1 + self._banded(self._magnitudes(scaled)))
 
-    def _finished(self, banded: Tensor) -> Tensor:
-        return (1 + banded).log10()
+
+# On a CPU by NumPy: on an AMD processor PyTorch's magnitudes took ten times, its logarithms five times as long.
+
+
+def _magnitudes(spectrum: Tensor) -> Tensor:
+    """Return the magnitudes (bins, frames) of a complex spectrum (frames, bins)."""
+    if spectrum.device.type == "cpu":
+        return torch.from_numpy(np.ascontiguousarray(np.abs(spectrum.numpy()).T))
+    return spectrum.abs().T.contiguous()
+
+
+def _log10(values: Tensor) -> Tensor:
+    return torch.from_numpy(np.log10(values.numpy())) if values.device.type == "cpu" else values.log10()
 
 
 def _check_range(fmin_hz: float, fmax_hz: float, sample_rate_hz: int) -> None:
@@ -361,8 +393,8 @@ def front_end_settings(features: Features) -> dict[str, Any]:
 def frames(audio: AudioStream, front_end: FrontEnd) -> Iterator[NDArray[np.float16]]:
     """Yield a recording's spectrogram in pieces (t, F), half precision as the store holds it; of a short one, whole."""
     if audio.n_samples <= WHOLE_S * front_end.sample_rate_hz:
-        pieces = iter([front_end(torch.from_numpy(np.concatenate(list(audio)))[None])[0]])
+        pieces = iter([front_end(torch.from_numpy(audio.whole())[None])[0]])
     else:
         pieces = front_end.stream(audio)
     for piece in pieces:
-        yield piece.T.contiguous().half().numpy()
+        yield piece.half().T.contiguous().numpy()

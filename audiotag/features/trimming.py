@@ -21,6 +21,7 @@ PEAK = 10 ** (-0.1 / 20)  # writeup: norm -0.1 (dB of full scale)
 SILENCE_THRESHOLD = 0.0015  # writeup: silence ... 0.15%, of full scale
 SILENCE_HOLD_S = 0.025  # writeup: silence 1 0.025
 SILENCE_WINDOWS_PER_S = 50  # SoX's own: the root mean square is over 1/50 s
+PIECE_SAMPLES = 1 << 13  # measured at a time: most recordings are loud soon from either end
 LEVEL_STEPS = 1 << 24  # per full scale, in measuring loudness; keeps every sum of squares in 64 bits
 
 
@@ -57,10 +58,9 @@ class Kept:
 def survey(blocks: Blocks) -> Survey:
     n_samples, peak, peak_at = 0, 0.0, 0
     for block in blocks:
-        magnitude = np.abs(block)
-        highest = float(magnitude.max(initial=0))
+        highest = max(float(block.max(initial=0)), -float(block.min(initial=0)))
         if highest >= peak and highest > 0:
-            peak, peak_at = highest, n_samples + int(np.flatnonzero(magnitude == highest)[-1])
+            peak, peak_at = highest, n_samples + int(np.flatnonzero(np.abs(block) == highest)[-1])
         n_samples += len(block)
     return Survey(n_samples, peak, peak_at)
 
@@ -69,7 +69,8 @@ def find_kept(read: Callable[[], Blocks], rate_hz: int, found: Survey) -> Kept:
     """Find what trimming keeps of the samples that each call of `read` gives anew.
 
     The rule of SoX: scale to the peak; drop samples until the root mean square over the last window stays above the
-    threshold for the hold time, keeping that time; scale what is left to the peak; the same from the other end.
+    threshold for the hold time, keeping that time; scale what is left to the peak; the same from the other end. Blocks
+    in a list are really read from there, no further than it takes; others can only be read to their end.
     """
     if found.peak == 0:
         return Kept(0, found.n_samples, gain=None, silent=True)
@@ -81,10 +82,15 @@ def find_kept(read: Callable[[], Blocks], rate_hz: int, found: Survey) -> Kept:
         return untrimmed
     start = first[0]
     peak = found.peak if found.peak_at >= start else survey(between(read(), start)).peak
-    last = deque(_loud_stretches(chain(between(read(), start), [zeros]), rate_hz, PEAK / peak), maxlen=1)
-    if not last:
-        return untrimmed
-    return Kept(start, start + last[0][1] + 1, gain=PEAK / peak, silent=False)
+    blocks, gain = read(), PEAK / peak
+    if isinstance(blocks, list):
+        backward = between((block[::-1] for block in reversed(blocks)), 0, found.n_samples - start)
+        ends = (found.n_samples - begin for begin, _ in _loud_stretches(chain([zeros], backward), rate_hz, gain))
+        stop = next(ends, None)
+    else:
+        ends = (start + end + 1 for _, end in _loud_stretches(chain(between(blocks, start), [zeros]), rate_hz, gain))
+        stop = next(iter(deque(ends, maxlen=1)), None)
+    return untrimmed if stop is None else Kept(start, stop, gain, silent=False)
 
 
 def _loud_stretches(blocks: Blocks, rate_hz: int, gain: float) -> Iterator[tuple[int, int]]:
@@ -98,7 +104,7 @@ def _loud_stretches(blocks: Blocks, rate_hz: int, gain: float) -> Iterator[tuple
     limit = int(window * (SILENCE_THRESHOLD * LEVEL_STEPS) ** 2)
     squares = np.zeros(0, np.uint64)
     quiet, position = -1, 0  # the last window that was not loud, and the first of the next block
-    for block in blocks:
+    for block in chain.from_iterable(map(_pieces, blocks)):
         levels = np.rint(np.abs(block).astype(np.float64) * (gain * LEVEL_STEPS)).astype(np.uint64)
         squares = np.concatenate((squares, levels * levels))
         if len(squares) < window:
@@ -113,6 +119,10 @@ def _loud_stretches(blocks: Blocks, rate_hz: int, gain: float) -> Iterator[tuple
             end = quiets[k + 1] if k + 1 < len(quiets) else position
             yield int(quiets[k]) + 1, int(end) - 1
         quiet = int(quiets[-1])
+
+
+def _pieces(block: Wave) -> Iterator[Wave]:
+    return (block[at : at + PIECE_SAMPLES] for at in range(0, len(block), PIECE_SAMPLES))
 
 
 def _window_samples(rate_hz: int) -> int:
