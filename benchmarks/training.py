@@ -25,9 +25,9 @@ from audiotag.experiment.prepare import Experiment, prepare
 from audiotag.run.folder import Cell
 from audiotag.tracking.trackers import Trackers
 from audiotag.verification.consensus import Consensus
-from benchmarks.timing import compare
+from benchmarks.timing import measure, processor_seconds, report
 
-EPOCHS = 4
+EPOCHS, RUNS = 8, 3
 SETTINGS = [
     f"training.{phase}.{name}" for phase in ("pretrain", "finetune") for name in ("min_steps=0", f"epochs={EPOCHS}")
 ]
@@ -121,10 +121,12 @@ if __name__ == "__main__":
                 "bare loop": bare(experiment, clips, round_),
                 "audiotag": framework(experiment, clips, round_, work),
             }
-            compare(
-                f"round {round_}: {EPOCHS} epochs of {len(clips.train)} clips, {len(clips.valid)} held out", ways, 3
+            report(
+                f"round {round_}: {EPOCHS} epochs of {len(clips.train)} clips, {len(clips.valid)} held out",
+                measure(ways, RUNS, processor_seconds),
             )
         ways = {"bare forward": bare_votes(experiment, clips), "audiotag": votes(experiment, clips, work)}
-        compare(
-            f"consensus of {len(clips.valid) + len(clips.unverified)} clips, K={config.verification.excerpts}", ways, 3
+        report(
+            f"consensus of {len(clips.valid) + len(clips.unverified)} clips, K={config.verification.excerpts}",
+            measure(ways, RUNS, processor_seconds),
         )
