@@ -61,9 +61,12 @@ def train(settings: Sequence[str] | TrainConfig = ()) -> Run:
     if not isinstance(settings, TrainConfig):
         refuse_forgotten_data(config.data, settings)
         config = dataclasses.replace(config, run=run_name(config, settings))
-    from audiotag.distributed.launch import launch, leads
+    from audiotag.distributed.launch import devices_for, launch, leads
     from audiotag.experiment.checks import check_run_and_data
 
+    if config.devices is None and config.fold is None:
+        devices = devices_for(config.folds, config.hardware)
+        config = dataclasses.replace(config, devices=devices, parallel="folds" if devices > 1 else config.parallel)
     loop, apart = "audiotag.experiment.loop:run_experiment", config.parallel == "folds"  # by name: it needs PyTorch
     launch(loop, config, lambda: check_run_and_data(config), apart)
     if config.report and leads():

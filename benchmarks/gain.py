@@ -29,7 +29,7 @@ RULES = {
     "accept_all": ["verification=accept_all"],
     "oracle": [],
 }
-EVERY = ["report=false", "hardware.threads=1", "hardware.workers=0", "hardware.share_devices=true"]
+EVERY = ["report=false", "devices=1", "hardware.threads=1", "hardware.workers=0", "hardware.share_devices=true"]
 
 
 def train(job: tuple[Path, str, str, int, list[str]]) -> dict[str, Any]:

@@ -100,6 +100,9 @@ def register(schema: type) -> None:
     fields = schema_fields(schema).items()
     defaults = nested((path, {} if path in of_class and field.default else field.default) for path, field in fields)
     ConfigStore.instance().store(name=f"{config_name(schema).removesuffix('_schema')}_schema", node=defaults)
+    OmegaConf.register_new_resolver(
+        "audiotag.devices", lambda devices: 1 if devices in (None, "auto") else devices, replace=True
+    )
     _rename_launchers()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from audiotag.config.checks import needs_run, run_name_problems
 from audiotag.config.data import Data
@@ -46,8 +46,11 @@ class TrainConfig(Program):
     """Work on this round only; null: all."""
     fold: int | None = Field(None, le=1000)
     """Work on this fold only; null: all."""
-    devices: int = Field(1, ge=1, le=4096)
-    """GPUs to use on this machine, or processes on a CPU."""
+    devices: Annotated[int | None, BeforeValidator(lambda value: None if value == "auto" else value)] = Field(
+        None, ge=1, le=4096
+    )
+    """GPUs to use on this machine, or processes on a CPU; null (or auto): one GPU or, on a CPU, a process a core,
+    up to one per fold, with parallel=folds."""
     parallel: Literal["batches", "folds"] = "batches"
     """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
@@ -84,9 +87,10 @@ class TrainConfig(Program):
             yield f"round={self.round} must lie in 0 to finetune_rounds={self.finetune_rounds}"
         if self.fold is not None and not 0 <= self.fold < self.folds:
             yield f"fold={self.fold} must lie in 0 to {self.folds - 1}: there are folds={self.folds}"
-        if self.parallel == "folds" and self.devices > self.folds:
+        devices = self.devices if isinstance(self.devices, int) else 1
+        if self.parallel == "folds" and devices > self.folds:
             yield f"devices={self.devices} is more than parallel=folds has work for: folds={self.folds}"
-        if self.parallel == "batches" and self.devices > self.training.batch_size:
+        if self.parallel == "batches" and devices > max(1, self.training.batch_size):
             yield f"devices={self.devices} cannot share training.batch_size={self.training.batch_size} clips"
         if self.hparams_search is not None and (self.round is not None or self.fold is not None):
             yield f"hparams_search={self.hparams_search} compares whole runs: leave out round= and fold="

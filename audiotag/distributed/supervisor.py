@@ -70,14 +70,14 @@ class Rank:
         return dict(json.loads(self.output)) if self.output.endswith(b"\n") else {}
 
 
-def supervise(work: str, config: Any, apart: bool, gpus: list[str]) -> Any:
-    """Do the work in a process per device, and return rank zero's result.
+def supervise(work: str, config: Any, devices: int, apart: bool, gpus: list[str]) -> Any:
+    """Do the work in a process for each of the devices, and return rank zero's result.
 
     Raises AudiotagError with the message of an error made by the user, WorkError with the traceback of any other.
     """
     ranks: list[Rank] = []
     try:
-        for rank in _start(config.devices, apart, gpus):
+        for rank in _start(devices, apart, gpus):
             ranks.append(rank)  # one by one: what is started is known, whatever comes between
             rank.give(pickle.dumps(sys.path) + pickle.dumps((work, config, apart)))
         failed = _first_failed(ranks)

@@ -5,6 +5,7 @@ The supervisor starts it as `worker PARENT_ID REPORT_FD`, with the work on stdin
 
 from __future__ import annotations
 
+import bdb
 import json
 import os
 import pickle
@@ -36,6 +37,8 @@ def main() -> None:
         report = {"result": run_as_rank(*pickle.load(sys.stdin.buffer))}
     except AudiotagError as error:
         report, code = {"problem": str(error)}, error.exit_code
+    except bdb.BdbQuit:
+        report, code = {"problem": "breakpoint() stops in the job's own process only: set devices=1"}, 2
     except Exception:  # noqa: BLE001 - whatever it is, the job's screen shows it
         report, code = {"traceback": traceback.format_exc()}, 1
     with os.fdopen(report_fd, "w", encoding="utf-8") as pipe:
@@ -53,7 +56,7 @@ def run_as_rank(work: str, config: Any, apart: bool) -> Any:
 
     take_over_slurm_task()
     job = context.from_environment()
-    if config.devices not in (1, job.local_world_size):
+    if config.devices not in (None, 1, job.local_world_size):
         raise AudiotagError(
             f"devices={config.devices}, but the job was started as {job.local_world_size} processes on this machine"
         )

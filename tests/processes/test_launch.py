@@ -19,7 +19,7 @@ from audiotag.console import console
 from audiotag.distributed import context, gpu_locks
 from audiotag.distributed.gpu_locks import claimed, locks_folder
 from audiotag.distributed.hardware import set_numerics
-from audiotag.distributed.launch import launch
+from audiotag.distributed.launch import devices_for, launch
 from audiotag.errors import AudiotagError
 from tests.clips import TOP
 from tests.programs import OF_TORCHRUN, started
@@ -295,3 +295,20 @@ def test_launch_without_a_guard_reads_by_worker_processes(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == str(list(range(16, 0, -1))), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("parts", "threads", "expected"), [(4, None, 3), (2, None, 2), (4, 1, 3), (4, 2, 1), (4, 8, 1)]
+)
+def test_job_has_a_process_per_core_but_no_more_than_it_has_parts(monkeypatch, parts, threads, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5})
+    assert devices_for(parts, job(threads=threads).hardware) == expected
+
+
+def test_job_has_one_device_where_there_are_gpus_or_as_a_rank(gpus, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5})
+    assert devices_for(4, gpus.hardware) == 1
+    assert devices_for(4, job().hardware) == 3
+    for name, value in OF_TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert devices_for(4, job().hardware) == 1
