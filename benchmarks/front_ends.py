@@ -39,9 +39,9 @@ FEATURES = {"v1": Features(), "v2": Features(front_end=V2)}
 HOPS = {"v1": 192, "v2": 128}
 SOX_TRIM = "norm -0.1 silence 1 0.025 0.15% norm -0.1 reverse silence 1 0.025 0.15% reverse"  # writeup
 SOUNDS = SyntheticSettings(
-    classes=2, verified_per_class=4, unverified_per_class=4, test_per_class=4, shortest_s=2, longest_s=25
+    classes=2, verified_per_class=4, unverified_per_class=4, test_per_class=4, shortest_s=2, longest_s=12
 )
-POOLED_FILES = 600  # the first half while processes start, which takes them seconds
+POOLED_FILES = 300  # the first half while processes start, which takes them seconds
 
 
 def parts_of_floor(files: list[Path]) -> dict[str, Callable[[], object]]:
