@@ -355,11 +355,11 @@ def test_predict_labels_and_scores_test_clips(copied: Path, capsys: pytest.Captu
     assert "Overall accuracy" in shown
 
 
-def test_predict_scores_a_split_with_worker_processes(
+def test_predict_scores_a_split_with_a_worker_process(
     smoke_run: Path, program: Callable[..., str], tmp_path: Path
 ) -> None:
-    two_processes = ("hardware.workers=2", "hardware.threads=1")
-    output = program("predict.py", "run=smoke", "split=test", f"out={tmp_path}/two/p.csv", *two_processes, "top=2")
+    beside = ("hardware.workers=1", "hardware.threads=1")
+    output = program("predict.py", "run=smoke", "split=test", f"out={tmp_path}/two/p.csv", *beside, "top=2")
     assert "MAP@3" in output
     run_predict(smoke_run, split="test", out=str(tmp_path / "one" / "p.csv"), top=2)
     for name in ("p.csv", "scores.json", "per_class.csv"):
