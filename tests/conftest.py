@@ -18,7 +18,7 @@ import filelock
 import pytest
 
 import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
-from tests.programs import run_program
+from tests.programs import run_program, run_ranks
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: threads that spin would take each other's core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,9 +31,15 @@ SMALL = ("experiment=smoke", "folds=2", "finetune_rounds=1")
 
 FAST = ("unit", "configs", "golden")
 # The files that take longest, in the order in which they begin: the last ones of two processes end at about the same
-# time. The first two need no run that the other makes.
-SLOWEST = ["faults", "devices", "tracking", "predict", "notebooks", "sweeps", "review", "kill", "loop", "ensemble"]
-LONGEST = [f"integration/test_{name}.py" for name in SLOWEST] + ["processes/test_store.py", "configs/test_configs.py"]
+# time. The second has work of its own while the first makes the run that both need.
+LONGEST = [
+    "integration/test_faults.py", "integration/test_devices.py", "integration/test_predict.py",
+    "integration/test_tracking.py", "integration/test_ensemble.py", "integration/test_review.py",
+    "integration/test_report.py", "configs/test_configs.py", "integration/test_extend.py",
+    "integration/test_notebooks.py", "integration/test_loop.py", "integration/test_verify.py",
+    "processes/test_launch.py", "integration/test_sweeps.py", "processes/test_scheduler.py",
+    "integration/test_api.py", "integration/test_download.py", "unit/test_promise.py",
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,15 +108,21 @@ def program(work_folder: Path):
 def made_run(work_folder: Path, tmp_path_factory: pytest.TempPathFactory, program):
     """Return a run of the working folder, made by train.py; of processes that test side by side, one makes it."""
 
-    def make(name: str, *arguments: str) -> Path:
-        if "PYTEST_XDIST_WORKER" not in os.environ:
+    def train(name: str, *arguments: str, ranks: int) -> None:
+        if ranks:
+            run_ranks("train.py", [*arguments, f"run={name}"], work_folder, ranks)
+        else:
             program("train.py", *arguments, f"run={name}")
+
+    def make(name: str, *arguments: str, ranks: int = 0) -> Path:
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            train(name, *arguments, ranks=ranks)
             return work_folder / "runs" / name
         shared = tmp_path_factory.getbasetemp().parent / "shared"
         shared.mkdir(exist_ok=True)
         with filelock.FileLock(shared / f"{name}.lock"):
             if not (shared / name).is_dir():
-                program("train.py", *arguments, f"run={name}")
+                train(name, *arguments, ranks=ranks)
                 for part in (f"runs/{name}", "cache"):
                     shutil.copytree(work_folder / part, shared / name / part)
             else:
@@ -124,6 +136,12 @@ def made_run(work_folder: Path, tmp_path_factory: pytest.TempPathFactory, progra
 def small_run(made_run) -> Path:
     """The folder of a finished run of four cells, `SMALL`, made by one process."""
     return made_run("small", *SMALL)
+
+
+@pytest.fixture(scope="session")
+def two_ranks(made_run) -> Path:
+    """The same, fitted by the two ranks of one job."""
+    return made_run("ranks", *SMALL, ranks=2)
 
 
 @pytest.fixture(scope="session")

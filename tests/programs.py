@@ -6,6 +6,7 @@ To import it, and what stands beside it, takes longer than most of what the test
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -51,6 +52,12 @@ def run_program(
             process.kill()
             process.join()
         return int(process.exitcode or 0), screen()
+
+
+def import_from(packages: Path) -> None:
+    """Let what this process has not imported yet be found in a folder, in place of what is installed."""
+    sys.path[:] = [path for path in sys.path if not path.endswith("site-packages")] + [str(packages)]
+    importlib.invalidate_caches()
 
 
 def run_ranks(name: str, arguments: list[str], folder: Path, size: int = 2, **variables: str) -> list[str]:

@@ -19,6 +19,7 @@ import torch
 from tests.conftest import SMALL, TOP
 from tests.integration.test_loop import assert_same_result
 from tests.job import Job
+from tests.programs import started
 
 
 def kill_until_done(work_folder: Path, run: str, kills: int, longest_s: float, seed: int) -> int:
@@ -49,14 +50,12 @@ def test_run_killed_twenty_times_ends_like_an_unbroken_one(smoke_run, work_folde
 
 def test_run_killed_inside_a_cell_goes_on_from_its_last_epoch(small_run, work_folder, program):
     """The checkpoint is marked after the kill: only a run that goes on from it can carry the mark to its metrics."""
-    command = [sys.executable, str(TOP / "train.py"), *SMALL, "run=inside"]
-    process = subprocess.Popen(command, cwd=work_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [*SMALL, "run=inside"]
     last = work_folder / "runs" / "inside" / "round00" / "fold0" / "last.ckpt"
     deadline = time.monotonic() + 120
-    while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    with started("train.py", command, work_folder) as (process, _):
+        while not last.is_file() and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.002)
     assert last.is_file()
     assert not (last.parent / "status.json").exists(), "the cell was complete before the kill"
 
@@ -64,7 +63,7 @@ def test_run_killed_inside_a_cell_goes_on_from_its_last_epoch(small_run, work_fo
     row = checkpoint["callbacks"]["EpochCheckpoint"]["rows"][0]
     unmarked, row["train_loss"] = f"{row['train_loss']:.6f}", 123.0
     torch.save(checkpoint, last)
-    program("train.py", *command[2:])
+    program("train.py", *command)
 
     metrics = last.with_name("metrics.csv")
     assert pd.read_csv(metrics)["train_loss"][0] == 123

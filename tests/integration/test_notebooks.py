@@ -28,20 +28,28 @@ def finished(small_run: Path, work_folder: Path, tmp_path_factory: pytest.TempPa
     return work
 
 
-@pytest.fixture
-def executed(finished: Path, monkeypatch: pytest.MonkeyPatch):
-    """Execute a notebook from its own folder; return all that it put out."""
-    monkeypatch.setenv("AUDIOTAG_WORK", str(finished))
-    monkeypatch.setenv("AUDIOTAG_RUN", "small")
-    monkeypatch.setenv("AUDIOTAG_SETTINGS", " ".join(SMALL))
-    monkeypatch.setenv("PYTHONPATH", str(TOP))
+@pytest.fixture(scope="module")
+def executed(finished: Path):
+    """Execute a notebook from its own folder; return all that it put out.
+
+    In one kernel, for the time, which forgets what the notebook before has named.
+    """
+    client = NotebookClient(nbformat.v4.new_notebook(), timeout=300, resources={"metadata": {"path": str(FOLDER)}})
 
     def execute(name: str) -> list:
-        notebook = nbformat.read(FOLDER / name, as_version=4)
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+        client.nb = notebook = nbformat.read(FOLDER / name, as_version=4)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
         return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
-    return execute
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIOTAG_WORK", str(finished))
+        patch.setenv("AUDIOTAG_RUN", "small")
+        patch.setenv("AUDIOTAG_SETTINGS", " ".join(SMALL))
+        patch.setenv("PYTHONPATH", str(TOP))
+        with client.setup_kernel():
+            yield execute
 
 
 def pictures(outputs: list) -> list[Image.Image]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,8 @@ from audiotag.inference.spectrograms import WindowSpec, cut_windows, place_windo
 from audiotag.inference.tagging import Networks, label, load_networks
 from audiotag.models.vgg_gap import VggGap
 from audiotag.run.folder import RunFolder
-from tests.conftest import TOP, copy_to_change
+from tests.conftest import copy_to_change
+from tests.programs import run_program
 
 HERE = Hardware(workers=0, threads=1)  # quick beside other work, and equal to the bit
 FOLDS = (0, 1, 2, 3)
@@ -267,11 +265,9 @@ for path in sys.argv[2:]:
 
 def test_predict_memory_does_not_grow_with_the_recording(smoke_run: Path, tmp_path: Path) -> None:
     paths = [str(sound(tmp_path / f"{seconds}.wav", seconds, rate_hz=8_000)) for seconds in (20, 200)]
-    command = [sys.executable, "-c", MEASURE, str(smoke_run), *paths]
-    environment = os.environ | {"PYTHONPATH": str(TOP)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr
-    short_mib, long_mib = map(int, done.stdout.split())
+    code, output = run_program(f"-c {MEASURE}", [str(smoke_run), *paths], tmp_path)
+    assert code == 0, output
+    short_mib, long_mib = map(int, output.split()[-2:])
     assert long_mib - short_mib < 30  # whole, the longer one takes about 500 more
 
 
@@ -359,11 +355,11 @@ def test_predict_labels_and_scores_test_clips(copied: Path, capsys: pytest.Captu
     assert "Overall accuracy" in shown
 
 
-def test_predict_scores_a_split_with_worker_processes(
+def test_predict_scores_a_split_with_a_worker_process(
     smoke_run: Path, program: Callable[..., str], tmp_path: Path
 ) -> None:
-    two_processes = ("hardware.workers=2", "hardware.threads=1")
-    output = program("predict.py", "run=smoke", "split=test", f"out={tmp_path}/two/p.csv", *two_processes, "top=2")
+    beside = ("hardware.workers=1", "hardware.threads=1")
+    output = program("predict.py", "run=smoke", "split=test", f"out={tmp_path}/two/p.csv", *beside, "top=2")
     assert "MAP@3" in output
     run_predict(smoke_run, split="test", out=str(tmp_path / "one" / "p.csv"), top=2)
     for name in ("p.csv", "scores.json", "per_class.csv"):

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from audiotag.tracking.trackers import cell_trackers, given_up
 from audiotag.tracking.wandb import choose_mode
 from tests.clips import TOP
 from tests.job import Job
+from tests.programs import import_from, run_program
 from tests.wandb_files import OfflineRun, offline_runs
 
 SMALL = ("experiment=smoke", "folds=2")
@@ -376,12 +378,11 @@ def test_tracker_whose_package_is_missing_is_named_before_any_work(tmp_path):
             if not entry.name.startswith("wandb") and not (packages / entry.name).exists():
                 (packages / entry.name).symlink_to(entry)
     (packages / "wandb").mkdir()
-    command = [sys.executable, "-S", str(TOP / "train.py"), *SMALL, "run=x", "logger=wandb"]
-    environment = {**os.environ, "PYTHONPATH": f"{TOP}:{packages}"}
     (tmp_path / "work").mkdir()
-    done = subprocess.run(command, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "pip install -e '.[wandb]'" in done.stderr
+    command = [*SMALL, "run=x", "logger=wandb"]
+    code, output = run_program("train.py", command, tmp_path / "work", before=partial(import_from, packages))
+    assert code == 2, output
+    assert "pip install -e '.[wandb]'" in output
     assert not list((tmp_path / "work").iterdir())
 
 

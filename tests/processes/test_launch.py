@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +22,7 @@ from audiotag.distributed.hardware import set_numerics
 from audiotag.distributed.launch import devices_for, launch
 from audiotag.errors import AudiotagError
 from tests.clips import TOP
-from tests.programs import OF_TORCHRUN, started
+from tests.programs import OF_TORCHRUN, run_program, started
 
 UUIDS = ["GPU-aaaa-1", "GPU-bbbb-2"]
 
@@ -232,25 +232,28 @@ def test_launch_leaves_the_terminal_to_a_debugger(tmp_path):
     """The prompt of `breakpoint()` is answered, and no bar is drawn over it."""
     script, (mine, terminal) = tmp_path / "job.py", pty.openpty()
     script.write_text(AT_TERMINAL)
-    environment = {**os.environ, "PYTHONPATH": str(TOP), "TERM": "xterm"}
-    process = subprocess.Popen(
-        [sys.executable, script], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
-    )
-    os.close(terminal)
-    try:
+    at_it = partial(sit_at, os.ttyname(terminal))
+    with started(str(script), [], tmp_path, at_it, TERM="xterm"):
         output = read_until(mine, b"(Pdb) ")
         assert b"Working" in output
         assert b")work()" in output
-        time.sleep(0.5)
+        time.sleep(0.5)  # in which a bar would be drawn again
         os.write(mine, b"print('answer', 6 * 7)\n")
         assert b"Working" not in (answered := read_until(mine, b"(Pdb) "))
         assert b"answer 42" in answered
         os.write(mine, b"continue\n")
         read_until(mine, b"made nothing")
-    finally:
-        process.kill()
-        process.wait()
-        os.close(mine)
+    os.close(terminal)
+    os.close(mine)
+
+
+def sit_at(terminal: str) -> None:
+    """Let a process read and write a terminal."""
+    opened = os.open(terminal, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(opened, stream)
+    sys.stdin = os.fdopen(0, closefd=False)
+    console.is_interactive = True  # it was made where there is no terminal
 
 
 def read_until(terminal: int, end: bytes) -> bytes:
@@ -269,7 +272,7 @@ def together(config):
     return [context.all_gather(os.getpid()), context.current().world_size, config.note]
 
 def wrong(config):
-    raise AudiotagError("put it right")
+    raise AudiotagError(f"put it right: {context.current().world_size} of {context.processes_on_this_machine()}")
 """
 
 
@@ -281,8 +284,8 @@ def test_launch_hands_work_and_configuration_to_ranks(tmp_path, monkeypatch):
     config.note = {"any": ("thing",)}
     numbers, size, note = work_of("folder_work:together", config)
     assert (len({*numbers, os.getpid()}), size, note) == (3, 2, {"any": ["thing"]})
-    with pytest.raises(AudiotagError, match="put it right"):
-        work_of("folder_work:wrong", config)
+    with pytest.raises(AudiotagError, match="put it right: 1 of 2"):
+        launch("folder_work:wrong", config, lambda: None, apart=True)
 
 
 def test_launch_without_a_guard_reads_by_worker_processes(tmp_path):
@@ -292,9 +295,8 @@ def test_launch_without_a_guard_reads_by_worker_processes(tmp_path):
         "from audiotag.data.parallel import parallel_map\nfrom tests.processes.test_launch import work_of\n"
         "print(work_of(lambda _: list(parallel_map(abs, range(-16, 0), 2, None))))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(TOP)}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == str(list(range(16, 0, -1))), done.stderr
+    _, output = run_program(str(script), [], tmp_path)
+    assert output.strip() == str(list(range(16, 0, -1)))
 
 
 @pytest.mark.parametrize(

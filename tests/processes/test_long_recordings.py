@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from tests.clips import TOP
+from tests.programs import run_program
 
 # Peak memory (MiB) of each thing that is done with a training clip, above what a short one takes.
 MEASURE = """
@@ -63,11 +60,10 @@ def write_noise(path: Path, seconds: int, rate_hz: int, channels: int = 1) -> Pa
 
 
 def peaks_mib(short: Path, long: Path, *more: str) -> dict[str, list[int]]:
-    command = [sys.executable, "-c", MEASURE, str(short), str(long), str(short.parent / "cache"), *more]
-    environment = os.environ | {"PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    arguments = [str(short), str(long), str(short.parent / "cache"), *more]
+    code, output = run_program(f"-c {MEASURE}", arguments, short.parent, within_s=900)
+    assert code == 0, output
+    return json.loads(output.splitlines()[-1])
 
 
 def test_memory_does_not_grow_with_a_recording(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import re
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,13 @@ from audiotag.data.manifest import Manifest, build_manifest
 from audiotag.data.parallel import parallel_map
 from audiotag.data.store import Store, build_store
 from audiotag.errors import AudiotagError
-from tests.clips import FRONT_ENDS, TOP, make_folder, settings
+from tests.clips import FRONT_ENDS, make_folder, settings
+from tests.programs import started
 
 V1, V2 = Features(name="v1", front_end=FRONT_ENDS["v1"]), Features(name="v2", front_end=FRONT_ENDS["v2"])
 
 
-# Imports once, then becomes as many processes as are asked for, which all want the same store.
+# Becomes as many processes as are asked for, which all want the same store.
 BUILD = """
 import os, sys, time
 from pathlib import Path
@@ -39,7 +42,8 @@ for number in range(processes):
     if os.fork() == 0:
         while number > 0 and not list(cache.glob("stores/*.unfinished")):
             time.sleep(0.01)  # the first one begins
-        print(build_store(manifest, Features(name="v1", front_end=FRONT_ENDS["v1"]), cache, workers).folder, flush=True)
+        store = build_store(manifest, Features(name="v1", front_end=FRONT_ENDS["v1"]), cache, workers)
+        print("built", store.folder, flush=True)
         os._exit(0)
     workers = 0  # of the second and later ones
 for _ in range(processes):
@@ -55,15 +59,15 @@ def content(store: Store) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(store.folder.iterdir())}
 
 
-def start_building(
+@contextlib.contextmanager
+def building(
     root: Path, cache: Path, processes: int, workers: int = 0
-) -> tuple[subprocess.Popen[str], list[int]]:
-    """Start processes that build one store, the first with `workers`; return their parent and their numbers."""
-    environment = {**os.environ, "PYTHONPATH": str(TOP)}
-    command = [sys.executable, "-c", BUILD, str(root), str(cache), str(processes), str(workers)]
-    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    wait_until(lambda: len(children(parent.pid)) >= processes, "processes that build")
-    return parent, children(parent.pid)[:processes]
+) -> Iterator[tuple[BaseProcess, Callable[[], str], list[int]]]:
+    """Start processes that build one store, the first with `workers`; yield their parent, its output, their numbers."""
+    with started(f"-c {BUILD}", [str(root), str(cache), str(processes), str(workers)], cache) as (parent, output):
+        assert parent.pid is not None
+        wait_until(lambda: len(children(parent.pid)) >= processes, "processes that build")
+        yield parent, output, children(parent.pid)[:processes]
 
 
 def wait_until(condition, what: str, longest_s: float = 60.0):
@@ -133,21 +137,21 @@ def builder_among(processes: list[int]) -> int:
 
 def test_store_whose_builders_are_killed_ends_like_an_unbroken_one(long_root, unbroken, tmp_path):
     """Five processes want the same store; each is killed at another moment, and what it has done is not lost."""
-    parent, processes = start_building(long_root, tmp_path, processes=5)
     rng = np.random.default_rng(11)
     kept = 0
-    for killed in range(5):
-        wanted = kept + 1 + int(rng.integers(0, 8))
-        wait_until(lambda n=wanted: finished_clips(tmp_path) >= n, f"{wanted} clips after {killed} kills")
-        time.sleep(float(rng.uniform(0, 0.02)))
-        builder = builder_among(processes)
-        os.kill(builder, signal.SIGKILL)
-        wait_until(lambda pid=builder: not is_running(pid), "a killed process ends")
-        processes.remove(builder)
-        assert not list(tmp_path.glob("stores/*/store.json")), "a store that is not whole must not look it"
-        kept = finished_clips(tmp_path)
-        assert kept >= wanted, "what was finished before a kill is there after it"
-    parent.communicate(timeout=60)
+    with building(long_root, tmp_path, processes=5) as (parent, _, processes):
+        for killed in range(5):
+            wanted = kept + 1 + int(rng.integers(0, 8))
+            wait_until(lambda n=wanted: finished_clips(tmp_path) >= n, f"{wanted} clips after {killed} kills")
+            time.sleep(float(rng.uniform(0, 0.02)))
+            builder = builder_among(processes)
+            os.kill(builder, signal.SIGKILL)
+            wait_until(lambda pid=builder: not is_running(pid), "a killed process ends")
+            processes.remove(builder)
+            assert not list(tmp_path.glob("stores/*/store.json")), "a store that is not whole must not look it"
+            kept = finished_clips(tmp_path)
+            assert kept >= wanted, "what was finished before a kill is there after it"
+        parent.join(60)
     assert kept < 48, "the kills came too late to try anything"
     resumed = build_store(manifest_of(long_root, tmp_path), V1, tmp_path, 0)
     assert content(resumed) == content(unbroken)
@@ -155,16 +159,16 @@ def test_store_whose_builders_are_killed_ends_like_an_unbroken_one(long_root, un
 
 
 def test_store_workers_end_with_a_killed_parent_and_two_processes_build_one(long_root, unbroken, tmp_path):
-    parent, processes = start_building(long_root, tmp_path, processes=2, workers=2)
-    wait_until(lambda: finished_clips(tmp_path) >= 24, "half of the clips, computed by workers")
-    builder = builder_among(processes)
-    workers = children(builder)
-    assert len([pid for pid in workers if is_running(pid)]) >= 2
-    os.kill(builder, signal.SIGKILL)
-    wait_until(lambda: not any(is_running(pid) for pid in [builder, *workers]), "workers end", longest_s=10)
-    output, errors = parent.communicate(timeout=60)
-    assert output.count("\n") == 1, errors
-    assert content(Store(Path(output.strip()))) == content(unbroken), "workers change no byte"
+    with building(long_root, tmp_path, processes=2, workers=2) as (parent, output, processes):
+        wait_until(lambda: finished_clips(tmp_path) >= 24, "half of the clips, computed by workers")
+        builder = builder_among(processes)
+        workers = children(builder)
+        assert len([pid for pid in workers if is_running(pid)]) >= 2
+        os.kill(builder, signal.SIGKILL)
+        wait_until(lambda: not any(is_running(pid) for pid in [builder, *workers]), "workers end", longest_s=10)
+        parent.join(60)
+        (folder,) = re.findall("^built (.*)$", output(), re.M)
+    assert content(Store(Path(folder))) == content(unbroken), "workers change no byte"
 
 
 def test_parallel_map_keeps_the_order():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import signal
-import subprocess
-import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from audiotag.data.sources.synthetic import SyntheticSettings, make
+from tests.programs import started
 
 SMALL = {"seed": 3, "classes": 5, "verified_per_class": 3, "unverified_per_class": 6, "test_per_class": 1}
 MAKE_IN_A_PROCESS = """
@@ -31,9 +34,8 @@ def digests(root: Path) -> dict[str, str]:
     }
 
 
-def start_making(root: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", MAKE_IN_A_PROCESS, str(root), json.dumps(SMALL)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def making(root: Path) -> contextlib.AbstractContextManager[tuple[BaseProcess, Callable[[], str]]]:
+    return started(f"-c {MAKE_IN_A_PROCESS}", [str(root), json.dumps(SMALL)], root.parent)
 
 
 def make_here(root: Path) -> Path:
@@ -47,12 +49,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_synthetic_set_killed_half_way_is_made_again_the_same(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "set"
-    process = start_making(root)
-    assert process.stdout is not None
-    for _ in range(20):
-        assert process.stdout.readline() == "clip\n"
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with making(root) as (process, output):
+        while output().count("clip") < 20:
+            assert process.is_alive()
+            time.sleep(0.005)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
     assert not root.exists()
     assert any((tmp_path / ".set.partial" / "audio_train").iterdir()), "killed before it wrote anything"
     assert digests(make_here(root)) == digests(made)
@@ -61,8 +64,10 @@ def test_synthetic_set_killed_half_way_is_made_again_the_same(made: Path, tmp_pa
 
 def test_synthetic_set_is_made_once_by_two_processes(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "set"
-    processes = [start_making(root) for _ in range(2)]
-    written = [process.communicate(timeout=50)[0].count("clip") for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    with making(root) as (one, of_one), making(root) as (other, of_other):
+        one.join(60)
+        other.join(60)
+        assert (one.exitcode, other.exitcode) == (0, 0)
+        written = [output().count("clip") for output in (of_one, of_other)]
     assert sorted(written) == [0, 50], "one makes it, the other waits"
     assert digests(root) == digests(made)
