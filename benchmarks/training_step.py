@@ -1,7 +1,7 @@
 """A training step by precision and layout: `python -m benchmarks.training_step [WIDTH FRAMES BATCH]`.
 
-On a GPU if there is one. Beside the time, the rate of arithmetic, and its share of that of a large matrix product in the same precision, which no
-network exceeds. On a GPU with `torch.compile` and `cudnn.benchmark`, too.
+On a GPU if there is one. Beside the time, the rate of arithmetic, and its share of that of a large matrix product in the
+same precision, which no network exceeds; on a GPU with `torch.compile` and `cudnn.benchmark`, too.
 """
 
 from __future__ import annotations
