@@ -1,6 +1,6 @@
 """A training step by precision and layout: `python -m benchmarks.training_step [WIDTH FRAMES BATCH]`.
 
-On a GPU if there is one. Beside the time, the rate of arithmetic, and its share of that of a large matrix product in the
+On a GPU if there is one. Beside the time, the rate of arithmetic, and its share of a large matrix product's in the
 same precision, which no network exceeds; on a GPU with `torch.compile` and `cudnn.benchmark`, too.
 """
 
