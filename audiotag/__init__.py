@@ -33,7 +33,7 @@ __all__ += ["train", "verify"]
 
 # PyTorch's threads spin while they wait for each other. On cores that others use too, that made a training step 5 to 50
 # times slower; spinning for less time costs nothing measurable on free ones. Read when PyTorch is first imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def __getattr__(name: str) -> Any:
