@@ -8,6 +8,7 @@ import functools
 import os
 import signal
 import sys
+from bdb import BdbQuit
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -77,7 +78,7 @@ def reported(function: Callable[[], Result]) -> Result:
             raise
         print_error(f"{error.filename}: {error.strerror}")
         sys.exit(AudiotagError.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BdbQuit):  # or the debugger was left by q
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left that a second one could interrupt
         _screen().print("interrupted: what is done is kept, and the same command goes on from there", soft_wrap=True)
         sys.exit(128 + signal.SIGINT)

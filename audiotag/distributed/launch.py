@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -62,7 +63,7 @@ def launch(
 
             try:
                 return run_alone(work, config)
-            except AudiotagError:
+            except (AudiotagError, BdbQuit):
                 raise
             except Exception as error:
                 if in_sweep():  # the other jobs are run nevertheless

@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import time
+from bdb import BdbQuit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def _failure_noted(note: Path) -> Iterator[None]:
     """Leave a note of an error in the cell's folder, for processes that wait for the cell."""
     try:
         yield
+    except BdbQuit:  # a person has left the debugger, and goes on later
+        raise
     except Exception as error:
         with contextlib.suppress(OSError, DiskFullError):  # the error itself is what matters
             write_text(note, f"{type(error).__name__}: {error}\n")

@@ -73,7 +73,7 @@ def choose_best_round(experiment: Experiment, started_s: float) -> float | None:
         summary = write_summary(folder, manifest, store, ledger, time.monotonic() - started_s)
     track_summary(config, folder, summary, ledger)
     if config.fold is None or len(summary["rounds"]) > folder.config.finetune_rounds:
-        print_summary(summary, folder)
+        print_summary(summary, folder, ledger)
     else:  # a job of a sweep over folds
         complete = f"{len(summary['rounds'])} of {config.finetune_rounds + 1}"
         console.print(f"Complete rounds: {complete}. Results: {folder.path}", soft_wrap=True)

@@ -95,12 +95,8 @@ def _epochs_and_votes(config: TrainConfig, manifest: Manifest, cell: Cell) -> tu
     return config.training.schedule(cell.round, n_train).epochs, n_train, votes
 
 
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' * (count != 1)}"
-
-
 def _line(cell: Cell, result: dict[str, Any]) -> str:
     return (
         f"{cell}: {result['trained_on']} clips, accuracy {result['valid_accuracy']:.4f}, "
-        f"loss {result['valid_loss']:.4f} after {_epochs(result['best_epoch'] + 1)}, {result['wall_s']:.0f} s"
+        f"loss {result['valid_loss']:.4f}, best after epoch {result['best_epoch'] + 1}, {result['wall_s']:.0f} s"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Mapping
@@ -21,10 +22,10 @@ _DEFAULTS = {name: str(field.default) for name, field in schema_fields(TrainConf
 
 def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str:
     """Return a line for the shell that trains with the same settings, on the same data, but for some `others`."""
-    groups = _groups(config)
-    named = dict(leaves(to_dict(_composed(groups, config))))
+    groups, needed = _groups(config), _needed(config)
+    # The choices by themselves, with what they cannot do without.
+    named = _composed(*groups, *(f"{name}={_hydra(value)}" for name, value in needed.items()))
     own = dict(leaves(to_dict(config)))
-    needed = _needed(config)
     differing = {name: value for name, value in own.items() if value != named.get(name) and is_needed_again(name)}
     settings = [f"{name}={_hydra(value)}" for name, value in {**needed, **differing, **(others or {})}.items()]
     # Arguments of a class that the run has not, beside the one that it has.
@@ -70,10 +71,10 @@ def _groups(config: TrainConfig) -> list[str]:
     return [*(word for folder in own for word in ("--config-dir", str(folder))), *found]
 
 
-def _composed(groups: list[str], config: TrainConfig) -> TrainConfig:
-    """Compose the choices by themselves, with what they cannot do without."""
-    needed = [f"{name}={_hydra(value)}" for name, value in _needed(config).items()]
-    return validate(compose(TrainConfig, [*groups, *needed]), TrainConfig)
+@functools.cache  # a page has several commands
+def _composed(*arguments: str) -> Mapping[str, Any]:
+    """Compose a command line; return its settings by dotted path."""
+    return dict(leaves(to_dict(validate(compose(TrainConfig, arguments), TrainConfig))))
 
 
 def _needed(config: TrainConfig) -> dict[str, Any]:

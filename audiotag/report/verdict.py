@@ -97,8 +97,11 @@ def _contradicted(data: ReportData, rows: pd.DataFrame) -> list[str]:
 def other_rules_hint(data: ReportData) -> str:
     """Return that the rule accepted next to nothing, and the command that shows what others would; "" if it did not."""
     rule = data.config.verification
-    text = few_accepted(data.rounds, rule) if data.rounds else ""
-    return text and f"{text} {other_rules(value(run_named(data.folder.path)), rule)}"
+    if not data.rounds:
+        return ""
+    last = data.ledger[data.ledger["round"] == data.rounds[-1]["round"]]
+    text = few_accepted(data.rounds, rule, last)
+    return text and f"{text} {other_rules(value(run_named(data.folder.path)), rule, last)}"
 
 
 def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
@@ -115,7 +118,7 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
     own = program("predict.py", run=run, source="my_recordings", out="predictions.csv")
     made.append(Step("predict", "Predict", PREDICT, own))
     if not data.decided.empty:
-        made.append(Step("verify", "Verify", VERIFY, other_rules(value(run), config.verification)))
+        made.append(Step("verify", "Verify", VERIFY, other_rules(value(run), config.verification, data.decided)))
     if rows is not None and len(rows):
         made.append(Step("correct", "Correct", *_correct(data)))
     return made

@@ -21,13 +21,14 @@ from audiotag.run.audit import audit_figures
 from audiotag.run.folder import RunFolder
 from audiotag.run.ledgers import noise_figures
 from audiotag.run.naming import run_named
-from audiotag.verification.ledger import corrected_share, measure
+from audiotag.verification.ledger import by_rule, corrected_share, measure
 from audiotag.verification.rules import rule_of
 
 if TYPE_CHECKING:
     from audiotag.data.store import Store  # it needs PyTorch, which verify.py does without
 
 FEW = 0.05  # share of the labels below which a rule has accepted next to nothing
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95)  # to be tried: the highest five that accept anything
 
 
 def write_summary(
@@ -162,35 +163,43 @@ def promise_lines(rounds: Sequence[Mapping[Any, Any]]) -> list[str]:
     return lines
 
 
-def few_accepted(rounds: list[dict[str, Any]], verification: Verification) -> str:
+def few_accepted(rounds: list[dict[str, Any]], verification: Verification, ledger: pd.DataFrame) -> str:
     """Say that the last round accepted next to nothing, to be followed by `other_rules`; "" if it did not."""
     last = rounds[-1]
     if not last["considered"] or last["accepted"] >= FEW * last["considered"]:
         return ""
     counts = f"{last['accepted']} of {last['considered']} labels in round {last['round']}"
-    others = "thresholds" if _has_threshold(verification) else "rules"
+    others = "thresholds" if _thresholds(verification, _of_last_round(rounds, ledger)) else "rules"
     return f"The rule accepted next to nothing: {counts}. What other {others} accept, without training:"
 
 
-def print_few(rounds: list[dict[str, Any]], run: Path, verification: Verification) -> None:
+def print_few(rounds: list[dict[str, Any]], run: Path, verification: Verification, ledger: pd.DataFrame) -> None:
     """Say that the last round accepted next to nothing, if it did; the command is a line of its own, to be copied."""
-    if few := few_accepted(rounds, verification):
+    if few := few_accepted(rounds, verification, ledger):
         console.print(few, soft_wrap=True)
-        console.out(other_rules(shlex.quote(run_named(run)), verification))
+        console.out(other_rules(shlex.quote(run_named(run)), verification, _of_last_round(rounds, ledger)))
 
 
-def other_rules(run: str, verification: Verification) -> str:
-    """Return the command that shows what other thresholds would accept, or other rules where there is none."""
-    thresholds = "verification.rule.threshold=0.5,0.7,0.8,0.9,0.95"
-    other = thresholds if _has_threshold(verification) else "verification=calibrated,as_coded"
+def other_rules(run: str, verification: Verification, ledger: pd.DataFrame) -> str:
+    """Return the command that shows what other thresholds would accept of a round, or other rules if none would."""
+    thresholds = ",".join(f"{threshold:g}" for threshold in _thresholds(verification, ledger))
+    other = f"verification.rule.threshold={thresholds}" if thresholds else "verification=calibrated,as_coded"
     return f"python verify.py run={run} -m {other}"
 
 
-def _has_threshold(verification: Verification) -> bool:
-    return getattr(rule_of(verification), "threshold", None) is not None
+def _of_last_round(rounds: list[dict[str, Any]], ledger: pd.DataFrame) -> pd.DataFrame:
+    return ledger[ledger["round"] == rounds[-1]["round"]]
 
 
-def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
+def _thresholds(verification: Verification, ledger: pd.DataFrame) -> list[float]:
+    """Return thresholds that a label of the ledger exceeds which the networks predict; none of a rule without."""
+    if getattr(rule_of(verification), "threshold", None) is None:
+        return []
+    agreeing = by_rule(ledger)[lambda rows: rows["predicted"] == rows["label"]]
+    return [threshold for threshold in THRESHOLDS if (agreeing["posterior"] > threshold).any()][-5:]
+
+
+def print_summary(summary: dict[str, Any], folder: RunFolder, ledger: pd.DataFrame) -> None:
     """Print a short table: per round accuracy, loss, and what was accepted, and where everything is."""
     if not summary["rounds"]:
         console.print(f"No round is complete yet: {folder.path}", soft_wrap=True)
@@ -223,7 +232,7 @@ def print_summary(summary: dict[str, Any], folder: RunFolder) -> None:
             f"held them out recognise {best['corrected'] * best['corrected_accuracy']:.0f}",
             soft_wrap=True,
         )
-    print_few(summary["rounds"], folder.path, folder.config.verification)
+    print_few(summary["rounds"], folder.path, folder.config.verification, ledger)
     if summary["skipped"]:
         console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
     console.print(f"Results: {folder.path}", soft_wrap=True)

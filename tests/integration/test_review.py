@@ -302,7 +302,7 @@ def test_page_of_a_rule_that_accepts_next_to_nothing_gives_the_command_for_other
     change_config(copied, verification__rule__threshold=0.95)
     page = Page(write_report(RunFolder(copied)))
     said = "The rule accepted next to nothing: 0 of 10 labels in round 0."
-    command = f"python verify.py run={copied} -m verification.rule.threshold=0.5,0.7,0.8,0.9,0.95"
+    command = f"python verify.py run={copied} -m verification.rule.threshold=0.1,0.2,0.3,0.4,0.5"
     assert f"{said} What other thresholds accept, without training: {command}" in page.text
     data = next(i for i, (tag, _) in enumerate(page.tags) if tag == "script")
     assert page.tags[data][1]["id"] == "review-data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import sys
 import threading
@@ -217,6 +218,7 @@ def wait_for(condition) -> None:
 
 
 AT_TERMINAL = """
+from audiotag.cli.program import reported
 from audiotag.console import progress
 from tests.processes.test_launch import work_of
 def work(config):
@@ -224,27 +226,42 @@ def work(config):
         bar.add_task("Working", total=10)
         breakpoint()
         return "no" + "thing"
-print("made", work_of(work))
+print("made", reported(lambda: work_of(work)))
 """
 
 
-def test_launch_leaves_the_terminal_to_a_debugger(tmp_path):
-    """The prompt of `breakpoint()` is answered, and no bar is drawn over it."""
+@pytest.fixture
+def at_terminal(tmp_path):
+    """A process that has come to `breakpoint()`, the terminal that it was started at, and what is seen there."""
     script, (mine, terminal) = tmp_path / "job.py", pty.openpty()
     script.write_text(AT_TERMINAL)
-    at_it = partial(sit_at, os.ttyname(terminal))
-    with started(str(script), [], tmp_path, at_it, TERM="xterm"):
-        output = read_until(mine, b"(Pdb) ")
-        assert b"Working" in output
-        assert b")work()" in output
-        time.sleep(0.5)  # in which a bar would be drawn again
-        os.write(mine, b"print('answer', 6 * 7)\n")
-        assert b"Working" not in (answered := read_until(mine, b"(Pdb) "))
-        assert b"answer 42" in answered
-        os.write(mine, b"continue\n")
-        read_until(mine, b"made nothing")
+    with started(str(script), [], tmp_path, partial(sit_at, os.ttyname(terminal)), TERM="xterm") as (process, _):
+        yield process, mine, read_until(mine, b"(Pdb) ")
     os.close(terminal)
     os.close(mine)
+
+
+def test_launch_leaves_the_terminal_to_a_debugger(at_terminal):
+    """The prompt of `breakpoint()` is answered, and no bar is drawn over it."""
+    _, terminal, output = at_terminal
+    assert b"Working" in output
+    assert b")work()" in output
+    time.sleep(0.5)  # in which a bar would be drawn again
+    os.write(terminal, b"print('answer', 6 * 7)\n")
+    assert b"Working" not in (answered := read_until(terminal, b"(Pdb) "))
+    assert b"answer 42" in answered
+    os.write(terminal, b"continue\n")
+    read_until(terminal, b"made nothing")
+
+
+def test_launch_is_interrupted_by_who_quits_the_debugger(at_terminal):
+    process, terminal, _ = at_terminal
+    os.write(terminal, b"q\n")
+    output = read_until(terminal, b"goes on from there")
+    process.join(60)
+    assert process.exitcode == 130
+    assert b"interrupted: " in output
+    assert b"Traceback" not in output
 
 
 def sit_at(terminal: str) -> None:
@@ -259,6 +276,7 @@ def sit_at(terminal: str) -> None:
 def read_until(terminal: int, end: bytes) -> bytes:
     output = b""
     while end not in output:
+        assert select.select([terminal], [], [], 60)[0], output
         output += os.read(terminal, 1 << 16)
     return output
 

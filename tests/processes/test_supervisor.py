@@ -35,7 +35,7 @@ def test_supervisor_finds_the_first_error_though_all_failed_before_it_looked():
 
 
 def test_supervisor_finds_a_killed_process_the_cause_of_later_errors():
-    ranks = [started(0, FAILS, "0.6"), started(1, KILLED, "0.3")]
+    ranks = [started(0, FAILS, "1.5"), started(1, KILLED, "0.3")]
     failed = _first_failed(ranks)
     assert failed is ranks[1]
     assert failed.report() == {}
@@ -49,7 +49,7 @@ def test_supervisor_finds_a_killed_process_the_cause_though_it_was_seen_after_an
 
 
 def test_supervisor_finds_an_error_the_cause_of_a_later_abort():
-    ranks = [started(0, KILLED, "0.6"), started(1, FAILS, "0.3")]
+    ranks = [started(0, KILLED, "1.5"), started(1, FAILS, "0.3")]
     assert _first_failed(ranks) is ranks[1]
 
 

@@ -89,7 +89,7 @@ STATUS = {"trained_on": 9473, "valid_accuracy": 0.9, "valid_loss": 1.3, "best_ep
 def summary_shown() -> None:
     folder = RunFolder(Path(PATH))
     folder.__dict__["config"] = TrainConfig()
-    print_summary({"rounds": ROUNDS, "best_round": 10, "skipped": []}, folder)
+    print_summary({"rounds": ROUNDS, "best_round": 10, "skipped": []}, folder, pd.DataFrame())
 
 
 def comparison_shown() -> None:

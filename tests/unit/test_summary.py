@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import pandas as pd
 import pytest
 
 from audiotag.config import Verification
@@ -13,28 +14,36 @@ from tests.clips import TOP
 
 
 @pytest.mark.parametrize(
-    ("accepted", "threshold", "says"),
+    ("accepted", "threshold", "surest", "says"),
     [
-        (2, 0.95, ("What other thresholds accept", "verification.rule.threshold=0.5")),
-        (2, None, ("What other rules accept", "verification=calibrated,as_coded")),
-        (5, 0.95, ()),
+        (2, 0.95, 0.96, ("What other thresholds accept", "verification.rule.threshold=0.5,0.7,0.8,0.9,0.95")),
+        (2, 0.95, 0.35, ("What other thresholds accept", "verification.rule.threshold=0.1,0.2,0.3")),
+        (2, 0.95, 0.09, ("What other rules accept", "verification=calibrated,as_coded")),
+        (2, None, 0.96, ("What other rules accept", "verification=calibrated,as_coded")),
+        (5, 0.95, 0.96, ()),
     ],
 )
-def test_summary_of_a_rule_that_accepts_next_to_nothing_says_what_to_try(accepted, threshold, says, tmp_path, capsys):
-    rounds = [{"round": 0, "considered": 100, "accepted": accepted}]
+def test_summary_of_a_rule_that_accepts_next_to_nothing_says_what_to_try(
+    accepted, threshold, surest, says, tmp_path, capsys
+):
+    """Thresholds that would accept something: of the last round, and of what the networks predict."""
+    rounds = [{"round": round_, "considered": 100, "accepted": accepted} for round_ in (0, 1)]
+    rows = [(0, "a", "a", 0.99, ""), (1, "b", "a", 0.99, ""), (1, "a", "a", 0.99, "kept by a person")]
+    rows += [(1, "a", "a", surest, ""), (1, "a", "a", 0.05, "")]
+    ledger = pd.DataFrame(rows, columns=["round", "predicted", "label", "posterior", "reason"])
     rule = {"_target_": "audiotag.verification.rules.AgreementRule", "threshold": threshold}
-    print_few(rounds, tmp_path / "x", Verification(rule=rule))
+    print_few(rounds, tmp_path / "x", Verification(rule=rule), ledger)
     said = capsys.readouterr().out
     assert bool(said) == bool(says)
     if says:
         sentence, command = said.splitlines()
-        assert "2 of 100 labels in round 0" in sentence
+        assert "2 of 100 labels in round 1" in sentence
         assert says[0] in sentence
-        assert command.startswith(f"python verify.py run={tmp_path / 'x'} -m {says[1]}")
+        assert command == f"python verify.py run={tmp_path / 'x'} -m {says[1]}"
 
 
 def test_summary_says_nothing_of_a_run_with_nothing_to_accept():
-    assert few_accepted([{"round": 0, "considered": 0, "accepted": 0}], Verification()) == ""
+    assert few_accepted([{"round": 0, "considered": 0, "accepted": 0}], Verification(), pd.DataFrame()) == ""
 
 
 def test_warnings_are_counted_if_they_concern_the_run(tmp_path, capsys):
