@@ -100,10 +100,10 @@ def ended_by_signals() -> Iterator[None]:
 def importing_pytorch() -> Iterator[None]:
     """Look for no garbage in the block, in which PyTorch is imported for the first time, nor in what is there after it.
 
-    A sixth of the time of that import went into looking through its million objects again and again; and whenever as
-    many had been made as a quarter of them, training stood still for as long as it takes once.
+    A sixth of the time of that import went into looking through its million objects again and again; and whenever a
+    quarter as many had been made, training stood still for as long as it takes once.
     """
-    if "torch" in sys.modules or not gc.isenabled():
+    if "torch" in sys.modules:
         yield
         return
     gc.disable()
