@@ -31,6 +31,7 @@ from audiotag.cli.arguments import refuse_forgotten_data
 from audiotag.cli.composition import compose_config
 from audiotag.config import CompareConfig, Features, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.config.schema import validate
+from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, ConfigError, DataError, RunError
 from audiotag.run.naming import run_name, run_path
 
@@ -237,7 +238,8 @@ class Tagger:
         self.runs = [member.name for member in self._members]
         self.classes = list(self._members[0].folder.classes)
 
-        from audiotag.inference.ensemble import EnsembleTagger  # imports torch, after names have been checked
+        with importing_pytorch():  # after names have been checked
+            from audiotag.inference.ensemble import EnsembleTagger
 
         self._tagger = EnsembleTagger(self._members, config)
 

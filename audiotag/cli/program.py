@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import gc
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ def start(schema: type[Schema], main: Callable[[Schema], object]) -> None:
 
     What is wrong with the command line is told first; errors that are meant for the program's user are printed as text.
     """
+    if "torch" not in sys.modules:
+        gc.disable()  # what is imported and composed is no garbage; enabled again by importing_pytorch
     reported(lambda: _prepare(schema))
     hydra_main = hydra.main(version_base="1.3", config_path="conf", config_name=config_name(schema))
     reported(hydra_main(_job(schema, main)))

@@ -41,21 +41,23 @@ def is_utf8(name: str) -> bool:
 
 def relative(path: Path, root: Path) -> str:
     """Return a path without . and .., relative to a folder if it begins there."""
-    if path.is_relative_to(root):
-        within = Path(os.path.normpath(path.relative_to(root)))
-        if within.parts[:1] != ("..",):
-            return within.as_posix()
-    return Path(os.path.normpath(path)).as_posix()
+    folder, text = os.path.join(root, ""), str(path)
+    if f"{text}/".startswith(folder):
+        within = os.path.normpath(text[len(folder) :])
+        if not f"{within}/".startswith("../"):
+            return within
+    return os.path.normpath(text)
 
 
 def leading_out(paths: Iterable[Path], folder: Path) -> set[Path]:
     """Return the paths that are not below a folder, links followed; the files need not be there."""
     real = functools.cache(os.path.realpath)
+    inside = os.path.join(real(folder), "")
 
     def is_below(path: Path) -> bool:
-        linked = os.path.islink(path)
-        target = os.path.realpath(path) if linked else os.path.join(real(str(path.parent)), path.name)
-        return Path(target).is_relative_to(real(str(folder)))
+        parent, name = os.path.split(path)
+        target = os.path.realpath(path) if os.path.islink(path) else os.path.join(real(parent), name)
+        return f"{target}/".startswith(inside)
 
     return {path for path in paths if not is_below(path)}
 

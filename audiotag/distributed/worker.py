@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from audiotag.distributed.gpu_locks import see_own_gpu_only
-from audiotag.distributed.processes import end_at_once_by, end_with
+from audiotag.distributed.processes import end_at_once_by, end_with, importing_pytorch
 from audiotag.errors import AudiotagError
 
 if TYPE_CHECKING:
@@ -52,8 +52,10 @@ def main() -> None:
 
 def run_as_rank(work: str, config: Any, apart: bool) -> Any:
     """Do the work together with the other processes of the job that the environment tells of."""
-    from audiotag.distributed import context  # here: it takes seconds, in which signals are to be heeded already
+    with importing_pytorch():  # here: it takes seconds, in which signals are to be heeded already
+        from audiotag.distributed import context
 
+        function = pkgutil.resolve_name(work)
     take_over_slurm_task()
     job = context.from_environment()
     if config.devices not in (None, 1, job.local_world_size):
@@ -62,14 +64,16 @@ def run_as_rank(work: str, config: Any, apart: bool) -> Any:
         )
     if apart:
         see_own_gpu_only(config.hardware, job.local_rank, job.local_world_size)
-    return _run(pkgutil.resolve_name(work), config, apart, job)
+    return _run(function, config, apart, job)
 
 
 def run_alone(work: str | Callable[[Any], Any], config: Any) -> Any:
     """Do the work in this process, which has no others beside it."""
-    from audiotag.distributed import context
+    with importing_pytorch():
+        from audiotag.distributed import context
 
-    return _run(pkgutil.resolve_name(work) if isinstance(work, str) else work, config, False, context.ALONE)
+        function = pkgutil.resolve_name(work) if isinstance(work, str) else work
+    return _run(function, config, False, context.ALONE)
 
 
 def _run(work: Callable[[Any], Any], config: Any, apart: bool, job: DistributedContext) -> Any:

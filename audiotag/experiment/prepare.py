@@ -18,6 +18,7 @@ from audiotag.data.manifest_file import manifest_text, write_manifest
 from audiotag.data.store import Store, manifest_and_store
 from audiotag.data.tables import find
 from audiotag.distributed import context
+from audiotag.distributed.hardware import set_numerics
 from audiotag.errors import AudiotagError, RunError
 from audiotag.experiment.checks import check_run
 from audiotag.experiment.warm_start import WarmStart
@@ -45,6 +46,7 @@ def prepare(config: TrainConfig) -> Experiment:
     # Absolute, so that the run can be read from any working folder.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder, warm_start = check_run(config)
+    set_numerics(config.hardware)  # what is tried on the CPU shares it with the job's other processes
     check_joints(config)
     check_trackers(config, folder)
     manifest, store = _one_after_another(config, folder, warm_start)

@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Protocol
 
-import librosa
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -236,17 +235,16 @@ class MelFrontEnd(FourierFrontEnd):
     ) -> None:
         fmax_hz = sample_rate_hz / 2 if fmax_hz is None else fmax_hz
         _check_range(fmin_hz, fmax_hz, sample_rate_hz)
-        mel = librosa.filters.mel(sr=sample_rate_hz, n_fft=n_fft, n_mels=bands, fmin=fmin_hz, fmax=fmax_hz)
+        mel, center_hz = mel_filterbank(bands, fmin_hz, fmax_hz, n_fft, sample_rate_hz)
         if not mel.any(axis=1).all():
             raise ValueError(
                 f"bands={bands} are so many that some hold no bin of n_fft={n_fft}: give fewer, or more bins"
             )
-        center_hz = librosa.mel_frequencies(n_mels=bands + 2, fmin=fmin_hz, fmax=fmax_hz)[1:-1]
         hann = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
         super().__init__(sample_rate_hz, hop_samples, hann, mel, center_hz)
         self.top_db = top_db
-        weighting = librosa.A_weighting(librosa.fft_frequencies(sr=sample_rate_hz, n_fft=n_fft)[1:])
-        # At 0 Hz the weighting is minus infinity, which librosa cuts off at -80 dB, with a warning.
+        weighting = a_weighting_db(np.fft.rfftfreq(n_fft, 1 / sample_rate_hz)[1:])
+        # At 0 Hz the weighting is minus infinity, and cut off.
         offset_db = mel.astype(np.float64) @ np.concatenate(([-80.0], weighting))
         self.register_buffer("offset_db", torch.from_numpy(offset_db).float()[:, None], persistent=False)
 
@@ -331,6 +329,38 @@ def _log10(values: Tensor) -> Tensor:
 def _check_range(fmin_hz: float, fmax_hz: float, sample_rate_hz: int) -> None:
     if not 0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2:
         raise ValueError(f"fmin_hz={fmin_hz} and fmax_hz={fmax_hz} must lie in order in 0 to {sample_rate_hz / 2:g} Hz")
+
+
+def mel_filterbank(
+    bands: int, fmin_hz: float, fmax_hz: float, n_fft: int, sample_rate_hz: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Make overlapping triangular filters (F, FFT bins) spaced evenly by mel, each of the same area.
+
+    Returns also the frequency (F,) in Hz at which each peaks. To the bit those of librosa's `filters.mel`, with which
+    half a second of compilers would be imported at every start.
+    """
+    hz_per_mel, log_from_hz, log_step = 200 / 3, 1000.0, np.log(6.4) / 27  # Slaney's: linear, from 1 kHz logarithmic
+    log_from = log_from_hz / hz_per_mel
+    ends_hz = np.array([fmin_hz, fmax_hz])
+    logarithmic = log_from + np.log(np.maximum(ends_hz, log_from_hz) / log_from_hz) / log_step
+    lowest, highest = np.where(ends_hz >= log_from_hz, logarithmic, ends_hz / hz_per_mel)
+    mels = np.linspace(lowest, highest, bands + 2)
+    exponential = log_from_hz * np.exp(log_step * (mels - log_from))
+    corners_hz = np.where(mels >= log_from, exponential, hz_per_mel * mels)
+    slopes = np.subtract.outer(corners_hz, np.fft.rfftfreq(n_fft, 1 / sample_rate_hz))  # (F + 2, FFT bins)
+    steps = np.diff(corners_hz)[:, None]
+    bank = np.maximum(0, np.minimum(-slopes[:-2] / steps[:-1], slopes[2:] / steps[1:])).astype(np.float32)
+    bank *= (2 / (corners_hz[2:] - corners_hz[:-2]))[:, None]
+    return bank, corners_hz[1:-1]
+
+
+def a_weighting_db(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the A-weighting of frequencies (IEC 61672), -80 dB at least: to the bit as librosa computes it."""
+    squared = hz**2
+    c = np.array([12194.217, 20.598997, 107.65265, 737.86223]) ** 2
+    logs = np.log10(c[0]) + 2 * np.log10(squared) - np.log10(squared + c[0]) - np.log10(squared + c[1])
+    logs = logs - 0.5 * np.log10(squared + c[2]) - 0.5 * np.log10(squared + c[3])
+    return np.maximum(-80, 2 + 20 * logs)
 
 
 def log_filterbank(

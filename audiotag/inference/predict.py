@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiotag.config import PredictConfig
+from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, DataError
 from audiotag.evaluation.metrics import MAP_DEPTH
 from audiotag.evaluation.scores import ScoreFiles
@@ -37,8 +38,9 @@ def predict(config: PredictConfig) -> Path:
     found, asked = _find(config, members)
     out = output_file(config, members, found)
 
-    from audiotag.inference.ensemble import EnsembleTagger, write_ensemble
-    from audiotag.inference.results import predictions_table, print_labels, print_rest, score_split
+    with importing_pytorch():
+        from audiotag.inference.ensemble import EnsembleTagger, write_ensemble
+        from audiotag.inference.results import predictions_table, print_labels, print_rest, score_split
 
     tagger = EnsembleTagger(members, config)
     labelled = tagger.label(found.recordings, asked)

@@ -15,7 +15,14 @@ from audiotag.config import Features
 from audiotag.config.leaf import build
 from audiotag.errors import AudiotagError
 from audiotag.features import audio
-from audiotag.features.spectrogram import FourierFrontEnd, LogFrontEnd, MelFrontEnd, front_end_settings
+from audiotag.features.spectrogram import (
+    FourierFrontEnd,
+    LogFrontEnd,
+    MelFrontEnd,
+    a_weighting_db,
+    front_end_settings,
+    mel_filterbank,
+)
 from tests.clips import FRONT_ENDS
 
 LENGTHS = [1, 2, 320, 512, 513, 514, 1_024, 1_025, 1_536, 12_345]
@@ -323,3 +330,19 @@ def test_spectrogram_of_two_hours_takes_bounded_memory(front_end, tmp_path: Path
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
     assert n_frames == pytest.approx(7_199 * front_end.frames_per_second, rel=1e-3)
     assert grown_mib < 100  # the wave alone is 879 MiB, the spectrogram 590 or 880
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 32_000, 44_100])
+@pytest.mark.parametrize("n_fft", [512, 1000, 1024])
+@pytest.mark.parametrize("fmin_hz", [0.0, 50.5, 1000.0, 1200.0])
+@pytest.mark.parametrize("bands", [1, 40, 128])
+@pytest.mark.filterwarnings("ignore:Empty filters")
+def test_mel_filters_are_those_of_librosa(rate_hz, n_fft, fmin_hz, bands):
+    for fmax_hz in (rate_hz / 2, 3600.5):
+        bank, center_hz = mel_filterbank(bands, fmin_hz, fmax_hz, n_fft, rate_hz)
+        expected = librosa.filters.mel(sr=rate_hz, n_fft=n_fft, n_mels=bands, fmin=fmin_hz, fmax=fmax_hz)
+        assert np.array_equal(bank, expected)
+        assert bank.dtype == expected.dtype
+        assert np.array_equal(center_hz, librosa.mel_frequencies(n_mels=bands + 2, fmin=fmin_hz, fmax=fmax_hz)[1:-1])
+    hz = librosa.fft_frequencies(sr=rate_hz, n_fft=n_fft)[1:]
+    assert np.array_equal(a_weighting_db(hz), librosa.A_weighting(hz))
