@@ -49,7 +49,7 @@ def test_supervisor_finds_a_killed_process_the_cause_though_it_was_seen_after_an
 
 
 def test_supervisor_finds_an_error_the_cause_of_a_later_abort():
-    ranks = [started(0, KILLED, "0.6"), started(1, FAILS, "0.3")]
+    ranks = [started(0, KILLED, "1.5"), started(1, FAILS, "0.3")]
     assert _first_failed(ranks) is ranks[1]
 
 
