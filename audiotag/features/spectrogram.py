@@ -354,7 +354,7 @@ def mel_filterbank(
     return bank, corners_hz[1:-1]
 
 
-def a_weighting_db(hz: NDArray[Any]) -> NDArray[np.float64]:
+def a_weighting_db(hz: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the A-weighting of frequencies (IEC 61672), -80 dB at least: to the bit as librosa computes it."""
     squared = hz**2
     c = np.array([12194.217, 20.598997, 107.65265, 737.86223]) ** 2

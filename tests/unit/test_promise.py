@@ -18,6 +18,12 @@ from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, RELABELLED, de
 CLASSES = 6
 
 
+@pytest.fixture(autouse=True)
+def bounds_of_no_other_test() -> None:
+    """Some tests draw fewer times, and what is worked out once is kept."""
+    bounds.cache_clear()
+
+
 def heard(truth: np.ndarray, rng: np.random.Generator, accuracy: float) -> np.ndarray:
     """Return what networks of such an accuracy say (N, C) of clips of these classes; -1: none of them."""
     known = truth >= 0
