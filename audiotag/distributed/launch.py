@@ -77,7 +77,7 @@ def devices_for(parts: int, hardware: Hardware) -> int:
     Narrow networks leave a second thread with little to do: two of them on a core each took 0.6 of the time of one
     after the other on two cores; and on a busy machine threads wait for each other.
     """
-    if is_rank(os.environ) or gpus(hardware.accelerator):
+    if is_rank(os.environ) or _beside_others() or gpus(hardware.accelerator):
         return 1
     return max(1, min(parts, len(os.sched_getaffinity(0)) // (hardware.threads or 1)))
 
@@ -98,6 +98,11 @@ def is_rank(variables: Mapping[str, str]) -> bool:
     # RANK and WORLD_SIZE alone may be left over from whatever started this job.
     in_torchrun = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"} <= variables.keys()
     return in_torchrun or int(variables.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+def _beside_others() -> bool:
+    """Return whether this is a job of a sweep whose launcher may run several at a time."""
+    return in_sweep() and not HydraConfig.get().launcher._target_.endswith(".BasicLauncher")
 
 
 def _refuse_sweep() -> None:

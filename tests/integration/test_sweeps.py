@@ -82,10 +82,13 @@ def test_sweep_may_do_two_jobs_side_by_side(sweep, work_folder, launcher, settin
         *settings,
         *SMALL,
         "finetune_rounds=0",
+        "devices=auto",
         "seed=0,1",
         f"runs_dir={runs}",
     )
     assert seeds(runs) == [0, 1]
+    devices = [re.search(r"^devices: (.*)$", (run / "config.yaml").read_text(), re.M)[1] for run in run_folders(runs)]
+    assert devices == ["1", "1"], "each job has its share of the cores"
     assert len(run_folders(runs)) == 2, "one folder per job"
     table = output[output.rindex(" Run ") :]
     assert len(re.findall(r"^ *\d +1 of 1 ", table, re.M)) == 2, "one table over the jobs' runs"
