@@ -56,29 +56,36 @@ class Networks:
         }
         # Threads of a network that share their cores with processes wait for each other: measured 100 times as slow.
         self.workers = 0 if hardware.workers is None and self.device.type == "cpu" else hardware.workers
-        # On a CPU networks are asked side by side. All threads for one after the other, waiting for each other at every
-        # layer, took five times as long on a busy machine, and no less on a free one.
-        threads = torch.get_num_threads()
-        at_once = min(len(self.by_key), threads) if self.device.type == "cpu" else 1
-        self._map: Any = map
-        if at_once > 1:
-            self._map = ThreadPoolExecutor(at_once, "network", torch.set_num_threads, (threads // at_once,)).map
 
     def each(self, windows: Iterable[Frames], per_pass: int, keys: Sequence[Key]) -> Iterator[NDArray[np.float64]]:
         """Yield the posteriors (K, B, C) of the next windows (T, F), `per_pass` of them at a time."""
         coming = iter(windows)
-        while batch := list(islice(coming, per_pass)):
-            x = torch.from_numpy(np.stack(batch)).transpose(1, 2).unsqueeze(1).float()  # (B, 1, F, T)
-            asked = [(self.by_key[key], x) for key in keys]
-            posteriors = np.stack([*self._map(self._posteriors, asked)])
-            if not np.isfinite(posteriors).all():
-                advice = "set hardware.precision=32-true"
-                raise RunError(f"posteriors are not finite in precision {self.precision}; {advice}")
-            yield posteriors
+        with self._side_by_side(len(keys)) as ask_each:
+            while batch := list(islice(coming, per_pass)):
+                x = torch.from_numpy(np.stack(batch)).transpose(1, 2).unsqueeze(1).float()  # (B, 1, F, T)
+                posteriors = np.stack([*ask_each(lambda key, x=x: self._posteriors(self.by_key[key], x), keys)])
+                if not np.isfinite(posteriors).all():
+                    advice = "set hardware.precision=32-true"
+                    raise RunError(f"posteriors are not finite in precision {self.precision}; {advice}")
+                yield posteriors
+
+    @contextlib.contextmanager
+    def _side_by_side(self, n_networks: int) -> Iterator[Callable[..., Iterable[Any]]]:
+        """Yield what is used as `map`; on a CPU it works in threads, among which PyTorch's are shared out.
+
+        All of these for one network after the other, waiting for each other at every layer, took five times as long on
+        a busy machine. Threads end with the block: what is forked or pickled after it has none.
+        """
+        threads = torch.get_num_threads()
+        at_once = min(n_networks, threads) if self.device.type == "cpu" else 1
+        if at_once <= 1:
+            yield map
+            return
+        with ThreadPoolExecutor(at_once, "network", torch.set_num_threads, (threads // at_once,)) as pool:
+            yield pool.map
 
     @torch.inference_mode()
-    def _posteriors(self, asked: tuple[nn.Module, Tensor]) -> NDArray[np.float64]:
-        network, x = asked
+    def _posteriors(self, network: nn.Module, x: Tensor) -> NDArray[np.float64]:
         mixed = MIXED.get(self.precision)
         with contextlib.nullcontext() if mixed is None else torch.autocast(self.device.type, mixed):
             logits = ask(network, x.to(self.device, self.dtype))
