@@ -107,9 +107,9 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def long_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough audio to be killed in the middle of: 48 clips, 2 s each."""
+    """Enough audio to be killed in the middle of: 48 clips, 6 s each."""
     root = tmp_path_factory.mktemp("long") / "set"
-    make_folder(root, ["Bark", "Meow"], verified=4, unverified=20, lengths_s=(2.0, 1.7, 2.3))
+    make_folder(root, ["Bark", "Meow"], verified=4, unverified=20, lengths_s=(6.0, 5.1, 6.9))
     return root
 
 
@@ -141,7 +141,7 @@ def test_store_whose_builders_are_killed_ends_like_an_unbroken_one(long_root, un
     kept = 0
     with building(long_root, tmp_path, processes=5) as (parent, _, processes):
         for killed in range(5):
-            wanted = kept + 1 + int(rng.integers(0, 8))
+            wanted = kept + 1 + int(rng.integers(0, 5))
             wait_until(lambda n=wanted: finished_clips(tmp_path) >= n, f"{wanted} clips after {killed} kills")
             time.sleep(float(rng.uniform(0, 0.02)))
             builder = builder_among(processes)

@@ -35,11 +35,12 @@ def test_supervisor_finds_the_first_error_though_all_failed_before_it_looked():
 
 
 def test_supervisor_finds_a_killed_process_the_cause_of_later_errors():
-    ranks = [started(0, FAILS, "1.5"), started(1, KILLED, "0.3")]
-    failed = _first_failed(ranks)
-    assert failed is ranks[1]
-    assert failed.report() == {}
-    assert ranks[0].report()["at_s"] > failed.alive_s
+    killed = started(1, KILLED, "0")
+    os.waitid(os.P_PID, killed.process.pid, os.WEXITED | os.WNOWAIT)
+    ranks = [started(0, FAILS, "0"), killed]
+    assert _first_failed(ranks) is killed
+    assert killed.report() == {}
+    assert ranks[0].report()["at_s"] > killed.alive_s
 
 
 def test_supervisor_finds_a_killed_process_the_cause_though_it_was_seen_after_another_had_lost_it():
@@ -49,8 +50,9 @@ def test_supervisor_finds_a_killed_process_the_cause_though_it_was_seen_after_an
 
 
 def test_supervisor_finds_an_error_the_cause_of_a_later_abort():
-    ranks = [started(0, KILLED, "1.5"), started(1, FAILS, "0.3")]
-    assert _first_failed(ranks) is ranks[1]
+    failed = started(1, FAILS, "0")
+    os.waitid(os.P_PID, failed.process.pid, os.WEXITED | os.WNOWAIT)
+    assert _first_failed([started(0, KILLED, "0.6"), failed]) is failed
 
 
 def test_supervisor_reads_reports_longer_than_a_pipe_and_none_cut_short():
