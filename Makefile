@@ -29,11 +29,10 @@ test-slow: setup ## the tests that take minutes each
 test-faults: setup ## every way to end a job, five times on both ways to use two devices; about an hour
 	$(BIN)/python -m pytest -m slow tests/integration/test_faults.py
 
-bench: setup ## speed, as docs/performance.md shows it; ten minutes on two idle cores
+bench: setup ## spectrograms, training, consensus and starts against what bounds them: docs/performance.md
 	$(BIN)/python -m benchmarks.front_ends
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.startup 1
-	$(BIN)/python -m benchmarks.devices 1
 
 bench-gpu: setup ## a training step of the paper's network against the GPU's rate of matrix products
 	$(BIN)/python -m benchmarks.training_step 64 384 100

@@ -38,7 +38,7 @@ def start(schema: type[Schema], main: Callable[[Schema], object]) -> None:
     What is wrong with the command line is told first; errors that are meant for the program's user are printed as text.
     """
     if "torch" not in sys.modules:
-        gc.disable()  # what is imported and composed is no garbage; enabled again by importing_pytorch
+        gc.disable()  # what is imported and composed is no garbage; the job enables it again
     reported(lambda: _prepare(schema))
     hydra_main = hydra.main(version_base="1.3", config_path="conf", config_name=config_name(schema))
     reported(hydra_main(_job(schema, main)))
@@ -109,6 +109,7 @@ def _job(schema: type[Schema], main: Callable[[Schema], object]) -> Callable[[Di
     """
 
     def run(composed: DictConfig) -> object:
+        gc.enable()
         try:
             with _ends_with_program():
                 return main(validate(composed, schema))

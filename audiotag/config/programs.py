@@ -49,8 +49,8 @@ class TrainConfig(Program):
     devices: Annotated[int | None, BeforeValidator(lambda value: None if value == "auto" else value)] = Field(
         None, ge=1, le=4096
     )
-    """GPUs to use on this machine, or processes on a CPU; null (or auto): one GPU or, on a CPU, a process a core,
-    up to one per fold, with parallel=folds."""
+    """GPUs to use on this machine, or processes on a CPU; null (or auto): one GPU or, on a CPU, a process per core
+    but no more than folds, with parallel=folds."""
     parallel: Literal["batches", "folds"] = "batches"
     """What several devices share: batches (every network is fitted by all of them), folds (each fits its own)."""
     experiment: str | None = None
@@ -87,10 +87,10 @@ class TrainConfig(Program):
             yield f"round={self.round} must lie in 0 to finetune_rounds={self.finetune_rounds}"
         if self.fold is not None and not 0 <= self.fold < self.folds:
             yield f"fold={self.fold} must lie in 0 to {self.folds - 1}: there are folds={self.folds}"
-        devices = self.devices if isinstance(self.devices, int) else 1
+        devices = self.devices if isinstance(self.devices, int) else 0  # as many as fit, or of a wrong type
         if self.parallel == "folds" and devices > self.folds:
             yield f"devices={self.devices} is more than parallel=folds has work for: folds={self.folds}"
-        if self.parallel == "batches" and devices > max(1, self.training.batch_size):
+        if self.parallel == "batches" and devices > self.training.batch_size:
             yield f"devices={self.devices} cannot share training.batch_size={self.training.batch_size} clips"
         if self.hparams_search is not None and (self.round is not None or self.fold is not None):
             yield f"hparams_search={self.hparams_search} compares whole runs: leave out round= and fold="

@@ -74,8 +74,8 @@ def launch(
 def devices_for(parts: int, hardware: Hardware) -> int:
     """Return how many devices a job with so many independent parts is to use: one GPU or, on a CPU, a process per core.
 
-    Narrow networks leave a second thread with little to do: two of them on a core each took 0.6 of the time of one
-    after the other on two cores; and on a busy machine threads wait for each other.
+    Narrow networks leave a second thread with little to do: two of them on a core each took three quarters of the time
+    of one after the other on two cores; and on a busy machine threads wait for each other.
     """
     if is_rank(os.environ) or _beside_others() or gpus(hardware.accelerator):
         return 1

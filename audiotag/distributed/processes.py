@@ -103,7 +103,7 @@ def importing_pytorch() -> Iterator[None]:
     A sixth of the time of that import went into looking through its million objects again and again; and whenever a
     quarter as many had been made, training stood still for as long as it takes once.
     """
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or not gc.isenabled():
         yield
         return
     gc.disable()

@@ -115,9 +115,7 @@ def _seed(number: int, device: torch.device) -> None:
     """Seed the generators that a step draws from; `torch.manual_seed` takes milliseconds to seed all others, too."""
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
-        torch.cuda.default_generators[
-            torch.cuda.current_device() if device.index is None else device.index
-        ].manual_seed(number)
+        torch.cuda.default_generators[device.index].manual_seed(number)
 
 
 def _by_position(outputs: list[ValidationOutput]) -> tuple[Tensor, Tensor]:
