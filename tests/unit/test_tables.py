@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from audiotag.config import Columns
@@ -104,14 +104,19 @@ CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters
 
 
 @EXAMPLES
+@example(["None", " None", "none", "None."], [0] * 6)
 @given(st.lists(CELL, min_size=1, max_size=6), st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_table_values_and_lines_are_those_of_the_file(tmp_path_factory, cells, blank_lines):
-    """Write any labels with blank lines between; the line reported is the one the row begins in."""
+    """Write any labels with blank lines between; the line reported is the one the row begins in.
+
+    None stands for no label, in the challenge's tables.
+    """
     text = "fname,label,manually_verified\n"
     expected = []
     for at, (cell, blanks) in enumerate(zip(cells, blank_lines, strict=False)):
         text += "\n" * blanks
-        expected.append((f"{at}.wav", unicodedata.normalize("NFC", cell.strip()), text.count("\n") + 1))
+        label = unicodedata.normalize("NFC", cell.strip())
+        expected.append((f"{at}.wav", "" if label == "None" else label, text.count("\n") + 1))
         row = io.StringIO()
         csv.writer(row, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow([f"{at}.wav", cell, "1"])
         text += row.getvalue()
