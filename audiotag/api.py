@@ -29,10 +29,11 @@ from omegaconf import OmegaConf
 
 from audiotag.cli.arguments import refuse_forgotten_data
 from audiotag.cli.composition import compose_config
-from audiotag.config import CompareConfig, Features, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config import CompareConfig, Features, PredictConfig, ReferenceLevel, TrainConfig, VerifyConfig
 from audiotag.config.schema import validate
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, ConfigError, DataError, RunError
+from audiotag.inference.window import Window
 from audiotag.run.naming import run_name, run_path
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from audiotag.data.manifest import Manifest
+    from audiotag.features.spectrogram import Level
+    from audiotag.live.stream import LiveStream
     from audiotag.run.folder import RunFolder
 
 __all__ = ["AudiotagError", "ConfigError", "DataError", "Run", "RunError", "Spectrogram", "Stream", "Tagger", "Window"]
@@ -306,6 +309,23 @@ class Tagger:
             window_s = features.excerpt_frames / front_end_of(features).frames_per_second
         return Stream(self, sample_rate_hz, window_s, hop_s)
 
+    def live(
+        self,
+        sample_rate_hz: int,
+        window_frames: int | None = None,
+        every_frames: int = 10,
+        reference: ReferenceLevel | Level | None = None,
+    ) -> LiveStream:
+        """Return a LiveStream, as `predict.py live=true` uses it: each frame is computed once, nothing trimmed.
+
+        A window has `window_frames` frames, left out: those of a training excerpt. `reference` says what they are
+        relative to (settings `reference.*` of predict.py), or is the level of a moment that is known.
+        """
+        from audiotag.live.stream import LiveStream
+
+        reference = ReferenceLevel() if reference is None else reference
+        return LiveStream(self._tagger, self.classes, sample_rate_hz, window_frames, every_frames, reference)
+
     def network(self, fold: int, member: int = 0) -> nn.Module:
         """Return the network of a fold, in eval mode on its device: spectrograms (B, 1, F, T) in, logits (B, C) out.
 
@@ -315,21 +335,6 @@ class Tagger:
         if (member, fold) not in networks:
             raise RunError(f"fold {fold} of member {member} was not loaded; there are {', '.join(self.runs)}")
         return networks[member, fold]
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the networks hear in one window of a stream: `posteriors` (C,) from `begin_s` to `end_s`."""
-
-    begin_s: float
-    end_s: float
-    posteriors: NDArray[np.float64]
-    classes: Sequence[str]
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return self.classes[int(self.posteriors.argmax())]
 
 
 class Stream:

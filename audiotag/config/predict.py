@@ -33,6 +33,20 @@ class Ensemble(Settings):
 
 
 @settings
+class ReferenceLevel(Settings):
+    """What the spectrogram of a stream is relative to; a recording's is relative to its loudest moment."""
+
+    level: Literal["running", "window", "fixed"] = "running"
+    """running: the loudest moment of the last memory_s seconds; window: of the window itself; fixed: dbfs."""
+    memory_s: float = Field(10.0, gt=0, le=86_400)
+    """With level=running: how far back from a window's end the loudest moment is looked for, in seconds."""
+    dbfs: float = Field(-10.0, ge=-200, le=0)
+    """With level=fixed: peak of the loudest moment in decibels relative to full scale."""
+    floor_dbfs: float = Field(-60.0, ge=-200, le=0)
+    """Where nothing is louder, this counts as the loudest moment, so that silence is not taken for sound."""
+
+
+@settings
 class ScoredData(Settings):
     """The data set that a submission is scored against: its tables only, no audio."""
 

@@ -9,6 +9,7 @@ import functools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ SETTING = "features.front_end"
 N_FFT = 1024  # writeup: 1024-sample hann windows
 WHOLE_S = 60  # longest wave computed in one piece: takes some 50 MB, and one pass instead of two
 CACHED_FRAMES = 192  # transformed at a time on a CPU, so that what is computed of them stays in its cache
+FAINTEST = torch.finfo(torch.float32).tiny  # peak of a wave that is no silence
 HELD_FRAMES = 1 << 16  # the same on other devices, which are slow at small pieces: half a GB
 
 RateHz = Annotated[int, Field(ge=1_000, le=1_000_000)]
@@ -181,37 +183,95 @@ class FourierFrontEnd(nn.Module, ABC):
         ]
         return torch.cat(bands, dim=-1)
 
-    def _padded(self, blocks: Iterable[Tensor | NDArray[np.float32]]) -> Iterator[Tensor]:
-        """Yield, in pieces (samples,), what `forward` frames: the wave with its padding."""
-        held = torch.zeros(0, device=self.window.device)
-        n_samples, begun = 0, False
-        for block in blocks:
-            held = torch.cat((held, torch.as_tensor(block, dtype=torch.float32, device=held.device)))
-            n_samples += len(block)
-            if len(held) <= self.min_samples:
-                continue
-            if not begun:
-                yield self._before(held)
-                begun = True
-            yield held[: -self.min_samples]
-            held = held[-self.min_samples :]
-        if not n_samples:
-            raise AudiotagError("a wave without samples has no spectrogram: leave the recording out")
-        held = self._filled(held)
-        if not begun:
-            yield self._before(held)
-        yield held
-        yield self._after(held, max(n_samples, self.min_samples))
-
     def _segments(self, blocks: Iterable[Tensor | NDArray[np.float32]]) -> Iterator[Tensor]:
         """Yield the padded wave in pieces (1, samples) of whole frames, overlapping as frames do."""
-        held = torch.zeros(0, device=self.window.device)
-        for piece in self._padded(blocks):
-            held = torch.cat((held, piece))
-            frames = (len(held) - self.n_fft) // self.hop_samples + 1
-            if frames > 0:
-                yield held[None, : (frames - 1) * self.hop_samples + self.n_fft]
-                held = held[frames * self.hop_samples :]
+        framing = Framing(self)
+        for block in blocks:
+            if (segment := framing.push(block)) is not None:
+                yield segment
+        if (segment := framing.finish()) is not None:
+            yield segment
+
+    # For who hears along, and learns only later what is loud: frames are measured once, and then related to any level
+
+    def measure(self, segment: Tensor) -> Measured:
+        """Measure the frames of a segment (1, samples), as `Framing` gives it, relative to nothing."""
+        magnitudes = torch.cat(list(self._magnitudes(segment)), dim=-1)[:, 0]
+        peaks = segment[0].abs().unfold(-1, self.n_fft, self.hop_samples).amax(dim=-1)
+        return Measured(self._lasting(magnitudes), peaks, magnitudes.amax(dim=0))
+
+    @abstractmethod
+    def _lasting(self, magnitudes: Tensor) -> Tensor:
+        """Return what of magnitudes (FFT bins, T) must be kept until they are related to a level (X, T)."""
+
+    @abstractmethod
+    def relate(self, lasting: Tensor, level: Level, gain: float = 1.0) -> Tensor:
+        """Make the spectrogram (F, T) of what `measure` kept (X, T), in a wave whose loudest moment has this level.
+
+        It is that of the wave times `gain`, level included.
+        """
+
+
+@dataclass(frozen=True)
+class Level:
+    """The loudest moment of a wave: its highest sample, and the strongest Fourier magnitude of any frame."""
+
+    peak: float
+    magnitude: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Frames not yet relative to anything: `lasting` (X, T), and of each frame (T,) what makes a `Level`."""
+
+    lasting: Tensor
+    peaks: Tensor
+    magnitudes: Tensor
+
+
+class Framing:
+    """Cuts one wave that comes in blocks into segments of whole frames, its padding before and after it included.
+
+    All segments together hold exactly the frames that a front end makes of the whole wave, whatever the blocks.
+    """
+
+    def __init__(self, front_end: FourierFrontEnd) -> None:
+        self._front_end = front_end
+        self._held = self._last = torch.zeros(0, device=front_end.window.device)  # to be framed; to be mirrored
+        self.n_samples, self._begun = 0, False
+
+    def push(self, block: Tensor | NDArray[np.float32]) -> Tensor | None:
+        """Take the next samples (samples,), and return the segment (1, samples) that they complete, if they do."""
+        self._take(torch.as_tensor(block, dtype=torch.float32, device=self._held.device))
+        return self._whole_frames() if self.n_samples >= self._front_end.min_samples else None
+
+    def finish(self) -> Tensor | None:
+        """Return the last segment, if anything is left; raises AudiotagError for a wave without samples."""
+        if not self.n_samples:
+            raise AudiotagError("a wave without samples has no spectrogram: leave the recording out")
+        self._take(self._held.new_zeros(max(0, self._front_end.min_samples - self.n_samples)))
+        self._begin()
+        self._held = torch.cat((self._held, self._front_end._after(self._last, self.n_samples)))
+        return self._whole_frames()
+
+    def _take(self, wave: Tensor) -> None:
+        self.n_samples += len(wave)
+        self._held = torch.cat((self._held, wave))
+        self._last = torch.cat((self._last, wave))[-self._front_end.min_samples :]
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._held, self._begun = torch.cat((self._front_end._before(self._held), self._held)), True
+
+    def _whole_frames(self) -> Tensor | None:
+        self._begin()
+        n_fft, hop = self._front_end.n_fft, self._front_end.hop_samples
+        frames = (len(self._held) - n_fft) // hop + 1
+        if frames <= 0:
+            return None
+        segment = self._held[None, : (frames - 1) * hop + n_fft]
+        self._held = self._held[frames * hop :]
+        return segment
 
 
 class MelFrontEnd(FourierFrontEnd):
@@ -266,9 +326,20 @@ class MelFrontEnd(FourierFrontEnd):
 
     def _spectrogram(self, padded: Tensor, reference: Tensor | None = None) -> Tensor:
         magnitudes = list(self._magnitudes(padded))
-        reference = self._loudest(magnitudes) if reference is None else reference
+        return self._decibels(magnitudes, self._loudest(magnitudes) if reference is None else reference)
+
+    def _decibels(self, magnitudes: Iterable[Tensor], reference: Tensor) -> Tensor:
+        """Make the spectrogram (B, F, T) of magnitudes (FFT bins, B, t), which it changes."""
         floor = (reference * 10 ** (-self.top_db / 20)).clamp(min=self.min_power**0.5)[:, None]
         return 20 * self._banded(_log10(magnitude.clamp_(min=floor)) for magnitude in magnitudes) + self.offset_db
+
+    def _lasting(self, magnitudes: Tensor) -> Tensor:
+        return magnitudes  # the level decides which of them are cut off
+
+    def relate(self, lasting: Tensor, level: Level, gain: float = 1.0) -> Tensor:
+        """Make the spectrogram (F, T) of measured frames in a wave of this level, times `gain`."""
+        reference = torch.full((1,), level.magnitude * gain, device=lasting.device)
+        return self._decibels([(lasting * gain)[:, None]], reference)[0]
 
 
 class LogFrontEnd(FourierFrontEnd):
@@ -308,8 +379,15 @@ class LogFrontEnd(FourierFrontEnd):
 
     def _spectrogram(self, padded: Tensor, reference: Tensor | None = None) -> Tensor:
         reference = self._reference(padded) if reference is None else reference
-        scaled = padded / reference.clamp(min=torch.finfo(torch.float32).tiny)[:, None]  # silence stays silence
+        scaled = padded / reference.clamp(min=FAINTEST)[:, None]  # silence stays silence
         return _log10(1 + self._banded(self._magnitudes(scaled)))
+
+    def _lasting(self, magnitudes: Tensor) -> Tensor:
+        return self._banded([magnitudes[:, None]])[0]
+
+    def relate(self, lasting: Tensor, level: Level, gain: float = 1.0) -> Tensor:
+        """Make the spectrogram (F, T) of measured frames in a wave of this level; `gain` changes nothing."""
+        return _log10(1 + lasting / max(level.peak, FAINTEST))
 
 
 # On a CPU by NumPy: on an AMD processor PyTorch's magnitudes took ten times, its logarithms five times as long.
