@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from audiotag.data.manifest import Manifest
     from audiotag.features.spectrogram import Level
+    from audiotag.inference.recordings import Recording
     from audiotag.live.stream import LiveStream
     from audiotag.run.folder import RunFolder
 
@@ -102,6 +103,10 @@ def predict(settings: Sequence[str] | PredictConfig) -> Path:
         from audiotag.inference.submission import score_submission
 
         return score_submission(config)
+    if config.segments:
+        from audiotag.inference.predict_segments import predict_segments
+
+        return predict_segments(config)
     from audiotag.inference.predict import predict as label
 
     return label(config)
@@ -268,15 +273,40 @@ class Tagger:
         table.attrs["problems"] = problems
         return table
 
+    def segments(
+        self,
+        source: Any,
+        window_frames: int | None = None,
+        every_frames: int | None = None,
+        **segment: float,
+    ) -> pd.DataFrame:
+        """Return the parts of recordings: fname, start_s, end_s, label, probability, as `predict.py segments=true`.
+
+        `source` is a file, a folder, a pattern, or a list of those; `segment` are the settings `segment.*` of
+        predict.py: `on`, `off`, `shortest_s`, `gap_s`. Raises DataError as `predict` does.
+        """
+        from audiotag.inference.segments import segment_recordings
+
+        settings = {"window_frames": window_frames, "every_frames": every_frames, "segment": segment}
+        given = {"run": self.runs, "source": ".", "segments": True, **settings}
+        config = validate(OmegaConf.create(given), PredictConfig)
+        recordings = self._find(source)
+        table, unread = segment_recordings(recordings, self._tagger, config, self.classes)
+        if unread:
+            raise DataError(f"{len(unread)} recordings cannot be read:", list(unread.values()))
+        return table
+
+    def _find(self, source: Any) -> list[Recording]:
+        from audiotag.inference.recordings import find_recordings
+
+        sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+        return find_recordings([str(one) for one in sources], self._members[0].folds).recordings
+
     def _label(self, source: Any) -> tuple[list[str], NDArray[np.float64], list[str]]:
         """Return the names of recordings, their posteriors (N, C), and why others cannot be read."""
         if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str | os.PathLike):
             return ["wave"], self.posteriors(*source)[None], []
-        from audiotag.inference.recordings import find_recordings
-
-        sources = [source] if isinstance(source, str | os.PathLike) else list(source)
-        found = find_recordings([str(one) for one in sources], self._members[0].folds)
-        labelled = self._tagger.label(found.recordings)
+        labelled = self._tagger.label(self._find(source))
         if not labelled.recordings:
             raise DataError("None of the recordings can be read:", labelled.problems)
         names = [recording.fname for recording in labelled.recordings]

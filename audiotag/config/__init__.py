@@ -6,7 +6,7 @@ once and before any work starts.
 """
 
 from audiotag.config.data import Columns, Data, Noise, Synthetic
-from audiotag.config.predict import Ensemble, PredictConfig, ReferenceLevel, ScoredData
+from audiotag.config.predict import Ensemble, PredictConfig, ScoredData
 from audiotag.config.programs import AuditConfig, CompareConfig, ReportConfig, TrainConfig, VerifyConfig
 from audiotag.config.sections import (
     Augment,
@@ -20,3 +20,4 @@ from audiotag.config.sections import (
     Verification,
     VerificationChange,
 )
+from audiotag.config.streams import Pcm, ReferenceLevel, Segmentation

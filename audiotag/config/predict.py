@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -12,12 +13,16 @@ from audiotag.config.data import READ_BY, Columns, reads, tables_of_csv
 from audiotag.config.leaf import TARGET, Leaf, class_name
 from audiotag.config.schema import Program, Settings, settings
 from audiotag.config.sections import Hardware
+from audiotag.config.streams import Pcm, ReferenceLevel, Segmentation
 
 # Parts of the challenge's test set; Public, as tables have it, is meant as well.
 Usage = Annotated[
     Literal["public", "private", "private_public"],
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
 ]
+
+
+MICROPHONE, STANDARD_INPUT = "mic", "-"  # as sources of sound
 
 
 @settings
@@ -30,20 +35,6 @@ class Ensemble(Settings):
     """equal, or learned: a weight per member and a bias per class, from verified clips that every member held out."""
     l2: float = Field(0.001, ge=0, le=1e9)
     """With weights=learned: penalty on the squared distance from equal weights without biases, beside the mean loss."""
-
-
-@settings
-class ReferenceLevel(Settings):
-    """What the spectrogram of a stream is relative to; a recording's is relative to its loudest moment."""
-
-    level: Literal["running", "window", "fixed"] = "running"
-    """running: the loudest moment of the last memory_s seconds; window: of the window itself; fixed: dbfs."""
-    memory_s: float = Field(10.0, gt=0, le=86_400)
-    """With level=running: how far back from a window's end the loudest moment is looked for, in seconds."""
-    dbfs: float = Field(-10.0, ge=-200, le=0)
-    """With level=fixed: peak of the loudest moment in decibels relative to full scale."""
-    floor_dbfs: float = Field(-60.0, ge=-200, le=0)
-    """Where nothing is louder, this counts as the loudest moment, so that silence is not taken for sound."""
 
 
 @settings
@@ -97,7 +88,7 @@ class PredictConfig(Program):
     """Folder that holds the run folders."""
     source: Any = None
     """Files or folders to label: one, or a list [A,B]; patterns such as 'clips/**/*.wav' work too. Folders are searched
-    for everything libsndfile reads."""
+    for everything libsndfile reads. With live=true: one file, mic (the microphone), or - (standard input)."""
     split: Literal["test", "valid", "unlabelled"] | None = None
     """Instead of a source: test (mean of the folds), valid (each clip by the fold that held it out) or unlabelled
     (clips without a label, mean of the folds)."""
@@ -109,10 +100,32 @@ class PredictConfig(Program):
     """File for the predictions, scores stand beside it in scores.json; null: below the run folder, `predict/`, and of
     several runs below `runs/ensembles/`. A file is replaced only if it holds labels of these recordings alone, made by
     this program. With submission=: the file for the scores; null: beside the submission."""
-    format: Literal["predictions", "submission"] = "predictions"
-    """predictions (labels and probabilities), or submission: the challenge's file (fname,label; three labels a row)."""
-    top: int = Field(3, ge=1, le=10_000)
-    """Labels per recording."""
+    format: Literal["predictions", "submission", "audacity", "raven"] = "predictions"
+    """predictions (labels and probabilities), submission (the challenge's file: fname,label; three labels a row) or,
+    with segments=true, audacity (label tracks) or raven (selection tables): then out= is a folder."""
+    top: int | None = Field(None, ge=1, le=10_000)
+    """Labels per recording; null: 3, with live=true 5."""
+    live: bool = False
+    """Label sound while it comes, in windows. out=FILE.csv or FILE.jsonl keeps what is heard; Ctrl-C ends it."""
+    segments: bool = False
+    """Label parts of recordings: fname, start_s, end_s, label, probability."""
+    window_frames: int | None = Field(None, ge=1, le=1_000_000)
+    """With live=true or segments=true: frames of a window; null: features.excerpt_frames, as in training."""
+    every_frames: int | None = Field(None, ge=1, le=1_000_000)
+    """Frames from window to window; null: 10, with segments=true an eighth of a window."""
+    smoothing_s: float = Field(0.5, ge=0, le=3600)
+    """With live=true: seconds in which the shown bars forget what was heard (to 37 %); out= has each window's own."""
+    device: str | None = None
+    """With source=mic: number or name (a part of it is enough) of the device; null: the system's own choice."""
+    speed: Literal["sound", "max"] | None = None
+    """With live=true: sound (late sound is dropped) or max (as fast as it goes, all is heard); null: of a microphone or
+    file sound, of standard input max: the sender waits."""
+    reference: ReferenceLevel = ReferenceLevel()
+    """With live=true: what spectrograms are relative to."""
+    pcm: Pcm = Pcm()
+    """With source=-: what comes on standard input."""
+    segment: Segmentation = Segmentation()
+    """With segments=true: where a part begins and ends."""
     bootstrap: int = Field(1000, ge=0, le=1_000_000)
     """Resamples of the clips for the 95 % intervals of accuracy and MAP@3; 0: no intervals."""
     windows: int = Field(0, ge=0, le=10_000)
@@ -132,8 +145,15 @@ class PredictConfig(Program):
     hardware: Hardware = Hardware()
     """What the work runs on."""
 
+    @property
+    def labels(self) -> int:
+        """Labels per recording or window."""
+        return self.top or (5 if self.live else 3)
+
     def clashes(self, prefix: str) -> Iterator[str]:
         yield from self._of_runs() if self.submission is None else self._of_submission()
+        yield from self._of_streams() if self.live else self._of_no_stream()
+        yield from self._of_windows()
 
     def _of_runs(self) -> Iterator[str]:
         yield from needs_run(self.run)
@@ -155,7 +175,7 @@ class PredictConfig(Program):
                 yield f"round={round_} is not one of best, last or a round's number"
         if self.format == "submission" and self.split != "test":
             yield "format=submission is the challenge's file of its test clips: set split=test"
-        if self.format == "submission" and self.top != 3:
+        if self.format == "submission" and self.labels != 3:
             yield f"top={self.top}: format=submission has three labels a row; leave top= away"
         if self.ensemble.weights == "learned" and self.split == "valid":
             yield "ensemble.weights=learned is fitted on the very clips that split=valid scores: use split=test"
@@ -170,3 +190,51 @@ class PredictConfig(Program):
         if self.submission == "":
             yield "submission= does not name a file"
         yield from self.data.lacking()
+
+    def _of_windows(self) -> Iterator[str]:
+        """Yield what does not go with windows of a recording or stream, or only with them."""
+        if not self.segments and self.segment != Segmentation():
+            yield "segment.* belongs to segments=true"
+        if self.format in ("audacity", "raven") and not self.segments:
+            yield f"format={self.format} is of parts of a recording: set segments=true"
+        if self.format in ("audacity", "raven") and self.out is not None and self.out.lower().endswith(".csv"):
+            yield f"out={self.out}: format={self.format} writes a file per recording: name a folder"
+        mode = "live" if self.live else "segments"
+        if not (self.live or self.segments):
+            for name in ("window_frames", "every_frames"):
+                if getattr(self, name) is not None:
+                    yield f"{name}= belongs to live=true or segments=true"
+            return
+        if self.live and self.segments:
+            yield "live=true and segments=true are two things: a stream as it comes, or files with all their parts"
+        given = {"split": self.split, "submission": self.submission, "cut": self.cut, "windows": self.windows or None}
+        given |= {"top": self.top if self.segments and not self.live else None}
+        yield from (f"{name}= does not go with {mode}=true" for name, value in given.items() if value is not None)
+        if self.segments and self.format == "submission":
+            yield "format=submission does not go with segments=true"
+
+    def _of_streams(self) -> Iterator[str]:
+        if isinstance(self.source, list):
+            yield f"source={self.source}: live=true hears one source: a file, mic or -"
+        kind = {MICROPHONE: "mic", STANDARD_INPUT: "-"}.get(str(self.source), "FILE")
+        if self.device is not None and kind != "mic":
+            yield "device= belongs to source=mic"
+        if self.pcm != Pcm() and kind != "-":
+            yield "pcm.* belongs to source=-"
+        if self.speed == "max" and kind == "mic":
+            yield "speed=max: a microphone is no faster than sound; leave speed= away"
+        if self.format != "predictions":
+            yield f"format={self.format} does not go with live=true: out=FILE.csv or out=FILE.jsonl says it"
+        if self.out is not None and not self.out.lower().endswith((".csv", ".jsonl")):
+            yield f"out={self.out}: what is heard live is written to FILE.csv or FILE.jsonl (JSON lines)"
+
+    def _of_no_stream(self) -> Iterator[str]:
+        given = {"device": self.device is not None, "speed": self.speed is not None}
+        given |= {"smoothing_s": self.smoothing_s != 0.5}
+        yield from (f"{name}= belongs to live=true" for name, said in given.items() if said)
+        if self.pcm != Pcm():
+            yield "pcm.* belongs to live=true"
+        if self.reference != ReferenceLevel():
+            yield "reference.* belongs to live=true: a recording is relative to its own loudest moment"
+        if self.source in (MICROPHONE, STANDARD_INPUT) and not Path(str(self.source)).exists():
+            yield f"source={self.source} is heard while it comes: set live=true"

@@ -31,7 +31,7 @@ def predict(config: PredictConfig) -> Path:
     """
     members = choose_members(config)
     classes = members[0].folder.classes
-    if config.top > len(classes) and config.format == "predictions":
+    if (config.top or 0) > len(classes) and config.format == "predictions":
         raise AudiotagError(f"top={config.top}: {members[0].folder.path} knows {len(classes)} classes only")
     if config.format == "submission":
         check_submittable(classes)
@@ -47,7 +47,7 @@ def predict(config: PredictConfig) -> Path:
     _refuse_unread(labelled.problems, len(labelled.recordings), len(found.recordings), config)
     answer = tagger.fuse(labelled.posteriors)
     names = [recording.fname for recording in labelled.recordings]
-    table = predictions_table(names, answer.posteriors, classes, config.top)
+    table = predictions_table(names, answer.posteriors, classes, config.labels)
     write_csv(out, submission_table(names, answer.posteriors, classes) if config.format == "submission" else table)
     write_ensemble(out.parent, answer)
     if config.split in ("test", "valid"):
@@ -104,7 +104,7 @@ def output_file(config: PredictConfig, members: Sequence[Member], found: Found) 
     beside = WRITTEN_BESIDE if config.split is not None else WRITTEN_BESIDE[-2:] if len(members) > 1 else ()
     check_output(out, OWN[config.format], beside, [recording.path for recording in found.recordings])
     if config.split is None:
-        _refuse_losing(out, {recording.fname for recording in found.recordings})
+        refuse_losing(out, {recording.fname for recording in found.recordings})
     elif config.format == "submission":
         _refuse_other_labels(out)
     return out
@@ -138,7 +138,7 @@ def _refuse_other_labels(out: Path) -> None:
             raise AudiotagError(f"{out} was not written by this command: name another file with out=, or move it away")
 
 
-def _refuse_losing(out: Path, names: set[str]) -> None:
+def refuse_losing(out: Path, names: set[str]) -> None:
     """Raise AudiotagError if a file holds labels of recordings that this command does not label again."""
     if not out.exists() or not out.stat().st_size:
         return

@@ -12,12 +12,12 @@ import soxr
 from numpy.typing import NDArray
 
 from audiotag.config import Features
-from audiotag.errors import AudiotagError
 from audiotag.features.audio import RESAMPLING_QUALITY
 from audiotag.features.spectrogram import front_end_of
 from audiotag.features.streaming import Reference, frame_stream
 from audiotag.features.trimming import Wave
 from audiotag.inference.ensemble import EnsembleTagger
+from audiotag.inference.segments import check_windows
 from audiotag.inference.spectrograms import Frames, checked_wave
 from audiotag.inference.tagging import Key
 from audiotag.inference.window import Window
@@ -200,17 +200,3 @@ class Ear:
     def forget(self, before_s: float) -> None:
         """Let go of the frames before then, but for as many at the end as a window has."""
         self._frames.forget(min(round(before_s * self._rate), max(self._frames.end - self._length, 0)))
-
-
-def check_windows(tagger: EnsembleTagger, window_s: float) -> None:
-    """Raise AudiotagError if networks do not take windows of so many seconds."""
-    problems = []
-    for spec, networks in tagger.groups:
-        rate = front_end_of(spec.features).frames_per_second
-        for (member, _), network in networks.by_key.items():
-            least: int = getattr(network, "fixed_frames", None) or getattr(network, "min_frames", 1)  # type: ignore[assignment]
-            if window_s * rate < least - 0.5:
-                name = tagger.members[member].name
-                problems.append(f"{name} needs windows of {least} frames or more, not {round(window_s * rate)}")
-    if problems:
-        raise AudiotagError(f"window_frames: {'; '.join(dict.fromkeys(problems))}")
