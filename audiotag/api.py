@@ -92,17 +92,21 @@ def verify(settings: Sequence[str] | VerifyConfig) -> pd.DataFrame:
     return decide(_config(VerifyConfig, settings))
 
 
-def predict(settings: Sequence[str] | PredictConfig) -> Path:
-    """Label recordings or a split, or score a submission, print and write the result, as `python predict.py` does.
+def predict(settings: Sequence[str] | PredictConfig) -> Path | None:
+    """Label recordings, a split or a stream, or score a submission, print and write it, as `python predict.py` does.
 
-    Returns the file written: the predictions or, of a submission, the scores. `Tagger.predict` returns predictions, and
-    writes nothing.
+    Returns the file written: predictions, parts or, of a submission, scores; None of a stream that is not written down.
+    `Tagger.predict`, `Tagger.segments` and `Tagger.live` return what they hear, and write nothing.
     """
     config = _config(PredictConfig, settings)
     if config.submission is not None:
         from audiotag.inference.submission import score_submission
 
         return score_submission(config)
+    if config.live:
+        from audiotag.live.program import predict_live
+
+        return predict_live(config)
     if config.segments:
         from audiotag.inference.predict_segments import predict_segments
 

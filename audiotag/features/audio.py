@@ -65,13 +65,13 @@ def decode(path: str | Path) -> tuple[Wave, int]:
 
     Raises AudioError for a file that is missing, cannot be decoded, is empty, or holds values that are no audio.
     """
-    rate_hz = _rate_hz(path)
+    rate_hz = read_rate_hz(path)
     return np.concatenate(list(_decoded(path))), rate_hz
 
 
 def measure(path: str | Path) -> float:
     """Read a sound file to its end, and return how many seconds it lasts; raises AudioError as `decode` does."""
-    rate_hz = _rate_hz(path)
+    rate_hz = read_rate_hz(path)
     return sum(map(len, _decoded(path))) / rate_hz
 
 
@@ -180,7 +180,7 @@ class AudioStream:
         return np.concatenate([*between(self._resampled(rate_hz), 0, round(longest_s * rate_hz))])
 
     def _read_rate_hz(self) -> int:
-        return _rate_hz(self.path)
+        return read_rate_hz(self.path)
 
     def _decoded(self) -> Iterator[Wave]:
         return _decoded(self.path)
@@ -266,7 +266,8 @@ def _undecodable(path: str | Path, error: Exception) -> AudioError:
     return AudioError(f"{path}: cannot be decoded ({error}). Convert it to WAV or FLAC, or leave it out of the table")
 
 
-def _rate_hz(path: str | Path) -> int:
+def read_rate_hz(path: str | Path) -> int:
+    """Return the sample rate of a sound file in Hz; raises AudioError as `decode` does."""
     with _opened(path) as file:
         _check_rate(file.samplerate, path)
         return int(file.samplerate)

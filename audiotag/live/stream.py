@@ -120,9 +120,9 @@ class LiveStream:
             yield from self.push(block)
         yield from self.finish()
 
-    def picture(self, n_frames: int) -> Frames:
-        """Return the newest frames (T, F), at most `n_frames`, as the first run's networks hear them."""
-        return self._ears[0].newest(n_frames)
+    def new_frames(self) -> Frames:
+        """Return the frames (T, F) that came since the last call, as a window of the first run holds them."""
+        return self._ears[0].new_frames()
 
     def _begin_s(self, number: int) -> float:
         return number * self.every_frames / self.frames_per_second
@@ -158,6 +158,8 @@ class Ear:
         self._rate = front_end.frames_per_second
         self._length = round(window_s * self._rate)
         self._frames = frame_stream(front_end, features.trim, reference)
+        self._none: Frames = np.zeros((0, front_end.bands), np.float16)
+        self._shown = 0
         self._resampler = None
         if sample_rate_hz != front_end.sample_rate_hz:
             rates = sample_rate_hz, front_end.sample_rate_hz
@@ -192,10 +194,13 @@ class Ear:
         length = min(self._length, end - begin)
         return self._frames.window(begin, length)[np.arange(self._length) % length]
 
-    def newest(self, n_frames: int) -> Frames:
-        """Return the last frames (T, F) that are held, at most so many."""
-        begin = max(self._frames.end - n_frames, self._frames.begin)
-        return self._frames.window(begin, self._frames.end - begin)
+    def new_frames(self) -> Frames:
+        """Return the frames (T, F) that came since the last call, as many as a window has at most."""
+        end = self._frames.end
+        begin = max(end - self._length, self._frames.begin)
+        new = self._frames.window(begin, end - begin)[max(self._shown - begin, 0) :] if end > begin else self._none
+        self._shown = end
+        return new
 
     def forget(self, before_s: float) -> None:
         """Let go of the frames before then, but for as many at the end as a window has."""
