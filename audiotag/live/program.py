@@ -57,6 +57,7 @@ def predict_live(config: PredictConfig) -> Path | None:
         writer = None if out is None else ending.enter_context(contextlib.closing(Writer(out, top)))
         # Who presses Ctrl-C has heard enough.
         ending.enter_context(contextlib.suppress(KeyboardInterrupt))
+        ending.enter_context(stream)
         show = ending.enter_context(_view(session, config, top) if console.is_terminal else _lines(top))
         try:
             for windows, dropped_s in session.windows():

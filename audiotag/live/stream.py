@@ -69,7 +69,8 @@ class LiveStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.restart(0.0)
+        for ear in self._ears:
+            ear.close()
 
     def restart(self, at_s: float) -> None:
         """Begin anew with a sample at `at_s` seconds, after a gap: no window holds sound from both of its sides."""
@@ -180,6 +181,10 @@ class Ear:
             self._frames.push(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             self._resampler = None
         self._frames.finish()
+
+    def close(self) -> None:
+        """Let go of the resampler, which complains of being left when the program is interrupted."""
+        self._resampler = None
 
     def holds(self, begin_s: float) -> bool:
         """Return whether the window that begins then is whole."""

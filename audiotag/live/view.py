@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import textwrap
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def bars_text(labels: Sequence[str], posteriors: NDArray[np.float64], top: int, 
 
 def meter_text(meter: Meter, width: int) -> Text:
     """Draw the level, and where its peak is near full scale, say so."""
-    length = max(4, width - 24)
+    length = max(4, width - 9 - 17)
     share = 1 - meter.rms_dbfs / SILENCE_DBFS
     style = "red" if meter.peak_dbfs > -1 else "yellow" if meter.peak_dbfs > -6 else "green"
     text = Text(set_cell_size("Level", 8) + " ")
@@ -161,11 +162,12 @@ class Scene:
 
     def draw(self, width: int, height: int, colour: bool) -> Text:
         """Return the picture, at most `height` lines of `width` cells."""
-        lines = max(2, min(16, height - self.top - 4))
+        status = textwrap.wrap(self.status, max(width, 20))
+        lines = max(2, min(16, height - self.top - len(status) - 3))
         parts = [spectrogram_text(self.scroll.picture(width, 2 * lines), colour)]
         if self.posteriors is None:
             parts.append(Text("listening", "dim"))
         else:
             parts.append(bars_text(self.labels, self.posteriors, self.top, width))
-        parts += [meter_text(self.meter, width), Text(set_cell_size(self.status, width).rstrip(), "dim")]
+        parts += [meter_text(self.meter, width), *(Text(line, "dim") for line in status)]
         return Text("\n", no_wrap=True, overflow="crop").join(parts)
