@@ -5,6 +5,7 @@ Shapes: K networks, B windows, F bands, T frames, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -95,8 +96,10 @@ class LiveStream:
             self.skipped += len(due) - 1
             due = due[-1:]
         windows = self._label(due)
+        # The last window may yet be one that ends here.
+        needed_s = min(self._begin_s(self._next), self._end_s - self.window_s)
         for ear in self._ears:
-            ear.forget(self._begin_s(self._next))
+            ear.forget(needed_s)
         return windows
 
     def finish(self) -> list[Window]:
@@ -110,9 +113,8 @@ class LiveStream:
         for ear in self._ears:
             ear.finish()
         windows = self.push(np.zeros(0, np.float32))
-        end_s = min(ear.end_s for ear in self._ears)
-        if end_s > self._heard_s + 1e-9:
-            windows += self._label([max(end_s - self.window_s, 0.0)])
+        if self._end_s > self._heard_s + 1e-9:
+            windows += self._label([max(self._end_s - self.window_s, 0.0)])
         return windows
 
     def over(self, blocks: Iterable[NDArray[np.floating]]) -> Iterator[Window]:
@@ -124,6 +126,11 @@ class LiveStream:
     def new_frames(self) -> Frames:
         """Return the frames (T, F) that came since the last call, as a window of the first run holds them."""
         return self._ears[0].new_frames()
+
+    @property
+    def _end_s(self) -> float:
+        """How much all have heard."""
+        return min(ear.end_s for ear in self._ears)
 
     def _begin_s(self, number: int) -> float:
         return number * self.every_frames / self.frames_per_second
@@ -140,7 +147,7 @@ class LiveStream:
             for number, own in enumerate(answers):
                 own |= dict(zip(keys, posteriors[:, number], strict=True))
         fused = self._tagger.fuse(answers).posteriors
-        ends_s = [min(begin_s + self.window_s, max(ear.end_s for ear in self._ears)) for begin_s in begins_s]
+        ends_s = [min(begin_s + self.window_s, self._end_s) for begin_s in begins_s]
         self._heard_s = ends_s[-1]
         return [
             Window(self._from_s + begin_s, self._from_s + end_s, posterior, self.classes)
@@ -208,5 +215,5 @@ class Ear:
         return new
 
     def forget(self, before_s: float) -> None:
-        """Let go of the frames before then, but for as many at the end as a window has."""
-        self._frames.forget(min(round(before_s * self._rate), max(self._frames.end - self._length, 0)))
+        """Let go of the frames before then."""
+        self._frames.forget(max(math.floor(before_s * self._rate), 0))

@@ -61,7 +61,7 @@ def test_settings_that_go_together(given):
         ({"source": "a", "live": True, "out": "x.txt"}, "out=x.txt: what is heard live"),
         ({"source": "a", "live": True, "reference": {"level": "loud"}}, "reference.level=loud is not one of"),
         ({"source": "a", "live": True, "pcm": {"encoding": "s24"}}, "pcm.encoding=s24 is not one of"),
-        ({"source": "a", "live": True, "reference": {"dbfs": 3}}, "reference.dbfs=3.0 must lie in -200 to 0"),
+        ({"source": "a", "live": True, "reference": {"dbfs": 3}}, "reference.dbfs=3.0"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(given, message):
