@@ -1,10 +1,11 @@
 """What the reference level of a stream does to what networks hear: windows of test clips, one after the other.
 
-usage: python -m benchmarks.live_reference RUN [levels_db=20] [gap_s=2] [every_frames=20] [noise_dbfs=-70]
+usage: python -m benchmarks.live_reference RUN [clips=N] [levels_db=20] [gap_s=2] [every_frames=20] [noise_dbfs=-70]
 
 The clips of the run's test split make one stream, with `gap_s` of noise between them; each is made quieter by up to
-`levels_db`, drawn at random, as sounds are nearer and farther. Counted are windows that lie in one clip as far as it
-is long enough, and those in gaps. Beside them: the files, each heard whole.
+`levels_db`, drawn at random, as sounds are nearer and farther. Counted are windows that lie in a clip, or that a short
+clip lies in, and windows between clips. Beside them: the files, each heard whole, and the clips one by one, each
+relative to its own loudest moment, which a stream cannot know beforehand.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 import audiotag
 from audiotag.config import ReferenceLevel
+from audiotag.features.spectrogram import Framing, Level, front_end_of
 from audiotag.inference.recordings import split_recordings
 from audiotag.run.folder import RunFolder
 
@@ -38,6 +40,8 @@ def main() -> None:
     levels_db, gap_s, noise_dbfs = given.get("levels_db", 20), given.get("gap_s", 2), given.get("noise_dbfs", -70)
     folder = RunFolder(audiotag.open_run(run).path)
     recordings = split_recordings(folder, "test", None, list(range(folder.config.folds)), None).recordings
+    chosen = np.random.default_rng(0).permutation(len(recordings))[: int(given.get("clips", len(recordings)))]
+    recordings = [recordings[number] for number in chosen]
     tagger = audiotag.load(run)
     table = tagger.predict([str(recording.path) for recording in recordings], top=1)
     by_name = dict(zip(table["fname"], table["label_1"], strict=True))
@@ -47,8 +51,11 @@ def main() -> None:
         f"{len(clips)} clips, {len(stream) / RATE_HZ:.0f} s, quieter by 0 to {levels_db:g} dB; files whole: {whole:.3f}"
     )
     print("| reference | windows right | clips right | gaps above 0.5 |\n| --- | --- | --- | --- |")
+    every_frames = int(given.get("every_frames", 20))
+    alone = each_alone(tagger, stream, clips, every_frames)
+    print(f"| its own, not streamed | {alone[0]:.3f} | {alone[1]:.3f} | - |", flush=True)
     for name, reference in references():
-        live = tagger.live(RATE_HZ, every_frames=int(given.get("every_frames", 20)), reference=reference)
+        live = tagger.live(RATE_HZ, every_frames=every_frames, reference=reference)
         print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares(live, stream, clips, gap_s))} |", flush=True)
 
 
@@ -68,16 +75,31 @@ def compose(recordings, levels_db: float, gap_s: float, noise_dbfs: float) -> tu
     generator = np.random.default_rng(0)
     parts, clips, at = [], [], 0
     gap = np.zeros(round(gap_s * RATE_HZ), np.float32)
-    for number in generator.permutation(len(recordings)):
-        wave = load(recordings[number].path, rate_hz=RATE_HZ).wave
+    for recording in recordings:
+        wave = load(recording.path, rate_hz=RATE_HZ).wave
         wave = wave * np.float32(10 ** (-generator.uniform(0, levels_db) / 20))
         at += len(gap)
-        clips.append(Clip(at / RATE_HZ, (at + len(wave)) / RATE_HZ, recordings[number].label))
+        clips.append(Clip(at / RATE_HZ, (at + len(wave)) / RATE_HZ, recording.label))
         parts += [gap, wave]
         at += len(wave)
     stream = np.concatenate([*parts, gap])
     noise = 10 ** (noise_dbfs / 20) * generator.standard_normal(len(stream))
     return (stream + noise).astype(np.float32), clips
+
+
+def each_alone(tagger, stream: np.ndarray, clips: list[Clip], every_frames: int) -> tuple[float, float]:
+    """Return how many windows, and how many clips by the mean of their windows, are right if each is heard alone."""
+    front_end = front_end_of(tagger._members[0].folder.config.features)
+    right, by_clip = [], []
+    for clip in clips:
+        wave = stream[round(clip.begin_s * RATE_HZ) : round(clip.end_s * RATE_HZ)]
+        framing = Framing(front_end)
+        measured = [front_end.measure(one) for one in (framing.push(wave), framing.finish()) if one is not None]
+        level = Level(*(max(float(getattr(m, name).max()) for m in measured) for name in ("peaks", "magnitudes")))
+        windows = list(tagger.live(RATE_HZ, every_frames=every_frames, reference=level).over([wave]))
+        right += [window.label == clip.label for window in windows]
+        by_clip.append(tagger.classes[int(np.mean([w.posteriors for w in windows], axis=0).argmax())] == clip.label)
+    return float(np.mean(right)), float(np.mean(by_clip))
 
 
 def shares(live, stream: np.ndarray, clips: list[Clip], gap_s: float) -> tuple[float, float, float]:
