@@ -27,6 +27,8 @@ class Block:
     wave: Wave
     begin: int
     arrived_s: float
+    overflows: int = 0
+    """How often a device lost sound before them, nobody knows how much."""
 
 
 class Feed:
@@ -40,16 +42,17 @@ class Feed:
     def __init__(self, sample_rate_hz: int, held_s: float = HELD_S, waits: bool = True) -> None:
         self._most, self._waits = max(1, round(held_s * sample_rate_hz)), waits
         self._waiting: deque[Wave] = deque()
-        self._n_waiting = self._n_put = 0
+        self._n_waiting = self._n_put = self._overflows = 0
         self._arrived_s = 0.0
         self._ended = False
         self._error: Exception | None = None
         self._changed = threading.Condition()
         self.stopped = False
 
-    def put(self, wave: Wave) -> None:
-        """Add samples (samples,) that have just come."""
+    def put(self, wave: Wave, overflow: bool = False) -> None:
+        """Add samples (samples,) that have just come, after an `overflow` if the device lost some before them."""
         with self._changed:
+            self._overflows += overflow
             self._waiting.append(wave[-self._most :])
             self._n_put += len(wave)
             self._n_waiting += len(self._waiting[-1])
@@ -83,8 +86,8 @@ class Feed:
                 return None
             wave = np.concatenate(list(self._waiting))
             self._waiting.clear()
-            self._n_waiting = 0
-            return Block(wave, self._n_put - len(wave), self._arrived_s)
+            overflows, self._overflows, self._n_waiting = self._overflows, 0, 0
+            return Block(wave, self._n_put - len(wave), self._arrived_s, overflows)
 
 
 def capture(blocks: Iterable[Wave], feed: Feed, rate_hz: int | None) -> threading.Thread:

@@ -20,7 +20,8 @@ REMEMBERED = 10_000  # windows whose latency is known
 
 
 class Session:
-    """A source heard by a stream; `heard_s`, `dropped_s`, `gaps`, `n_windows` and `latencies_s` say how it goes.
+    """A source heard by a stream; `heard_s`, `dropped_s` in `gaps`, `overflows` of a device, `n_windows` and
+    `latencies_s` say how it goes.
 
     The latency of a window is the time from its last moment, as that arrived here, to its posteriors. There is none of
     a source that waits: it comes no earlier than it is wanted.
@@ -29,7 +30,7 @@ class Session:
     def __init__(self, stream: LiveStream, source: Source) -> None:
         self.stream, self.source, self.meter = stream, source, Meter()
         self.heard_s = self.dropped_s = 0.0
-        self.gaps = self.n_windows = 0
+        self.gaps = self.n_windows = self.overflows = 0
         self.latencies_s: deque[float] = deque(maxlen=REMEMBERED)
         self._began_s = time.monotonic()
 
@@ -44,6 +45,7 @@ class Session:
                     self.gaps, self.dropped_s = self.gaps + 1, self.dropped_s + (block.begin - end) / rate
                     self.stream.restart(block.begin / rate)
                 end = block.begin + len(block.wave)
+                self.overflows += block.overflows
                 self.heard_s += len(block.wave) / rate
                 self.meter.add(block.wave)
                 windows = self.stream.push(block.wave, newest=not self.source.waits)
@@ -67,6 +69,8 @@ class Session:
         if not self.source.waits:
             parts.append(f"dropped {self.dropped_s:.2f} s")
             parts.append(f"skipped {self.stream.skipped} windows")
+        if self.overflows:
+            parts.append(f"{self.overflows} losses of the device")
         return ", ".join(parts)
 
     def latency_s(self, percentile: float) -> float:
@@ -87,4 +91,6 @@ class Session:
                 f"Too slow to hear all: {self.stream.skipped} windows skipped, {self.dropped_s:.2f} s of sound dropped "
                 f"in {self.gaps} gaps"
             )
+        if self.overflows:
+            lines.append(f"The device itself lost sound {self.overflows} times: this machine is busy")
         return lines

@@ -124,7 +124,7 @@ def _stream(source: Source, feed: Feed) -> Iterator[None]:
         if not (wave.min() >= -LARGEST_SAMPLE and wave.max() <= LARGEST_SAMPLE):  # so that NaN is caught, too
             feed.end(AudiotagError(f"{source.name} gives samples that are no audio"))
             raise sounddevice.CallbackAbort
-        feed.put(wave)
+        feed.put(wave, bool(status.input_overflow))
 
     try:
         stream = sounddevice.InputStream(source.sample_rate_hz, 0, source.device, 1, "float32", "low", callback=put)
