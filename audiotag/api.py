@@ -286,14 +286,19 @@ class Tagger:
     ) -> pd.DataFrame:
         """Return the parts of recordings: fname, start_s, end_s, label, probability, as `predict.py segments=true`.
 
-        `source` is a file, a folder, a pattern, or a list of those; `segment` are the settings `segment.*` of
-        predict.py: `on`, `off`, `shortest_s`, `gap_s`. Raises DataError as `predict` does.
+        `source` is what `predict` takes; `segment` are the settings `segment.*` of predict.py: `on`, `off`,
+        `shortest_s`, `gap_s`. Raises DataError as `predict` does.
         """
-        from audiotag.inference.segments import segment_recordings
+        from audiotag.inference.segments import COLUMNS, segment_recordings, segment_rows
 
         settings = {"window_frames": window_frames, "every_frames": every_frames, "segment": segment}
         given = {"run": self.runs, "source": ".", "segments": True, **settings}
         config = validate(OmegaConf.create(given), PredictConfig)
+        if _is_wave(source):
+            import pandas as pd
+
+            sound = (self._checked(*source), int(source[1]))
+            return pd.DataFrame(segment_rows("wave", sound, self._tagger, config, self.classes), columns=COLUMNS)
         recordings = self._find(source)
         table, unread = segment_recordings(recordings, self._tagger, config, self.classes)
         if unread:
@@ -308,7 +313,7 @@ class Tagger:
 
     def _label(self, source: Any) -> tuple[list[str], NDArray[np.float64], list[str]]:
         """Return the names of recordings, their posteriors (N, C), and why others cannot be read."""
-        if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str | os.PathLike):
+        if _is_wave(source):
             return ["wave"], self.posteriors(*source)[None], []
         labelled = self._tagger.label(self._find(source))
         if not labelled.recordings:
@@ -324,12 +329,15 @@ class Tagger:
         array of floats, ValueError if it is empty, holds NaN or infinity, or has more dimensions, or the sample rate
         cannot be one.
         """
+        return self._tagger.posteriors(self._checked(wave, sample_rate_hz), int(sample_rate_hz))
+
+    def _checked(self, wave: NDArray[np.floating], sample_rate_hz: int) -> NDArray[np.float32]:
         from audiotag.inference.spectrograms import checked_wave
 
         checked = checked_wave(wave, sample_rate_hz)
         if not len(checked):
             raise ValueError("the wave is empty: it has no samples")
-        return self._tagger.posteriors(checked, int(sample_rate_hz))
+        return checked
 
     def stream(self, sample_rate_hz: int, window_s: float | None = None, hop_s: float | None = None) -> Stream:
         """Return a Stream that labels windows of `window_s` seconds, one every `hop_s`, of sound that comes in blocks.
@@ -618,6 +626,11 @@ class Run:
         if isinstance(round_, bool) or not (isinstance(round_, int) or round_ in ("best", "last")):
             raise ValueError(f'round={round_!r} is not a round: give its number, "best" or "last"')
         return choose_round(self._folder, str(round_), choose_folds(self._folder, None))
+
+
+def _is_wave(source: Any) -> bool:
+    """Return whether a source is sound in memory, `(wave, sample_rate_hz)`."""
+    return isinstance(source, tuple) and len(source) == 2 and not isinstance(source[0], str | os.PathLike)
 
 
 def _config(schema: type[Config], settings: Sequence[str] | Config) -> Config:

@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from audiotag.config import Features, PredictConfig, Segmentation
 from audiotag.console import progress
 from audiotag.errors import AudiotagError
-from audiotag.features.audio import AudioError, AudioStream
+from audiotag.features.audio import AudioError, AudioStream, WaveStream
 from audiotag.features.spectrogram import FrontEnd, frames, front_end_of
+from audiotag.features.trimming import Wave
 from audiotag.inference.ensemble import EnsembleTagger
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import Windows, cut_windows
 from audiotag.inference.tagging import Key
 
+Row = tuple[str, float, float, str, float]
 COLUMNS = ["fname", "start_s", "end_s", "label", "probability"]
 STEPS = 8  # from window to window that make a window's length, if nothing is said
 
+Sound = Path | tuple[Wave, int]  # a file, or a wave (samples,) and its rate
 Stretch = tuple[float, float, NDArray[np.float64]]  # from, to in seconds; posterior (C,)
 
 
@@ -104,7 +107,7 @@ def window_steps(features: Features, config: PredictConfig) -> WindowSteps:
 
 
 def stretches_of(
-    path: Path, tagger: EnsembleTagger, steps: WindowSteps, advance: Callable[[float], None] = lambda share: None
+    sound: Sound, tagger: EnsembleTagger, steps: WindowSteps, advance: Callable[[float], None] = lambda share: None
 ) -> Iterator[Stretch]:
     """Yield, for stretch after stretch of a recording, the posterior of the window whose middle lies in its middle.
 
@@ -112,7 +115,7 @@ def stretches_of(
     window longer. A recording shorter than a window is repeated to fill it; one that is silent has no stretch. Memory
     does not grow with the recording. Raises AudioError if it cannot be read.
     """
-    tracks = [_Track(path, spec.features, steps) for spec, _ in tagger.groups]
+    tracks = [_Track(sound, spec.features, steps) for spec, _ in tagger.groups]
     first = tracks[0]
     if first.audio.silent:
         return
@@ -140,10 +143,14 @@ def stretches_of(
 class _Track:
     """A recording as networks of equal features hear it."""
 
-    def __init__(self, path: Path, features: Features, steps: WindowSteps) -> None:
+    def __init__(self, sound: Sound, features: Features, steps: WindowSteps) -> None:
         self._front_end: FrontEnd = front_end_of(features)
         self.rate = self._front_end.frames_per_second
-        self.audio = AudioStream(path, features.trim, rate_hz=self._front_end.sample_rate_hz)
+        rate_hz = self._front_end.sample_rate_hz
+        if isinstance(sound, Path):
+            self.audio = AudioStream(sound, features.trim, rate_hz=rate_hz)
+        else:
+            self.audio = WaveStream(*sound, features.trim, rate_hz)
         self.n_frames = self._front_end.n_frames(self.audio.n_samples)
         self.length, self._hop_s = round(steps.length_s * self.rate), steps.hop_s
 
@@ -158,9 +165,7 @@ def segment_recordings(
     recordings: Sequence[Recording], tagger: EnsembleTagger, config: PredictConfig, classes: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the parts of all recordings (columns `COLUMNS`), and by name why others cannot be read."""
-    steps = window_steps(tagger.groups[0][0].features, config)
-    check_windows(tagger, steps.length_s)
-    rows: list[tuple[str, float, float, str, float]] = []
+    rows: list[Row] = []
     unread: dict[str, str] = {}
     with progress("recordings") as bar:
         task = bar.add_task("Listening", total=len(recordings))
@@ -170,12 +175,25 @@ def segment_recordings(
                 bar.update(task, completed=done + share)
 
             try:
-                own = list(find_segments(stretches_of(recording.path, tagger, steps, advance), config.segment))
+                rows += segment_rows(recording.fname, recording.path, tagger, config, classes, advance)
             except AudioError as error:
                 unread[recording.fname] = str(error)
-                continue
-            rows += [(recording.fname, one.start_s, one.end_s, classes[one.label], one.probability) for one in own]
     return pd.DataFrame(rows, columns=COLUMNS), unread
+
+
+def segment_rows(
+    name: str,
+    sound: Sound,
+    tagger: EnsembleTagger,
+    config: PredictConfig,
+    classes: Sequence[str],
+    advance: Callable[[float], None] = lambda share: None,
+) -> list[Row]:
+    """Return the parts of one recording (columns `COLUMNS`); raises AudioError if it cannot be read."""
+    steps = window_steps(tagger.groups[0][0].features, config)
+    check_windows(tagger, steps.length_s)
+    found = find_segments(stretches_of(sound, tagger, steps, advance), config.segment)
+    return [(name, one.start_s, one.end_s, classes[one.label], one.probability) for one in found]
 
 
 def check_windows(tagger: EnsembleTagger, window_s: float) -> None:

@@ -23,17 +23,18 @@ from audiotag.inference.spectrograms import Frames, checked_wave
 from audiotag.inference.tagging import Key
 from audiotag.inference.window import Window
 
+LONGEST_S = 2  # of sound taken at once: an hour in one block takes no more memory than an hour of blocks
 AT_ONCE = 16  # windows in a pass of the networks, where many are due
 
 
 class LiveStream:
-    """Windows of `window_frames` frames, one every `every_frames`, over sound that comes in blocks; by `Tagger.stream`.
+    """Windows of `window_frames` frames, one every `every_frames`, over sound that comes in blocks; from `Tagger.live`.
 
     Both count frames of the first run's front end; those of other front ends are windows of the same time. Left out, a
     window is as long as a training excerpt. Nothing is trimmed and nothing repeated: the networks hear the frames as
     they come, relative to `reference`. `skipped` counts windows that `push` was told not to wait for.
 
-        with tagger.stream(44_100, window_frames=256, every_frames=10) as stream:
+        with tagger.live(44_100, window_frames=256, every_frames=10) as stream:
             for block in blocks:  # arrays (samples,)
                 for window in stream.push(block):
                     print(window.begin_s, window.label)
@@ -86,6 +87,9 @@ class LiveStream:
         Raises TypeError and ValueError as `Tagger.posteriors` does.
         """
         wave = checked_wave(block, self.sample_rate_hz)
+        if len(wave) > LONGEST_S * self.sample_rate_hz and not newest:
+            pieces = np.array_split(wave, math.ceil(len(wave) / (LONGEST_S * self.sample_rate_hz)))
+            return [window for piece in pieces for window in self.push(piece)]
         for ear in self._ears:
             ear.push(wave)
         due = []

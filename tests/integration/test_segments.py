@@ -73,6 +73,9 @@ def test_parts_are_those_of_windows_of_the_files_frames(small_run, clips):
     assert table["start_s"].tolist() == [one.start_s for one in expected]
     assert table["probability"].tolist() == [one.probability for one in expected]
     assert table["label"].tolist() == [tagger.classes[one.label] for one in expected]
+    in_memory = tagger.segments(soundfile.read(path), every_frames=24, **EASY)
+    assert in_memory["fname"].unique().tolist() == ["wave"]
+    assert in_memory.iloc[:, 1:].equals(table.iloc[:, 1:])
 
 
 def test_program_writes_what_the_tagger_returns(tagger, clips, tmp_path, capsys):
