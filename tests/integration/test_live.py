@@ -286,6 +286,14 @@ def test_microphone_without_its_package_says_what_to_install(monkeypatch):
         audiotag.predict(["run=small", "live=true", "source=mic"])
 
 
+def test_microphone_without_portaudio_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")  # as it does then
+    with pytest.raises(AudiotagError, match=r"PortAudio library not found: install it .*libportaudio2"):
+        audiotag.predict(["run=small", "live=true", "source=mic"])
+
+
 @pytest.fixture
 def device(tmp_path, monkeypatch) -> Path:
     """A microphone of ALSA that records a file over and over, faster than sound: what it is given is too much."""
