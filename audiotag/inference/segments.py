@@ -26,6 +26,7 @@ from audiotag.inference.tagging import Key
 
 Row = tuple[str, float, float, str, float]
 COLUMNS = ["fname", "start_s", "end_s", "label", "probability"]
+AT_ONCE = 8  # windows in a pass of the networks, at least
 STEPS = 8  # from window to window that make a window's length, if nothing is said
 
 Sound = Path | tuple[Wave, int]  # a file, or a wave (samples,) and its rate
@@ -120,7 +121,7 @@ def stretches_of(
     if first.audio.silent:
         return
     count = max(1, min(1 + round((track.n_frames - track.length) / (track.rate * steps.hop_s)) for track in tracks))
-    per_pass = max(1, tagger.groups[0][0].features.clip_frames // first.length)
+    per_pass = max(AT_ONCE, tagger.groups[0][0].features.clip_frames // first.length)
     answers = [
         networks.each(track.windows(count), per_pass, list(networks.by_key))
         for track, (_, networks) in zip(tracks, tagger.groups, strict=True)
