@@ -63,7 +63,7 @@ def references() -> Iterator[tuple[str, ReferenceLevel]]:
     yield "window", ReferenceLevel(level="window", floor_dbfs=-200)
     yield "window, floor -60 dBFS", ReferenceLevel(level="window")
     for memory_s in (3, 10, 30, 3_600):
-        yield f"running, {memory_s} s", ReferenceLevel(memory_s=memory_s)
+        yield f"running, {memory_s} s", ReferenceLevel(level="running", memory_s=memory_s)
     for dbfs in (0, -10, -20, -30):
         yield f"fixed, {dbfs} dBFS", ReferenceLevel(level="fixed", dbfs=dbfs)
 

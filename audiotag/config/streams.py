@@ -14,8 +14,8 @@ from audiotag.config.schema import Settings, Share, settings
 class ReferenceLevel(Settings):
     """What the spectrogram of a stream is relative to; a recording's is relative to its loudest moment."""
 
-    level: Literal["running", "window", "fixed"] = "running"
-    """running: the loudest moment of the last memory_s seconds; window: of the window itself; fixed: dbfs."""
+    level: Literal["window", "running", "fixed"] = "window"
+    """window: the loudest moment of the window; running: of the last memory_s seconds; fixed: dbfs."""
     memory_s: float = Field(10.0, gt=0, le=86_400)
     """With level=running: how far back from a window's end the loudest moment is looked for, in seconds."""
     dbfs: float = Field(-10.0, ge=-200, le=0)

@@ -43,7 +43,7 @@ def test_settings_that_go_together(given):
         ({"source": "a", "speed": "max"}, "speed= belongs to live=true"),
         ({"source": "a", "smoothing_s": 1}, "smoothing_s= belongs to live=true"),
         ({"source": "a", "pcm": {"channels": 2}}, "pcm.* belongs to live=true"),
-        ({"source": "a", "segments": True, "reference": {"level": "window"}}, "reference.* belongs to live=true"),
+        ({"source": "a", "segments": True, "reference": {"level": "running"}}, "reference.* belongs to live=true"),
         ({"source": "a", "every_frames": 3}, "every_frames= belongs to live=true or segments=true"),
         ({"source": "a", "window_frames": 3}, "window_frames= belongs to live=true or segments=true"),
         ({"source": "a", "segment": {"on": 0.9}}, "segment.* belongs to segments=true"),
@@ -73,7 +73,7 @@ def test_problems_are_told_together():
     assert len(found) >= 5
 
 
-def test_a_stream_shows_five_labels_and_a_recording_three():
+def test_stream_shows_five_labels_and_a_recording_three():
     assert config(source="mic", live=True).labels == 5
     assert config(source="a").labels == 3
     assert config(source="mic", live=True, top=2).labels == 2

@@ -108,7 +108,7 @@ def test_short_and_empty_streams_end(tagger):
     assert live.finish() == []
 
 
-def test_no_window_holds_sound_from_both_sides_of_a_gap(tagger):
+def test_windows_hold_no_sound_from_both_sides_of_a_gap(tagger):
     wave = np.random.default_rng(1).normal(scale=0.1, size=150_000)
     alone = list(tagger.live(32_000, every_frames=40).over([wave[80_000:]]))
     with tagger.live(32_000, every_frames=40) as live:
@@ -120,7 +120,7 @@ def test_no_window_holds_sound_from_both_sides_of_a_gap(tagger):
         np.testing.assert_array_equal(a.posteriors, b.posteriors)
 
 
-def test_who_is_late_hears_the_newest_window_alone(tagger):
+def test_stream_that_is_late_gives_the_newest_window_alone(tagger):
     wave = np.random.default_rng(1).normal(scale=0.1, size=150_000)
     every = list(tagger.live(32_000, every_frames=20).push(wave))
     live = tagger.live(32_000, every_frames=20)
@@ -347,7 +347,7 @@ def test_machine_without_a_microphone_says_so(work_folder, device, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_hour_is_heard_in_memory_that_does_not_grow(work_folder, tmp_path):
+def test_hour_is_heard_in_memory_that_does_not_grow(work_folder, tmp_path):
     """What the process holds after the first minute is what it holds at the end."""
     path = tmp_path / "hour.wav"
     minute = 0.1 * np.random.default_rng(0).normal(size=60 * 16_000)

@@ -116,7 +116,7 @@ def test_files_for_other_programs_are_written_and_ones_own_are_kept(clips, tmp_p
     assert changed.read_text() == "0.5\t1.5\tmine\n"
 
 
-def test_what_cannot_be_written_or_read_is_told(clips, tmp_path):
+def test_files_that_cannot_be_written_or_read_are_told(clips, tmp_path):
     (tmp_path / "mine.csv").write_text("a,b\n")
     for arguments, message in (
         ([f"out={tmp_path}/mine.csv"], "was not written by this command"),

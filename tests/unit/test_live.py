@@ -63,7 +63,7 @@ def test_wav_that_does_not_know_its_length_is_heard_to_the_end():
     assert len(heard(bytes(data))[0]) == len(SOUND)
 
 
-def test_what_follows_the_samples_of_a_wav_is_not_heard():
+def test_wav_is_not_heard_beyond_its_samples():
     assert len(heard(wav("PCM_16") + b"LIST" + bytes(2_000))[0]) == len(SOUND)
 
 
@@ -105,7 +105,7 @@ def test_wave_module_of_python_can_be_heard():
 # What waits
 
 
-def test_what_waits_is_bounded_and_the_oldest_is_dropped():
+def test_feed_is_bounded_and_drops_the_oldest():
     feed = Feed(1_000, held_s=0.5)
     for k in range(50):
         feed.put(np.full(100, k, np.float32))
@@ -124,7 +124,7 @@ def test_block_longer_than_what_may_wait_loses_its_beginning():
     assert (block.begin, block.wave[0], len(block.wave)) == (1_500, 1_500, 500)
 
 
-def test_nothing_is_lost_where_the_one_who_hears_is_fast():
+def test_feed_loses_nothing_where_the_one_who_hears_is_fast():
     blocks = [np.full(10, k, np.float32) for k in range(100)]
     feed = Feed(1_000, held_s=10)
     capture(blocks, feed, None).join()

@@ -28,7 +28,7 @@ def spans(found: list[Segment]) -> list[tuple[float, float, int]]:
     return [(one.start_s, one.end_s, one.label) for one in found]
 
 
-def test_a_part_begins_above_on_and_ends_below_off():
+def test_part_begins_above_on_and_ends_below_off():
     found = parts([(0.5, 0.1), (0.7, 0.1), (0.5, 0.1), (0.41, 0.2), (0.39, 0.2), (0.5, 0.1)])
     assert spans(found) == [(1, 4, 0)]
     assert found[0].probability == pytest.approx((0.7 + 0.5 + 0.41) / 3)
@@ -51,7 +51,7 @@ def test_parts_of_a_label_with_a_short_gap_are_one_and_short_ones_are_left_out()
     assert spans(parts([(0.9, 0.0), (0.05, 0.9), (0.9, 0.0)], gap_s=5)) == [(0, 1, 0), (1, 2, 1), (2, 3, 0)]
 
 
-def test_nothing_heard_is_no_part():
+def test_parts_are_none_where_nothing_is_heard():
     assert parts([]) == []
     assert parts([(0.4, 0.3), (0.35, 0.3)]) == []
 

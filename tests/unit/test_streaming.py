@@ -118,7 +118,7 @@ def test_windows_are_relative_to_the_level_that_is_asked_for(front_end):
         assert np.array_equal(frames.window(begin, length), fixed.window(begin, length))
 
 
-def test_a_run_that_trims_hears_a_stream_scaled_as_its_recordings_are(front_end):
+def test_stream_of_a_run_that_trims_is_scaled_as_its_recordings_are(front_end):
     wave = sound(20_000)
     level = level_of(front_end, wave)
     scaled = wave * np.float32(PEAK / level.peak)
@@ -129,7 +129,7 @@ def test_a_run_that_trims_hears_a_stream_scaled_as_its_recordings_are(front_end)
     np.testing.assert_allclose(frames.window(0, frames.end), expected, rtol=0, atol=5e-3)
 
 
-def test_what_is_too_quiet_counts_as_the_floor(front_end):
+def test_level_that_is_too_quiet_is_the_floor(front_end):
     faint = sound(20_000) * np.float32(1e-5)
     frames = MeasuredFrames(front_end, True, ReferenceLevel(floor_dbfs=-40))
     frames.push(faint)
@@ -147,7 +147,7 @@ def test_sine_level_is_that_of_a_sine(front_end):
 
 
 def test_frames_that_are_forgotten_are_held_no_more(front_end):
-    frames = MeasuredFrames(front_end, True, ReferenceLevel(memory_s=2.0))
+    frames = MeasuredFrames(front_end, True, ReferenceLevel(level="running", memory_s=2.0))
     sizes = []
     for block in np.split(sound(320_000), 200):
         frames.push(block)
@@ -184,7 +184,7 @@ def test_own_front_end_hears_each_window_by_itself():
     expected = OwnFrontEnd()(torch.from_numpy(wave[begin * 100 :])[None])[0, :, :length].half().T
     assert np.array_equal(frames.window(begin, length), expected.numpy())
     with pytest.raises(ConfigError, match=r"OwnFrontEnd: only a FourierFrontEnd .* set reference\.level=window"):
-        frame_stream(OwnFrontEnd(), False, ReferenceLevel())  # type: ignore[arg-type]
+        frame_stream(OwnFrontEnd(), False, ReferenceLevel(level="running"))  # type: ignore[arg-type]
 
 
 def test_level_of_a_stream_changes_v2_as_scaling_does():
