@@ -63,8 +63,8 @@ def open_source(config: PredictConfig) -> Source:
     if config.source == MICROPHONE:
         return microphone(config.device)
     if config.source == STANDARD_INPUT:
-        if sys.stdin.isatty():
-            raise AudiotagError("source=- hears standard input, which is the keyboard here: send sound through a pipe")
+        if sys.stdin is None or sys.stdin.isatty():
+            raise AudiotagError("source=- hears standard input, through which nothing is sent here: use a pipe")
         reader = PcmReader(functools.partial(os.read, sys.stdin.fileno()), config.pcm)
         return Source("standard input", reader.sample_rate_hz, config.speed != "sound", reader.blocks())
     path = Path(str(config.source)).expanduser()
