@@ -180,7 +180,7 @@ def ours(data: Path, epochs: int, turn: int) -> tuple[float, float, float]:
     )
     settings = [f"data.root={data}", f"run={run}", "fold=0", f"training.pretrain={schedule}", "report=false"]
     taken = measured([sys.executable, TOP / "train.py", *OURS, *settings, f"cache_dir={WORK / 'cache'}"], WORK)
-    audiotag.predict([f"run={run}", "split=test", "fold=0", "round=0", f"out={run}/test.csv", f"data.root={data}"])
+    audiotag.predict([f"run={run}", "split=test", "fold=0", "round=0", f"out={run}/test.csv"])
     scores = pd.read_json(run / "scores.json", typ="series")
     return *taken, float(scores["accuracy"])
 

@@ -96,13 +96,13 @@ def measure(out: Path, size: float, seconds: float | None) -> list[dict[str, Any
     steps = {
         "manifest": [python, "-c", f"import audiotag; audiotag.read_manifest({at})"],
         "manifest again": [python, "-c", f"import audiotag; audiotag.read_manifest({at})"],
+        "doctor": [python, "-m", "audiotag.doctor", *at],
         "store and one epoch": [*train, f"run={runs}/one"],
         "one epoch": [*train, f"run={runs}/two"],
         "to the first step": [python, "-c", TRAIN, *train[1:], f"run={runs}/three", "devices=1"],
         "finished run again": [*train, f"run={runs}/two"],
         "verify": [python, "verify.py", f"run={runs}/two", "verification.rule.precision=0.9"],
         "report": [python, "-m", "audiotag.report", f"run={runs}/two"],
-        "doctor": [python, "-m", "audiotag.doctor", *at],
     }
     rows: list[dict[str, Any]] = []
     for name, command in steps.items():
