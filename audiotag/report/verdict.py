@@ -20,6 +20,7 @@ from audiotag.verification.rules import rule_of
 TEST = "Label the test clips with all networks of the best round, and score them where their labels are known."
 PROPOSE = "Propose labels for the clips that have none."
 PREDICT = "Label recordings of your own: name a file or a folder in place of my_recordings."
+LISTEN = "Hear contradicted labels one after another, in a page that takes a key for a verdict and keeps it at once."
 VERIFY = "What other rules would accept, from the stored votes and without training."
 
 
@@ -120,6 +121,7 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
     if not data.decided.empty:
         made.append(Step("verify", "Verify", VERIFY, other_rules(value(run), config.verification, data.decided)))
     if rows is not None and len(rows):
+        made.append(Step("listen", "Listen", LISTEN, program("-m", "audiotag.review", run=run)))
         made.append(Step("correct", "Correct", *_correct(data)))
     return made
 

@@ -182,7 +182,7 @@ def audit_figures(folder: RunFolder, ledger: pd.DataFrame, precision: float) -> 
 
 def statements(figures: dict[str, Any], drawn: int) -> list[str]:
     """Return what figures say, of so many labels that were drawn, a line each."""
-    at_least, aim, more = (figures[name] for name in ("precision_at_least", "precision_aimed_at", "more_to_hear"))
+    at_least, more = figures["precision_at_least"], figures["more_to_hear"]
     lines = [
         f"Heard {figures['heard']} of {drawn}: {figures['right']} right, {figures['wrong']} wrong, "
         f"{figures['unsure']} unsure (these count as wrong).",
@@ -194,11 +194,15 @@ def statements(figures: dict[str, Any], drawn: int) -> list[str]:
             f"The networks expected {figures['expected_precision']:.1%}; after what was heard "
             f"{figures['expected_precision_now']:.1%} are to be expected."
         )
+    n = figures["heard"] + (more or 0)
+    return [*lines, more_to_hear_for(figures) + (f" n={n} draws them." if n > drawn else "")]
+
+
+def more_to_hear_for(figures: dict[str, Any]) -> str:
+    """Return what is missing for the precision that was asked for, in a sentence."""
+    aim, more = f"{figures['precision_aimed_at']:.0%}", figures["more_to_hear"]
     if more == 0:
-        lines.append(f"That is the {aim:.0%} asked for.")
-    elif more is None:
-        lines.append(f"{aim:.0%} is out of reach: too many of them are wrong.")
-    else:
-        n = max(drawn, figures["heard"] + more)
-        lines.append(f"For {aim:.0%}, {more} more have to be heard if all are right: n={n}")
-    return lines
+        return f"That is the {aim} asked for."
+    if more is None:
+        return f"{aim} is out of reach: too many of them are wrong."
+    return f"For {aim}, {more} more have to be heard if all are right."
