@@ -257,7 +257,7 @@ function showExamples(item) {
     return element("div", {}, [title, ...buttons]);
   });
   $("examples").replaceChildren(...groups);
-  const self = element("button", { onclick: () => example(0) }, ["The clip itself ", kbd("0")]);
+  const self = element("button", { onclick: () => example(0) }, ["The clip ", kbd("0")]);
   self.dataset.example = "0";
   groups[0].append(self);
   mark("0");
@@ -388,15 +388,16 @@ function showEnd({ progress, agreement }) {
   if (words.length) line(`${words.join(", ")}.`);
   if (agreement.heard) {
     line(`${agreement.heard} clips came twice, unannounced: ${agreement.same} you decided alike. So ${(100 * agreement.at_least).toFixed(0)} % at least of your verdicts you would give again (confidence ${(100 * agreement.confidence).toFixed(0)} %).`);
-    for (const [index, first, second] of agreement.differ) {
-      parts.push(element("button", { textContent: `First ${first}, then ${second}: listen again`, onclick: () => alone(() => show(index)) }));
-    }
   } else if (words.length) {
     line("No clip came twice: how sure your verdicts are is not known.");
   }
   if (later) parts.push(element("button", { onclick: () => alone(goOn) }, ["Hear what you saved for later ", kbd("Enter")]));
   else if (desk.only !== null) parts.push(element("button", { onclick: () => alone(goOn) }, ["All classes ", kbd("Enter")]));
   if (words.length) line(`Train a run of another name with data.corrections=${desk.file}`);
+  if (agreement.differ.length) line("Of those that you decided in two ways the first one holds, until you decide again:");
+  for (const [index, first, second] of agreement.differ) {
+    parts.push(element("button", { textContent: `First ${first}, then ${second}`, onclick: () => alone(() => show(index)) }));
+  }
   end.lastElementChild.replaceChildren(...parts);
   end.focus({ preventScroll: true });
   say(end.firstElementChild.textContent);

@@ -163,10 +163,14 @@ def progress(queue: Sequence[Labelled], state: State) -> dict[str, Any]:
 
 
 def agreement(state: State) -> dict[str, Any]:
-    """Return how often a blind repeat got the same verdict, what that bounds, and which clips did not."""
-    differ = [[first.clip, first.text, second.text] for first, second in state.repeats if first.text != second.text]
+    """Return how often a blind repeat got the same verdict, what that bounds, and which clips are still in dispute."""
+    differ = [
+        [first.clip, first.text, second.text]
+        for first, second in state.repeats
+        if first.text != second.text and state.decided[first.clip].n < second.n  # decided openly since: settled
+    ]
     heard = len(state.repeats)
-    same = heard - len(differ)
+    same = sum(first.text == second.text for first, second in state.repeats)
     bound = round(lower_bound(same, heard), 6) if heard else None
     return {"heard": heard, "same": same, "at_least": bound, "confidence": CONFIDENCE, "differ": differ}
 

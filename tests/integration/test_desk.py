@@ -306,7 +306,7 @@ def test_all_is_decided_and_the_listener_is_measured(odd, tab):
         assert 4 <= twice <= 8
         assert f"{twice} clips came twice, unannounced: {twice - 1} you decided alike" in tab.inner_text("#end")
         assert json.loads((odd / "desk" / "summary.json").read_text())["repeats"]["heard"] == twice
-        assert "listen again" in tab.inner_text("#end")
+        assert "First keep, then drop" in tab.inner_text("#end")
         press(tab, "Enter")
         assert tab.locator("#card").is_visible(), "what was saved for later comes now"
         assert tab.text_content("#made") == "Decided: uncertain"

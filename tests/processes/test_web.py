@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import pytest
 
 from audiotag.errors import AudiotagError
 from audiotag.web.guard import Limits
-from audiotag.web.server import access_for, address, listening
+from audiotag.web.server import access_for, address, check_web, listening
 from tests.programs import started
 
 pytest.importorskip("fastapi")
@@ -345,3 +346,10 @@ def test_address_that_cannot_be_had_is_an_error():
     assert address(None, access_for(None, 80)) == "http://127.0.0.1:80/"
     assert "::" not in address("::", access_for("::", 80))
     assert json.dumps(address("::1", access_for("::1", 80))).startswith('"http://[::1]:80/?token=')
+
+
+@pytest.mark.parametrize("name", ["fastapi", "uvicorn", "websockets"])
+def test_page_without_what_serves_it_says_what_to_install(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(AudiotagError, match=rf"{name}, which is not installed: pip install -e '\.\[web\]'"):
+        check_web()

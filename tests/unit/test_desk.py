@@ -126,6 +126,8 @@ def test_agreement_with_oneself():
     assert found["differ"] == [["c1", "keep", "drop"]]
     assert replay(entries).decided["c1"].text == "keep", "the second hearing measures, it does not decide"
     assert agreement(replay([*entries, Entry(5, undo=4)]))["heard"] == 1
+    settled = agreement(replay([*entries, keep(5, "c1", "drop")]))
+    assert (settled["heard"], settled["same"], settled["differ"]) == (2, 1, [])
     assert agreement(State())["at_least"] is None
 
 
