@@ -576,13 +576,15 @@ const KEYS = new Map([
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const known = (name) => KEYS.has(name) || VERDICTS[desk.mode].some(([, one]) => one.toLowerCase() === name);
+  const typed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const key = known(typed) ? typed : event.code.replace(/^(Key|Digit)/, "").toLowerCase(); // of other alphabets, by place
   const pressed = event.target.closest("button, summary");
   if (pressed && (key === "Enter" || key === " ")) return; // it is pressed
   const verdict = VERDICTS[desk.mode].find(([, name]) => name.toLowerCase() === key);
   if (!verdict && !KEYS.has(key)) return;
   event.preventDefault();
-  if (event.repeat && !key.startsWith("Arrow")) return; // a key that is held down decides once
+  if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held down decides once
   if (verdict) {
     if (!$("card").hidden) verdict[3]();
   } else {

@@ -35,6 +35,7 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(self)",
     "cache-control": "no-store",
 }
+PIECE_BYTES = 1 << 16  # of an answer, handed on at a time: the next one once the client has read most of it
 CLIENTS = 1000  # addresses whose rates are remembered
 
 
@@ -50,8 +51,8 @@ class Limits:
     """By one WebSocket, on average over two seconds."""
     requests_per_s: float = 100
     """From one address, on average over four seconds."""
-    requests: int = 16
-    """Answered at one time."""
+    requests: int = 48
+    """Answered at one time, those that are being read among them."""
     websockets: int = 4
     """Open at one time."""
     connections: int = 64
@@ -241,7 +242,8 @@ class Guard:
                 all_ = {**HEADERS, "content-security-policy": self._access.policy}
                 more = [(name.encode(), value.encode()) for name, value in all_.items() if name.encode() not in given]
                 message["headers"] = [*message.get("headers", []), *more]
-            await send(message)
+            for piece in _pieces(message):
+                await send(piece)
 
         return guarded
 
@@ -272,6 +274,15 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    """Yield a message, one with a long body in several; else all of it would wait in memory for a slow reader."""
+    body = message.get("body", b"")
+    starts = range(PIECE_BYTES, len(body), PIECE_BYTES)
+    for start in starts:
+        yield {**message, "body": body[start - PIECE_BYTES : start], "more_body": True}
+    yield {**message, "body": body[starts[-1] :]} if starts else message
 
 
 async def _answer(scope: Scope, send: Send, refusal: Refusal) -> None:
