@@ -31,7 +31,7 @@ from audiotag.review.verdicts import Entry, State, Turn, UnfitError
 from audiotag.run.folder import RunFolder
 
 FOLDER = "desk"  # within the run's; its corrections.csv is not the run's, which says what it was trained with
-JOURNAL, CORRECTIONS, SUMMARY = "verdicts.jsonl", "corrections.csv", "summary.json"
+JOURNAL, CORRECTIONS, LISTENER = "verdicts.jsonl", "corrections.csv", "listener.json"
 EXAMPLES = 2  # of a class
 HELD = 24  # recordings that are ready to be sent
 RECENT = 50  # clips to which a new window can jump back
@@ -230,10 +230,10 @@ class Desk:
             verified=table["verified"].astype(int),
         )
         write_csv(self.folder.path / FOLDER / CORRECTIONS, table[[*CORRECTION_COLUMNS, "verdict"]])
-        write_json(self.folder.path / FOLDER / SUMMARY, self.summary(state))
+        write_json(self.folder.path / FOLDER / LISTENER, self.summary(state))
 
     def summary(self, state: State | None = None) -> dict[str, Any]:
-        """Return what `summary.json` holds: progress, and how far the listener agrees with themselves."""
+        """Return what `listener.json` holds: progress, and how far the listener agrees with themselves."""
         state = self.state if state is None else state
         progress = verdicts.progress(self.queue, state)
         classes = {name: {"clips": n, "left": left} for name, left, n in progress.pop("classes")}

@@ -29,6 +29,7 @@ from audiotag.files import write_json
 from audiotag.report.write import write_report
 from audiotag.run.audit import lower_bound, more_to_hear
 from audiotag.run.folder import RunFolder
+from audiotag.run.summary import before_corrections
 from audiotag.web.server import listening
 from tests.programs import run_program, started
 from tests.report_run import ODD, Page, change_config, made_run
@@ -227,6 +228,9 @@ def test_twenty_verdicts_by_key_outlive_kills_and_train(smoke_run, work_folder, 
         if label:
             assert clips.at[clip, "label"] == label
     assert len(before) - len(clips) == said.count("drop")
+    successor = Path(shutil.copytree(run, tmp_path / "successor"))
+    change_config(successor, data__corrections=str(run / "desk" / "corrections.csv"))
+    assert before_corrections(RunFolder(successor))["before_corrections"]["run"] == "smoke"
 
 
 @needs_browser
@@ -307,7 +311,7 @@ def test_all_is_decided_and_the_listener_is_measured(odd, tab):
             )
         assert 4 <= twice <= 8
         assert f"{twice} clips came twice, unannounced: {twice - 1} you decided alike" in tab.inner_text("#end")
-        assert json.loads((odd / "desk" / "summary.json").read_text())["repeats"]["heard"] == twice
+        assert json.loads((odd / "desk" / "listener.json").read_text())["repeats"]["heard"] == twice
         assert "First keep, then drop" in tab.inner_text("#end")
         press(tab, "Enter")
         assert tab.locator("#card").is_visible(), "what was saved for later comes now"
