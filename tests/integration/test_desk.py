@@ -182,7 +182,7 @@ def heard(tab) -> None:
 
 
 @needs_browser
-def test_twenty_verdicts_by_key_outlive_kills_and_train(smoke_run, work_folder, tab, tmp_path):
+def test_desk_keeps_twenty_verdicts_by_key_through_kills_and_training_takes_them(smoke_run, work_folder, tab, tmp_path):
     run = Path(shutil.copytree(smoke_run, tmp_path / "smoke"))
     rows = pd.read_csv(run / "review.csv", keep_default_na=False)
     keys = ["k", "r", "m", "l", "k", "d", "k", "r", "k", "l"] * 2
@@ -234,7 +234,7 @@ def test_twenty_verdicts_by_key_outlive_kills_and_train(smoke_run, work_folder, 
 
 
 @needs_browser
-def test_names_are_text_and_keys_reach_everything(odd, tab):
+def test_desk_shows_names_as_text_and_keys_reach_everything(odd, tab):
     with desk_of(odd, "repeats=0") as server:
         open_desk(tab, server)
         for _ in range(24):
@@ -298,7 +298,7 @@ def test_names_are_text_and_keys_reach_everything(odd, tab):
 
 
 @needs_browser
-def test_all_is_decided_and_the_listener_is_measured(odd, tab):
+def test_desk_measures_its_listener_by_blind_repeats(odd, tab):
     with desk_of(odd, "repeats=0.3") as server:
         open_desk(tab, server)
         twice = 0
@@ -338,7 +338,7 @@ def read_decisions(run: Path) -> pd.DataFrame:
 
 
 @needs_browser
-def test_audit_by_key_is_that_of_the_command_and_of_the_report(odd, tab):
+def test_desk_audit_by_key_is_that_of_the_command_and_of_the_report(odd, tab):
     with desk_of(odd, "audit=10") as server:
         open_desk(tab, server)
         assert tab.text_content("#progress") == "0 of 10 heard"
@@ -366,7 +366,7 @@ def test_audit_by_key_is_that_of_the_command_and_of_the_report(odd, tab):
 
 
 @needs_browser
-def test_page_fits_a_phone_and_follows_dark_mode_and_rest(odd, browser):
+def test_desk_fits_a_phone_and_follows_dark_mode_and_rest(odd, browser):
     colours = []
     with desk_of(odd) as server:
         for scheme in ("light", "dark"):
@@ -386,7 +386,7 @@ def test_page_fits_a_phone_and_follows_dark_mode_and_rest(odd, browser):
     assert colours[0] != colours[1]
 
 
-def test_sound_is_that_of_the_file_and_stands_in_step_with_its_spectrogram(desk):
+def test_desk_sound_is_that_of_the_file_and_stands_in_step_with_its_spectrogram(desk):
     item = desk.json("/api/next")["item"]
     status, content, headers = desk.ask(f"/api/sound/{item['number']}")
     assert (status, headers["content-type"]) == (200, "audio/wav")
@@ -405,7 +405,7 @@ def test_sound_is_that_of_the_file_and_stands_in_step_with_its_spectrogram(desk)
     assert len(desk.ask(f"/api/sound/{item['examples'][0][0]}")[1]) > 1000
 
 
-def test_long_recordings_are_heard_from_their_beginning(odd):
+def test_desk_plays_long_recordings_from_their_beginning(odd):
     folder = RunFolder(odd)
     desk = listening_desk(odd, longest_s=2)
     number = 3
@@ -435,7 +435,7 @@ def listening_desk(run: Path, **settings: Any):
     return Desk(RunFolder(run), ReviewConfig(run=str(run), **settings))
 
 
-def test_no_file_outside_the_data_set_is_served(odd, tmp_path):
+def test_desk_serves_no_file_outside_the_data_set(odd, tmp_path):
     folder = RunFolder(odd)
     desk = listening_desk(odd)
     number = list(folder.train.index).index(desk.queue[0].clip)
@@ -453,7 +453,7 @@ def test_no_file_outside_the_data_set_is_served(odd, tmp_path):
     desk.close()
 
 
-def test_two_windows_share_what_is_decided(odd):
+def test_desk_in_two_windows_shares_what_is_decided(odd):
     with desk_of(odd, "repeats=0", "not_predominant=drop") as server:
         assert server.decide(0, "keep", tab="a") == 200
         assert server.decide(0, "drop", tab="b") == 200
@@ -471,7 +471,7 @@ def test_two_windows_share_what_is_decided(odd):
     assert [json.loads(line)["n"] for line in lines] == list(range(1, len(lines) + 1))
 
 
-def test_messages_that_do_not_fit_change_nothing(desk):
+def test_desk_messages_that_do_not_fit_change_nothing(desk):
     label = desk.json("/api/next")["item"]["label"]
     good = {"index": 0, "word": "keep", "label": "", "again": False, "tab": "t", "key": "k"}
     bad = [
@@ -501,7 +501,7 @@ def test_messages_that_do_not_fit_change_nothing(desk):
     assert (desk.run / "desk" / "verdicts.jsonl").read_bytes() == b""
 
 
-def test_a_listener_is_served_among_fifty_connections_that_do_not_read(odd):
+def test_desk_serves_its_listener_among_fifty_connections_that_do_not_read(odd):
     with desk_of(odd) as server, contextlib.ExitStack() as opened:
         number = server.json("/api/next")["item"]["number"]
         request = f"GET /api/sound/{number} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
@@ -512,7 +512,7 @@ def test_a_listener_is_served_among_fifty_connections_that_do_not_read(odd):
         assert len(server.corrections) == 5
 
 
-def test_page_asks_for_nothing_inline(desk):
+def test_desk_page_has_nothing_inline(desk):
     _, page, headers = desk.ask("/")
     assert headers["content-security-policy"].startswith("default-src 'self'")
     text = page.decode()
@@ -521,7 +521,7 @@ def test_page_asks_for_nothing_inline(desk):
     assert desk.ask("/desk.css")[2]["content-type"].startswith("text/css")
 
 
-def test_decisions_of_review_csv_are_there_already(odd):
+def test_desk_begins_with_decisions_of_review_csv(odd):
     table = pd.read_csv(write_report(RunFolder(odd)).with_name("review.csv"), dtype=str, keep_default_na=False)
     table.loc[0, "decision"], table.loc[1, "decision"], table.loc[2, "decision"] = "Keep", "relabel fold", "kepe"
     table.to_csv(odd / "review.csv", index=False)

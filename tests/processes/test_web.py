@@ -123,7 +123,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
         yield server
 
 
-def test_page_has_headers_that_keep_others_out(server):
+def test_server_sends_headers_that_keep_others_out(server):
     status, headers, body = server.ask("GET", "/", Origin="")
     assert (status, body) == (200, b"<p>page")
     assert "default-src 'self'" in headers["content-security-policy"]
@@ -174,13 +174,13 @@ def test_server_serves_no_file_but_its_page(server):
         assert server.ask("GET", path)[0] == 404, path
 
 
-def test_errors_say_nothing_of_the_server(server):
+def test_server_errors_say_nothing_of_it(server):
     status, headers, body = server.ask("GET", "/api/broken")
     assert (status, body) == (500, b"Internal Server Error")
     assert "content-security-policy" in headers
 
 
-def test_malformed_messages_are_refused(server):
+def test_server_refuses_malformed_messages(server):
     bodies = [
         b"",
         b"{",
@@ -211,7 +211,7 @@ def test_malformed_messages_are_refused(server):
     assert server.lives()
 
 
-def test_oversized_bodies_and_messages_are_refused(server):
+def test_server_refuses_oversized_bodies_and_messages(server):
     assert server.ask("POST", "/api/change", b" " * 1001)[0] == 413
     head = f"POST /api/change HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: http://127.0.0.1:{server.port}\r\n"
     with server.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode()) as plain:
@@ -243,7 +243,7 @@ def test_websocket_frames_that_are_none_end_their_connection_alone(server):
         assert good.recv() == "10"
 
 
-def test_too_many_messages_end_a_websocket(server):
+def test_websocket_with_too_many_messages_is_ended(server):
     with server.socket() as tab:
         with contextlib.suppress(ConnectionClosed):
             for _ in range(500):
@@ -299,13 +299,13 @@ def test_slow_readers_are_left(server):
     assert server.lives()
 
 
-def test_a_body_that_does_not_arrive_is_not_waited_for(server):
+def test_server_does_not_wait_for_a_body_that_does_not_arrive(server):
     head = f"POST /api/change HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: http://127.0.0.1:{server.port}\r\n"
     with server.raw(f"{head}Content-Length: 10\r\n\r\n{{".encode()) as plain:
         assert plain.recv(1000).startswith(b"HTTP/1.1 408")
 
 
-def test_elsewhere_needs_the_token(tmp_path):
+def test_server_needs_its_token_elsewhere(tmp_path):
     with serving(tmp_path, "127.0.0.1") as server:
         assert len(server.token) >= 40
         assert server.ask("GET", "/")[0] == 401
@@ -330,7 +330,7 @@ def test_elsewhere_needs_the_token(tmp_path):
         assert server.ask("GET", "/", Host=f"evil.example:{server.port}")[0] == 421
 
 
-def test_interrupt_ends_it_at_once_and_without_an_error(tmp_path):
+def test_server_is_ended_by_an_interrupt_at_once_without_an_error(tmp_path):
     with serving(tmp_path) as server, server.socket():
         os.kill(server.process.pid, signal.SIGINT)
         server.process.join(20)
@@ -338,7 +338,7 @@ def test_interrupt_ends_it_at_once_and_without_an_error(tmp_path):
         assert "Traceback" not in server.screen()
 
 
-def test_address_that_cannot_be_had_is_an_error():
+def test_server_address_that_cannot_be_had_is_an_error():
     with listening("127.0.0.1", 0) as taken, pytest.raises(AudiotagError, match="is taken"):
         listening("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(AudiotagError, match=r"host=192\.0\.2\.1: this machine has no such address"):
@@ -349,7 +349,7 @@ def test_address_that_cannot_be_had_is_an_error():
 
 
 @pytest.mark.parametrize("name", ["fastapi", "uvicorn", "websockets"])
-def test_page_without_what_serves_it_says_what_to_install(monkeypatch, name):
+def test_server_without_what_serves_it_says_what_to_install(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(AudiotagError, match=rf"{name}, which is not installed: pip install -e '\.\[web\]'"):
         check_web()

@@ -41,7 +41,7 @@ def keep(n: int, clip: str, word: str = "keep", **more) -> Entry:
     return Entry(n, clip, word, **more)
 
 
-def test_last_verdict_on_a_clip_holds():
+def test_desk_holds_the_last_verdict_on_a_clip():
     state = replay([keep(1, "c0"), keep(2, "c1"), keep(3, "c0", "drop")])
     assert {clip: entry.text for clip, entry in state.decided.items()} == {"c1": "keep", "c0": "drop"}
 
@@ -68,7 +68,7 @@ def test_decisions_of_other_files_hold_until_the_desk_decides():
     assert last_of(state, "a", before=5).n == 1, "they are not the desk's to take back"
 
 
-def test_what_training_is_told():
+def test_desk_tells_training_decisions_alone():
     assert decision_of(keep(1, "c0", "relabel", label="Big dog"), "leave") == "relabel Big dog"
     assert decision_of(keep(1, "c0", UNCERTAIN), "keep") == ""
     assert [decision_of(keep(1, "c0", NOT_PREDOMINANT), to) for to in ("leave", "keep", "drop")] == ["", "keep", "drop"]
@@ -84,7 +84,7 @@ def test_queue_goes_on_in_its_order_and_comes_back_to_what_was_skipped():
     assert next_turn(QUEUE, replay([keep(i + 1, f"c{i}") for i in range(6)])) is None
 
 
-def test_uncertain_clips_come_later_and_each_once():
+def test_queue_brings_uncertain_clips_later_and_each_once():
     entries = [keep(i + 1, f"c{i}", UNCERTAIN if i in (1, 4) else "keep") for i in range(6)]
     assert next_turn(QUEUE, replay(entries)) is None
     assert next_turn(QUEUE, replay(entries), later=6) == Turn(1)
@@ -113,7 +113,7 @@ def test_blind_repeats_are_a_share_of_verdicts_each_of_another_clip_and_not_of_t
     assert len({b - a for a, b in itertools.pairwise(places)}) > 1, "they come at no fixed distance"
 
 
-def test_no_repeats_where_none_are_wanted():
+def test_blind_repeats_come_only_where_they_are_wanted():
     state = replay([keep(i + 1, f"c{i}") for i in range(6)])
     assert next_turn(QUEUE, state, repeats=0) is None
 
@@ -191,7 +191,7 @@ def test_journal_that_is_damaged_is_refused_by_line(file, line):
     assert file.read_bytes() == before
 
 
-def test_an_entry_has_few_fields_on_the_disk(file):
+def test_journal_has_few_fields_on_the_disk(file):
     journal = Journal(file)
     entry = journal.append(clip="c0", word="keep")
     journal.close()
