@@ -129,12 +129,13 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
 def _correct(data: ReportData) -> tuple[str, str]:
     folder = data.folder
     parent = folder.path.parent
-    file = folder.path / review.FILE
+    desk = folder.path / review.DESK_FILE
+    file = desk if desk.is_file() else folder.path / review.FILE
     shown = file.relative_to(Path.cwd()) if parent == Path("runs").absolute() else file
-    words = (
-        f"Listen to contradicted labels below and decide; download review.csv, put it in place of {shown}, and train "
-        "anew: the folds stay as they are, so that the two runs can be compared."
-    )
+    decide = f"Listen to contradicted labels below and decide; download review.csv, put it in place of {shown}"
+    if file == desk:
+        decide = f"What was decided in the listening desk is in {shown}: decide what is left"
+    words = f"{decide}, and train anew: the folds stay as they are, so that the two runs can be compared."
     name, number = _successor(folder.path.name), 2
     while (parent / name).exists():
         name, number = f"{_successor(folder.path.name)}-{number}", number + 1

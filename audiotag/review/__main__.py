@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     folder = find_run(config.run, config.runs_dir)
     announce("audiotag.review", f"run {folder.path}, data {folder.config.data.title}")
     from audiotag.review.app import desk_app  # what follows takes seconds to import
-    from audiotag.review.desk import CORRECTIONS, FOLDER, Desk
+    from audiotag.review.desk import CORRECTIONS, Desk
     from audiotag.review.sample import Sample
 
     desk = Desk(folder, config)
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     summary = desk.summary()
     desk.close()
     done = summary["total"] - summary["left"]
-    console.print(f"{done} of {summary['total']} labels decided: {folder.path / FOLDER / CORRECTIONS}", soft_wrap=True)
+    console.print(f"{done} of {summary['total']} labels decided: {folder.path / CORRECTIONS}", soft_wrap=True)
     if summary["repeats"]["heard"]:
         console.print(
             f"Heard twice: {summary['repeats']['heard']}, of which {summary['repeats']['same']} decided alike."

@@ -30,8 +30,9 @@ from audiotag.review.recordings import Recording, read_recording
 from audiotag.review.verdicts import Entry, State, Turn, UnfitError
 from audiotag.run.folder import RunFolder
 
-FOLDER = "desk"  # within the run's; its corrections.csv is not the run's, which says what it was trained with
-JOURNAL, CORRECTIONS, LISTENER = "verdicts.jsonl", "corrections.csv", "listener.json"
+# Not the run's own corrections.csv, which says what it was trained with.
+CORRECTIONS = review.DESK_FILE
+JOURNAL, LISTENER = f"{review.DESK}/verdicts.jsonl", f"{review.DESK}/listener.json"
 EXAMPLES = 2  # of a class
 HELD = 24  # recordings that are ready to be sent
 RECENT = 50  # clips to which a new window can jump back
@@ -70,7 +71,7 @@ class Desk:
         self._refuse_missing()
         self._earlier = verdicts.earlier_entries(self._decided_elsewhere(kept))
         self._lock, self._sound_lock = threading.RLock(), threading.Lock()
-        self._journal = Journal(folder.path / FOLDER / JOURNAL)
+        self._journal = Journal(folder.path / JOURNAL)
         self._begun_with = len(self._journal.entries)
         self._read = functools.lru_cache(HELD)(self._read_recording)
         if self._journal.entries:
@@ -126,7 +127,7 @@ class Desk:
             return {
                 "run": self.folder.path.name,
                 "classes": self.folder.classes,
-                "file": str(self.folder.path / FOLDER / CORRECTIONS),
+                "file": str(self.folder.path / CORRECTIONS),
                 "recent": recent[-RECENT:],
                 "entries": len(self._journal.entries),
                 "longest_s": self.config.longest_s,
@@ -229,8 +230,8 @@ class Desk:
             verdict=[entry.text for entry in entries],
             verified=table["verified"].astype(int),
         )
-        write_csv(self.folder.path / FOLDER / CORRECTIONS, table[[*CORRECTION_COLUMNS, "verdict"]])
-        write_json(self.folder.path / FOLDER / LISTENER, self.summary(state))
+        write_csv(self.folder.path / CORRECTIONS, table[[*CORRECTION_COLUMNS, "verdict"]])
+        write_json(self.folder.path / LISTENER, self.summary(state))
 
     def summary(self, state: State | None = None) -> dict[str, Any]:
         """Return what `listener.json` holds: progress, and how far the listener agrees with themselves."""

@@ -532,7 +532,11 @@ def test_desk_begins_with_decisions_of_review_csv(odd):
         assert server.corrections["decision"].to_dict() == {
             table["clip_id"][0]: "keep", table["clip_id"][1]: "relabel fold", table["clip_id"][5]: "drop",
         }  # fmt: skip
-    assert (odd / "corrections.csv").exists() is False, "the run's own says what it was trained with"
+    assert not (odd / "corrections.csv").exists(), "the run's own says what it was trained with"
+    page = write_report(RunFolder(odd)).read_text(encoding="utf-8")
+    in_page = json.loads(page.partition('id="review-data">')[2].partition("</script>")[0])["decisions"]
+    assert in_page[table["clip_id"][5]] == "drop"
+    assert f"data.corrections={odd / 'desk' / 'corrections.csv'}" in page
 
 
 def test_desk_that_cannot_be_is_refused_before_there_is_a_page(odd, tmp_path):
