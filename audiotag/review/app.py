@@ -43,6 +43,7 @@ class TakenBack(Strict):
     """The last verdict of a window is taken back."""
 
     tab: Key
+    key: Key
 
 
 class Draw(Strict):
@@ -83,7 +84,7 @@ def desk_app(desk: Desk, sample: Sample, audit_first: bool) -> FastAPI:
 
     @app.post("/api/undo")
     def undo(taken: TakenBack) -> dict[str, Any]:
-        return {"index": desk.undo(taken.tab)}
+        return {"index": desk.undo(taken.tab, taken.key)}
 
     @app.post("/api/audit")
     def audit(wanted: Draw) -> dict[str, Any]:

@@ -32,27 +32,30 @@ function trouble(text) {
 
 // Asking the server
 
-async function ask(path, body) {
+// An answer counts once it is here whole; until then the same is asked again, and the server does nothing twice.
+async function ask(path, { body, read = "text" } = {}) {
   const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   for (;;) {
     let answer = null;
+    let content = null;
     try {
       answer = await fetch(path, options);
+      content = await (answer.ok ? answer[read]() : answer.text());
     } catch {
+      answer = null;
       trouble("The server does not answer. What you decided last is kept in this page, and sent as soon as it is started again.");
     }
     if (answer && answer.status !== 429 && answer.status !== 503) {
       if (!$("trouble").dataset.kept) trouble("");
       if (answer.status === 401) trouble("The server was started anew: open the address that it has printed.");
-      if (!answer.ok) throw new Error(await refusal(answer));
-      return answer;
+      if (!answer.ok) throw new Error(refusal(content));
+      return content;
     }
     await new Promise((again) => setTimeout(again, 700));
   }
 }
 
-async function refusal(answer) {
-  const text = await answer.text();
+function refusal(text) {
   try {
     return JSON.parse(text).error || text;
   } catch {
@@ -60,7 +63,7 @@ async function refusal(answer) {
   }
 }
 
-const json = async (path, body) => (await ask(path, body)).json();
+const json = (path, body) => ask(path, { body, read: "json" });
 
 // Recordings: asked for once, and before they are needed
 
@@ -79,7 +82,7 @@ function recording(number) {
 }
 
 async function load(number) {
-  const blob = async (kind) => URL.createObjectURL(await (await ask(`/api/${kind}/${number}`)).blob());
+  const blob = async (kind) => URL.createObjectURL(await ask(`/api/${kind}/${number}`, { read: "blob" }));
   try {
     const shape = await json(`/api/shape/${number}`);
     return { number, shape, url: await blob("sound"), picture: await blob("picture") };
@@ -337,7 +340,7 @@ async function next({ afterVerdict = false, play = true } = {}) {
 async function decide(word, label = "") {
   const item = desk.item;
   if (!item || desk.mode !== "review") return;
-  await ask("/api/verdict", { index: item.index, word, label, again: item.again, tab, key: random() });
+  await json("/api/verdict", { index: item.index, word, label, again: item.again, tab, key: random() });
   desk.history = desk.history.filter((i) => i !== item.index).concat(item.index);
   say(`${item.label}: ${MADE[word]}${label && ` as ${label}`}`);
   await next({ afterVerdict: true });
@@ -352,7 +355,7 @@ async function show(index) {
 }
 
 async function undo() {
-  const { index } = await json("/api/undo", { tab });
+  const { index } = await json("/api/undo", { tab, key: random() });
   if (index === null) return say("There is nothing to take back.");
   desk.history = desk.history.filter((i) => i !== index);
   await show(index);

@@ -35,6 +35,7 @@ CORRECTIONS = review.DESK_FILE
 JOURNAL, LISTENER = f"{review.DESK}/verdicts.jsonl", f"{review.DESK}/listener.json"
 EXAMPLES = 2  # of a class
 HELD = 24  # recordings that are ready to be sent
+AGAIN = 100  # entries among which a message that comes again is looked for
 RECENT = 50  # clips to which a new window can jump back
 
 
@@ -205,19 +206,28 @@ class Desk:
         if label and (label not in self.folder.classes or label == item.label):
             raise UnfitError(f"{label} is not another class")
         with self._lock:
-            if key and any(entry.key == key for entry in self._journal.entries[-100:]):
-                return  # the answer to it was lost on the way
+            if self._sent(key) is not None:
+                return
             self._journal.append(clip=item.clip, word=word, label=label, again=again, tab=tab, key=key, at=_now())
             self._write()
 
-    def undo(self, tab: str) -> int | None:
+    def _sent(self, key: str) -> Entry | None:
+        """Return the entry that was written for a message, if the answer to it was lost on the way."""
+        recent = self._journal.entries[-AGAIN:]
+        return next((entry for entry in recent if key and entry.key == key), None)
+
+    def undo(self, tab: str, key: str) -> int | None:
         """Take back the last verdict of a window, and return where its clip stands; None if there is none."""
         with self._lock:
+            sent = self._sent(key)
             entry = verdicts.last_of(self.state, tab, self._begun_with)
+            if sent is not None:
+                entry = self._journal.entries[sent.undo - 1]
+            elif entry is not None:
+                self._journal.append(undo=entry.n, tab=tab, key=key, at=_now())
+                self._write()
             if entry is None:
                 return None
-            self._journal.append(undo=entry.n, tab=tab, at=_now())
-            self._write()
             return next((i for i, item in enumerate(self.queue) if item.clip == entry.clip), None)
 
     def _write(self) -> None:

@@ -153,7 +153,7 @@ def tab(browser):
     tab.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
     yield tab
     context.close()
-    assert [text for text in said if "ERR_CONNECTION" not in text and "ERR_EMPTY" not in text] == []
+    assert [text for text in said if "net::ERR_" not in text] == []
 
 
 def wait(tab, condition: str) -> None:
@@ -458,7 +458,9 @@ def test_desk_in_two_windows_shares_what_is_decided(odd):
         assert server.decide(0, "keep", tab="a") == 200
         assert server.decide(0, "drop", tab="b") == 200
         assert server.json("/api/next?at=0&verdict=true")["progress"]["words"]["drop"] == 1
-        assert server.json("/api/undo", {"tab": "a"}) == {"index": 0}
+        assert [server.json("/api/undo", {"tab": "a", "key": "u1"}) for _ in range(2)] == [{"index": 0}] * 2, (
+            "sent again"
+        )
         assert server.corrections["verdict"].tolist() == ["drop"], "of another window nothing is taken back"
         assert server.decide(1, "not predominant") == 200
         assert server.corrections["decision"].tolist() == ["drop", "drop"]
@@ -485,7 +487,7 @@ def test_desk_messages_that_do_not_fit_change_nothing(desk):
     for body in ([], {}, None, "x", [good]):
         assert desk.ask("/api/verdict", body)[0] in (405, 422)
     assert desk.ask("/api/verdict", good, Origin="http://evil.example")[0] == 403
-    assert desk.ask("/api/undo", {"tab": "t"}, Origin="")[0] == 403
+    assert desk.ask("/api/undo", {"tab": "t", "key": "k"}, Origin="")[0] == 403
     for path in (
         "/api/item/-1",
         "/api/item/99",
