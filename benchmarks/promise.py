@@ -31,6 +31,7 @@ RULES = {
     "as_coded": AgreementRule(None, None),
     "cleanlab": CleanlabRule(),
     **{f"promise {target}": PromiseRule(precision=target, fallback="none") for target in TARGETS},
+    "with fallback": PromiseRule(),
     "relabel 0.8": PromiseRule(relabel=True, relabel_precision=0.8),
 }
 
@@ -87,9 +88,10 @@ def tables(rows: pd.DataFrame) -> None:
     rows[["data", "noise"]] = rows["set"].str.extract(r"^(\w+)-([a-z_-]*[a-z])")
     rows["share"], rows["verified"] = rows["set"].str.extract(r"-(\d+)-v")[0], rows["set"].str.extract(r"-v(\d+)")[0]
     rows["target"] = pd.to_numeric(rows["rule"].str.extract(r"promise (.+)")[0])
-    rows["kept"] = ~(rows["precision"] < rows["target"].fillna(0.95))
+    rows["kept"] = (~(rows["precision"] < rows["target"].fillna(0.95))).astype(float)
+    rows["kept if made"] = rows["kept"].where(rows["promised"].notna())
     for by in (["data"], ["data", "noise"], ["data", "share"], ["data", "verified"]):
-        for figure in ("kept", "recall"):
+        for figure in ("kept", "kept if made", "recall"):
             table = rows.pivot_table(figure, by, "rule", "mean")
             print(f"\n{figure} (calibrated, as_coded, cleanlab: precision at least 0.95)\n{table.round(3).to_string()}")
     once = rows[rows["rule"] == "calibrated"]

@@ -22,6 +22,8 @@ import pandas as pd
 import psutil
 import soundfile
 
+from benchmarks.startup import STEP, TRAIN
+
 TOP = Path(__file__).resolve().parent.parent
 CLIPS, VERIFIED, CLASSES, RATE_HZ, MEAN_S = 9473, 3710, 41, 44_100, 6.8
 EVERY_S = 0.1
@@ -36,19 +38,18 @@ SHORT = ["finetune_rounds=0", "training.pretrain={epochs: 1, decay_from_epoch: 1
 
 
 def make_data(folder: Path, size: float, seconds: float | None) -> None:
-    """Write recordings and their table; each is a stretch of noise of its own, with a tone of its class."""
+    """Write recordings and their table; each is noise of its own, with a tone of its class."""
     rng = np.random.default_rng(0)
     n = round(CLIPS * size)
     lengths = np.clip(rng.lognormal(np.log(MEAN_S) - 0.5, 1, n), 0.3, 30) if seconds is None else np.full(n, seconds)
-    labels, noise = np.arange(n) % CLASSES, rng.normal(0, 2000, 40 * RATE_HZ)
+    labels = np.arange(n) % CLASSES
     (folder / "clips").mkdir(parents=True)
     tones = [
         8000 * np.sin(2 * np.pi * 110 * 1.13**label * np.arange(30 * RATE_HZ) / RATE_HZ) for label in range(CLASSES)
     ]
     for at in range(n):
         samples = int(lengths[at] * RATE_HZ)
-        begin = rng.integers(0, len(noise) - samples)
-        wave = noise[begin : begin + samples] + tones[labels[at]][:samples] + rng.normal(0, 50)
+        wave = rng.integers(-3000, 3000, samples) + tones[labels[at]][:samples]
         soundfile.write(folder / "clips" / f"{at:06d}.wav", wave.astype(np.int16), RATE_HZ)
     verified = np.arange(n) // CLASSES * VERIFIED % CLIPS < VERIFIED  # as many of every class
     names = [f"clips/{at:06d}.wav" for at in range(n)]
@@ -67,15 +68,21 @@ def measured(command: list[str]) -> dict[str, float]:
         while process.poll() is None:
             output += process.stdout.read() or b""  # type: ignore[union-attr]
             for one in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)):
-                try:
-                    largest = max(largest, one.memory_full_info().uss)
-                except psutil.Error:  # ended meanwhile
-                    continue
+                largest = max(largest, own_memory(one.pid))
             time.sleep(EVERY_S)
         output += process.stdout.read() or b""  # type: ignore[union-attr]
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}\n{output.decode()}")
     return {"seconds": round(time.monotonic() - begun, 2), "memory_mb": round(largest / 1e6)}
+
+
+def own_memory(pid: int) -> int:
+    """Return the bytes in memory that are a process's own: none of mapped files. 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def measure(out: Path, size: float, seconds: float | None) -> list[dict[str, Any]]:
@@ -89,17 +96,19 @@ def measure(out: Path, size: float, seconds: float | None) -> list[dict[str, Any
     steps = {
         "manifest": [python, "-c", f"import audiotag; audiotag.read_manifest({at})"],
         "manifest again": [python, "-c", f"import audiotag; audiotag.read_manifest({at})"],
+        "doctor": [python, "-m", "audiotag.doctor", *at],
         "store and one epoch": [*train, f"run={runs}/one"],
         "one epoch": [*train, f"run={runs}/two"],
+        "to the first step": [python, "-c", TRAIN, *train[1:], f"run={runs}/three", "devices=1"],
         "finished run again": [*train, f"run={runs}/two"],
         "verify": [python, "verify.py", f"run={runs}/two", "verification.rule.precision=0.9"],
         "report": [python, "-m", "audiotag.report", f"run={runs}/two"],
-        "doctor": [python, "-m", "audiotag.doctor", *at],
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, command in steps.items():
         rows.append({"size": size, "clips": round(CLIPS * size), "step": name, **measured(command)})
         print(rows[-1], flush=True)
+    (TOP / STEP).unlink()
     of_store = sum(path.stat().st_size for path in (cache / "stores").rglob("*") if path.is_file())
     rows.append({"size": size, "clips": round(CLIPS * size), "step": "store", "disk_mb": round(of_store / 1e6)})
     shutil.rmtree(data)

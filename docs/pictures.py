@@ -3,7 +3,7 @@
     python train.py
     python docs/pictures.py
 
-The report is photographed by a Chromium; the extra `dev` has what drives it.
+The report and the listening desk are photographed by a Chromium; the extra `dev` has what drives it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +32,7 @@ from audiotag.run.folder import RunFolder, find_run
 
 OUT = Path(__file__).parent / "pictures"
 WIDTH, HEAD = 1080, 580  # of the picture of the report, px
+DESK_HEIGHT = 766
 TICKS_KHZ = [0.2, 0.5, 1, 2, 4, 8]
 LONGEST_S = 2.5  # of the sound, so that it is a few KB
 COLOURS: dict[Literal["light", "dark"], tuple[str, str]] = {"light": ("black", "white"), "dark": ("#e6e9ed", "#1e2129")}
@@ -75,9 +79,31 @@ def photograph(report: Path) -> None:
             shots = {"report": page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": HEAD})}
             shots["review"] = page.locator("article").first.screenshot()
             for name, shot in shots.items():
-                picture = Image.open(io.BytesIO(shot)).convert("RGB")
-                picture.save(OUT / f"{name}-{scheme}.webp", quality=80, method=6)
+                save(shot, f"{name}-{scheme}")
         browser.close()
+
+
+def photograph_desk(folder: RunFolder) -> None:
+    """Write the listening desk as a browser shows it, in both schemes; nothing is decided in it."""
+    command = [sys.executable, "-m", "audiotag.review", f"run={folder.path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as desk, sync_playwright() as playwright:
+        assert desk.stdout is not None
+        url = next(line for line in desk.stdout if "http://" in line).split()[-1]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for scheme in COLOURS:
+            page = browser.new_page(viewport={"width": WIDTH, "height": DESK_HEIGHT}, color_scheme=scheme)
+            page.goto(url)
+            page.wait_for_selector("#picture[src]:not([hidden])")
+            for key in ("o", *["ArrowRight"] * 8):  # in a loop, so that it does not end before
+                page.keyboard.press(key)
+            save(page.screenshot(), f"desk-{scheme}")
+        browser.close()
+        desk.send_signal(signal.SIGINT)
+
+
+def save(shot: bytes, name: str) -> None:
+    """Write a screenshot."""
+    Image.open(io.BytesIO(shot)).convert("RGB").save(OUT / f"{name}.webp", quality=80, method=6)
 
 
 def main() -> None:
@@ -91,6 +117,7 @@ def main() -> None:
     file, row = choose_clip(folder, folder.config.features)
     draw_clip(file, folder.config.features)
     photograph(folder.path / "report.html")
+    photograph_desk(folder)
     print(row.to_string())
     for picture in sorted(OUT.iterdir()):
         print(f"{picture.stat().st_size:7} {picture}")

@@ -1,4 +1,4 @@
-"""Settings of the programs: train.py, verify.py, `python -m audiotag.compare`, `.report` and `.audit`."""
+"""Settings of the programs: train.py, verify.py, `python -m audiotag.compare`, `.report`, `.audit` and `.review`."""
 
 from __future__ import annotations
 
@@ -190,3 +190,40 @@ class AuditConfig(Program):
 
     def clashes(self, prefix: str) -> Iterator[str]:
         yield from needs_run(self.run)
+
+
+@settings
+class ReviewConfig(Program):
+    """Hear the labels that networks contradict, in a page, and decide on them by key."""
+
+    run: str = ""
+    """Name of the run, the folder `runs/NAME` (a path works too)."""
+    runs_dir: str = "runs"
+    """Folder that holds the run folders."""
+    root: str | None = None
+    """Folder of the data set, if it moved since the run was made."""
+    host: str | None = None
+    """Address to answer at, 0.0.0.0 for all of this machine; it then takes a token. null: this machine only."""
+    port: int | None = Field(None, ge=1, le=65535)
+    """Port to answer at; null: a free one."""
+    open: bool = False
+    """Open the page in this machine's browser."""
+    repeats: float = Field(0.05, ge=0, le=0.5)
+    """Share of verdicts that are asked for a second time, unannounced: they measure the listener."""
+    not_predominant: Literal["leave", "keep", "drop"] = "leave"
+    """What training does with a clip whose label is there, but not foremost: leave it undecided, or decide so."""
+    longest_s: float = Field(60, ge=1, le=600)
+    """Seconds of a recording that can be heard, from its beginning."""
+    audit: int | None = Field(None, ge=1, le=1_000_000)
+    """Begin with the audit, of so many of the accepted labels; null: begin with the review."""
+    round: int | Literal["best"] = "best"
+    """Round whose accepted labels are audited."""
+    precision: float = Field(0.95, gt=0, lt=1)
+    """Precision that the audit is to show."""
+
+    def clashes(self, prefix: str) -> Iterator[str]:
+        yield from needs_run(self.run)
+        if self.root is not None and not Path(self.root).is_dir():
+            yield f"root={self.root} is not a folder"
+        if self.host == "":
+            yield "host= does not name an address"

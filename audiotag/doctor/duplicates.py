@@ -32,11 +32,13 @@ def find_duplicates(examined: Sequence[Examined], workers: int | None) -> list[D
     first: dict[str, int] = {}
     found = []
     for at, file in enumerate(examined):
-        if not file.scan.problem and len(file.patches) and (earlier := first.setdefault(file.sound, at)) != at:
+        if file.scan.problem or not len(file.fingerprint.patches):
+            continue
+        if (earlier := first.setdefault(file.sound, at)) != at:
             found.append(Duplicates(earlier, at, True, 1.0))
     distinct = sorted(first.values())
     near: dict[int, list[int]] = defaultdict(list)
-    for i, j in candidates([examined[at].patches for at in distinct]):
+    for i, j in candidates([examined[at].fingerprint for at in distinct]):
         near[distinct[i]].append(distinct[j])
     items = [(examined[one].scan.path, [examined[at].scan.path for at in others]) for one, others in near.items()]
     similarities = parallel_map(_compare, items, workers, "Comparing recordings", "recordings")

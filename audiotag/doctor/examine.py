@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from audiotag.data.parallel import parallel_map
 from audiotag.data.scan import Scan, hash_of, state_of
-from audiotag.doctor import fingerprint
+from audiotag.doctor.fingerprint import NOTHING, Fingerprint, compared, fingerprint
 from audiotag.features.audio import AudioError, AudioStream, mono, read_frames
 from audiotag.features.trimming import Wave
 
@@ -34,8 +33,8 @@ class Examined:
 
     `peak` and `offset` are of full scale, `offset` the mean of the samples (of the worst channel, as is `clipped`, the
     share of samples that are clipped); `kept_s` is what trimming leaves, `n_samples` that at 32 kHz; `quiet` says that
-    trimming found nothing loud for long enough. `sound` is the hash of the decoded samples, `patches` (P, F x T) what
-    `fingerprint` compares; `truncated` says by what the file is known to be cut off.
+    trimming found nothing loud for long enough. `sound` is the hash of the decoded samples, `fingerprint` what it
+    is compared by; `truncated` says by what the file is known to be cut off.
     """
 
     scan: Scan
@@ -50,7 +49,7 @@ class Examined:
     quiet: bool = False
     truncated: str = ""
     sound: str = ""
-    patches: NDArray[np.float16] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    fingerprint: Fingerprint = NOTHING
 
 
 def examine_files(paths: list[Path], workers: int | None) -> dict[Path, Examined]:
@@ -68,7 +67,7 @@ def examine(path: Path) -> Examined:
         scan = dataclasses.replace(scan, content_hash=hash_of(path))
         audio = AudioStream(path)
         measured = _measured(audio)
-        patches = fingerprint.patches(fingerprint.compared(audio))
+        described = fingerprint(compared(audio))
     except OSError as error:
         return Examined(dataclasses.replace(scan, problem=f"it cannot be read: {error.strerror}"))
     except AudioError as error:
@@ -83,7 +82,7 @@ def examine(path: Path) -> Examined:
         n_samples=audio.n_samples,
         quiet=audio.silent,
         truncated=_truncated(info, path, audio.n_source),
-        patches=patches,
+        fingerprint=described,
         **measured,
     )
 

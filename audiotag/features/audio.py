@@ -69,6 +69,12 @@ def decode(path: str | Path) -> tuple[Wave, int]:
     return np.concatenate(list(_decoded(path))), rate_hz
 
 
+def decode_beginning(path: str | Path, longest_s: float) -> tuple[Wave, int]:
+    """Read the first `longest_s` seconds of a sound file, as `decode` does, however long it is."""
+    rate_hz = read_rate_hz(path)
+    return np.concatenate(list(between(_decoded(path), 0, max(1, round(longest_s * rate_hz))))), rate_hz
+
+
 def measure(path: str | Path) -> float:
     """Read a sound file to its end, and return how many seconds it lasts; raises AudioError as `decode` does."""
     rate_hz = read_rate_hz(path)

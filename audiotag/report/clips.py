@@ -118,14 +118,15 @@ def _card(data: ReportData, row: dict[Hashable, Any], sound: Sound | str) -> Car
 def for_script(data: ReportData, rows: pd.DataFrame, file: Path) -> dict[str, Any]:
     """Return what the page's script works on: the rows of the file that it offers, decisions in files, and menus.
 
-    `file` is the review file of these rows. Decisions of an older `review.csv` hold too, and none of them is lost: rows
-    that are not on the page are added.
+    `file` is the review file of these rows. Decisions of an older `review.csv` and of the desk hold too, and none is
+    lost: rows that are not on the page are added.
     """
     corrections = data.folder.corrections
     labels = {str(clip): str(label) for clip, label in data.folder.train["label"].items()}
     labels |= dict(zip(corrections["clip_id"], corrections["label"], strict=True))
     decided = dict(zip(corrections["clip_id"], corrections["decision"], strict=True))
-    decided |= review.decisions(file.with_name(review.FILE), labels) | review.decisions(file, labels)
+    for name in dict.fromkeys([review.FILE, file.name, review.DESK_FILE]):
+        decided |= review.decisions(file.parent / name, labels)
     others = [clip for clip in decided if clip not in set(rows["clip_id"])]
     more = pd.DataFrame({"clip_id": others, "label": [labels[clip] for clip in others]}).reindex(columns=rows.columns)
     table = review.review_table([rows, more]) if others else rows

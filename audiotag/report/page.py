@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Table:
         """The header, for people."""
         return [str(name).replace("_", " ") for name in self._page.columns]
 
-    @property
+    @functools.cached_property  # asked about every cell
     def numeric(self) -> list[bool]:
         """Which columns hold numbers, or counts such as "3 of 4"."""
         return [

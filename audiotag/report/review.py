@@ -29,6 +29,8 @@ REVIEW_COLUMNS = [
 ]
 REVIEW_COLUMNS += ["reason", "decision"]
 FILE = "review.csv"
+DESK = "desk"  # the listening desk's folder within the run's
+DESK_FILE = f"{DESK}/corrections.csv"
 CHECKED = f"verified, {DIFFERS}"  # the reason of a row whose label a person has checked before
 EARLIER = "decided for this run"  # of one about which `data.corrections` has decided
 

@@ -26,6 +26,7 @@ from audiotag.report.tables import (
     promised_precision,
     reasons_per_class,
 )
+from audiotag.run.audit import more_to_hear_for
 from audiotag.run.held_out import per_class_table
 from audiotag.run.ledgers import CONFIDENCE
 from audiotag.run.summary import moved
@@ -180,7 +181,7 @@ def _right_labels(data: ReportData) -> Content:
         text.append(
             f"Audit, which assumes nothing: of {audit['heard']} accepted labels of round {audit['round']} that were "
             f"heard, {audit['right']} are right, so {percent(audit['precision_at_least'], n)} of all at least, with "
-            f"{percent(audit['confidence'], 100)} confidence."
+            f"{percent(audit['confidence'], 100)} confidence. {more_to_hear_for(audit)}"
         )
     text += moved(data.summary) if data.summary else []
     sets = promised_precision(bounds(data.evidence, CONFIDENCE), data.decided, data.truth)

@@ -70,16 +70,16 @@ def render_sound(request: SoundRequest) -> Sound | str:
         return str(error)
     shown = np.asarray(frames[: int(LONGEST_S * front_end.frames_per_second)], dtype=np.float32)
     return Sound(
-        _webp(shown),
+        webp(shown),
         _mp3(played, recording.rate_hz),
         len(played) / recording.rate_hz,
         recording.n_samples / recording.rate_hz,
         _marks_s(len(shown) / front_end.frames_per_second),
-        _marks_khz(front_end.center_hz),
+        marks_khz(front_end.center_hz),
     )
 
 
-def _webp(frames: NDArray[np.float32]) -> bytes:
+def webp(frames: NDArray[np.float32]) -> bytes:
     """Return a spectrogram (T, F) as a picture, low bands at the bottom, from its lowest value to its highest."""
     low, high = frames.min(), frames.max()
     values = (frames.T[::-1] - low) / max(high - low, 1e-6)
@@ -103,7 +103,7 @@ def _marks_s(seconds: float) -> list[tuple[str, float]]:
     return [(f"{i * step:g}", i * step / seconds) for i in range(int(seconds / step) + 1)]
 
 
-def _marks_khz(center_hz: NDArray[np.floating]) -> list[tuple[str, float]]:
+def marks_khz(center_hz: NDArray[np.floating]) -> list[tuple[str, float]]:
     """Return where frequencies stand, each band as high as the next."""
     inside = [hz for hz in MARKS_HZ if center_hz[0] <= hz <= center_hz[-1]]
     bands = np.interp(inside, center_hz, np.arange(len(center_hz)))

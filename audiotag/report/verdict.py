@@ -20,6 +20,7 @@ from audiotag.verification.rules import rule_of
 TEST = "Label the test clips with all networks of the best round, and score them where their labels are known."
 PROPOSE = "Propose labels for the clips that have none."
 PREDICT = "Label recordings of your own: name a file or a folder in place of my_recordings."
+LISTEN = "Hear contradicted labels one after another, in a page that takes a key for a verdict and keeps it at once."
 VERIFY = "What other rules would accept, from the stored votes and without training."
 
 
@@ -120,6 +121,7 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
     if not data.decided.empty:
         made.append(Step("verify", "Verify", VERIFY, other_rules(value(run), config.verification, data.decided)))
     if rows is not None and len(rows):
+        made.append(Step("listen", "Listen", LISTEN, program("-m", "audiotag.review", run=run)))
         made.append(Step("correct", "Correct", *_correct(data)))
     return made
 
@@ -127,12 +129,13 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
 def _correct(data: ReportData) -> tuple[str, str]:
     folder = data.folder
     parent = folder.path.parent
-    file = folder.path / review.FILE
+    desk = folder.path / review.DESK_FILE
+    file = desk if desk.is_file() else folder.path / review.FILE
     shown = file.relative_to(Path.cwd()) if parent == Path("runs").absolute() else file
-    words = (
-        f"Listen to contradicted labels below and decide; download review.csv, put it in place of {shown}, and train "
-        "anew: the folds stay as they are, so that the two runs can be compared."
-    )
+    decide = f"Listen to contradicted labels below and decide; download review.csv, put it in place of {shown}"
+    if file == desk:
+        decide = f"What was decided in the listening desk is in {shown}: decide what is left"
+    words = f"{decide}, and train anew: the folds stay as they are, so that the two runs can be compared."
     name, number = _successor(folder.path.name), 2
     while (parent / name).exists():
         name, number = f"{_successor(folder.path.name)}-{number}", number + 1

@@ -12,17 +12,64 @@ import numpy as np
 import pandas as pd
 
 from audiotag.data.tables import read_table
-from audiotag.errors import DataError
+from audiotag.errors import DataError, RunError
+from audiotag.files import check_folder, write_csv, write_json
 from audiotag.randomness import generator
 from audiotag.run.folder import RunFolder
+from audiotag.run.ledgers import all_ledgers
 from audiotag.verification.ledger import by_rule
 
 FILE = "audit.csv"
 COLUMNS = ["clip_id", "path", "label", "round", "verdict"]
 RIGHT, WRONG, UNSURE = "right", "wrong", "unsure"
+FIRST = 60  # labels to hear; 59 right ones of 59 give 95 % at 95 % confidence
 CONFIDENCE = 0.95
 MOST_MORE = 100_000
 OFFSET_DEVIATION = 1.0  # in logits, of the prior of how far the estimated probabilities are off
+
+
+def ledger_to_audit(folder: RunFolder, round_: int | str) -> pd.DataFrame:
+    """Return what a round has decided, or the best one; raises RunError if it is not complete."""
+    complete = [] if folder.config.data.train_on_all else folder.complete_rounds()
+    chosen = folder.summary.get("best_round") if round_ == "best" else int(round_)
+    if chosen is None or chosen not in complete:
+        done = ", ".join(map(str, complete)) or "none"
+        raise RunError(f"{folder.path}: round {round_} has no decisions to audit (complete rounds: {done})")
+    return all_ledgers(folder, [chosen], folder.config.verification)
+
+
+def write_sample(folder: RunFolder, ledger: pd.DataFrame, n: int | None) -> pd.DataFrame:
+    """Draw n of the labels that a ledger accepts into `audit.csv`, and return them; verdicts in the file are kept.
+
+    No fewer than were drawn before; `n` None: as many, or `FIRST`. Raises RunError if none was accepted.
+    """
+    check_folder("run", folder.path, "the audit is written into the run: set run= to a copy of it")
+    path, earlier = folder.path / FILE, None
+    if path.is_file():
+        earlier = read_sample(path)
+    there = 0 if earlier is None else int((earlier["round"] == str(ledger["round"].iloc[0])).sum())
+    drawn = draw(folder, ledger, max(n or 0, there) or FIRST, folder.config.seed)
+    if drawn.empty:
+        raise RunError(f"{folder.path}: round {ledger['round'].max()} accepted no label, so there is nothing to hear")
+    write_csv(path, drawn if earlier is None else with_verdicts(drawn, earlier))
+    return drawn
+
+
+def write_verdict(folder: RunFolder, clip_id: str, round_: int, verdict: str) -> None:
+    """Write a verdict on a label of the sample into `audit.csv`, "" to take it back; raises DataError for damage."""
+    path = folder.path / FILE
+    sample = read_sample(path)
+    rows = (sample["clip_id"] == clip_id) & (sample["round"] == str(round_))
+    sample.loc[rows, "verdict"] = verdict
+    write_csv(path, sample)
+
+
+def keep_figures(folder: RunFolder, ledger: pd.DataFrame, precision: float) -> dict[str, Any]:
+    """Return `audit_figures`, and keep them in the run's summary."""
+    figures = audit_figures(folder, ledger, precision)
+    if folder.summary_file.is_file() and (figures or "audit" in folder.summary):
+        write_json(folder.summary_file, {**folder.summary, "audit": figures})
+    return figures
 
 
 def draw(folder: RunFolder, ledger: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
@@ -131,3 +178,31 @@ def audit_figures(folder: RunFolder, ledger: pd.DataFrame, precision: float) -> 
         "expected_precision": None if moved is None else round(float(p_right.mean()), 6),
         "expected_precision_now": None if moved is None else round(float(moved), 6),
     }
+
+
+def statements(figures: dict[str, Any], drawn: int) -> list[str]:
+    """Return what figures say, of so many labels that were drawn, a line each."""
+    at_least, more = figures["precision_at_least"], figures["more_to_hear"]
+    lines = [
+        f"Heard {figures['heard']} of {drawn}: {figures['right']} right, {figures['wrong']} wrong, "
+        f"{figures['unsure']} unsure (these count as wrong).",
+        f"Of the labels that round {figures['round']} accepted {at_least:.1%} at least are right (exact bound of "
+        f"Clopper and Pearson, confidence {figures['confidence']:.0%}).",
+    ]
+    if figures["expected_precision"] is not None:
+        lines.append(
+            f"The networks expected {figures['expected_precision']:.1%}; after what was heard "
+            f"{figures['expected_precision_now']:.1%} are to be expected."
+        )
+    n = figures["heard"] + (more or 0)
+    return [*lines, more_to_hear_for(figures) + (f" n={n} draws them." if n > drawn else "")]
+
+
+def more_to_hear_for(figures: dict[str, Any]) -> str:
+    """Return what is missing for the precision that was asked for, in a sentence."""
+    aim, more = f"{figures['precision_aimed_at']:.0%}", figures["more_to_hear"]
+    if more == 0:
+        return f"That is the {aim} asked for."
+    if more is None:
+        return f"{aim} is out of reach: too many of them are wrong."
+    return f"For {aim}, {more} more have to be heard if all are right."

@@ -71,12 +71,16 @@ MOVED = ("right_share", "considered", "accepted", "expected_precision", "promise
 
 
 def before_corrections(folder: RunFolder) -> dict[str, Any]:
-    """Return what the best round of the run said whose `review.csv` a person has filled in for this one, if any."""
+    """Return what the best round of the run said whose labels a person has decided on for this one, if any.
+
+    That is the run in whose folder the decisions lie, or in that of its desk.
+    """
     name = folder.config.data.corrections
     if name is None or folder.config.data.root is None:
         return {}
-    earlier = RunFolder(find(name, Path(folder.config.data.root)).parent)
-    if earlier.path == folder.path or not earlier.summary_file.is_file():
+    places = find(name, Path(folder.config.data.root)).parents[:2]
+    earlier = next((run for place in places if (run := RunFolder(place)).config_file.is_file()), None)
+    if earlier is None or earlier.path == folder.path or not earlier.summary_file.is_file():
         return {}
     summary = earlier.summary
     best: dict[str, Any] = next((r for r in summary.get("rounds", []) if r["round"] == summary.get("best_round")), {})

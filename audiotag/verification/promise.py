@@ -6,6 +6,7 @@ Shapes: N unverified clips, L levels.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from audiotag.verification.rules import ACCEPTED, BELOW, DIFFERS, RELABELLED, Ag
 MORE = (2, 4, 8, 16)  # times as many verified clips, to say how many would do
 LEVELS = 6  # sets to choose among, equally many clips apart: the fewer, the less is chosen by chance
 DRAWS = 200
+SHOWN = 0.9  # what the verified clips must be able to show at least (Clopper-Pearson), whatever is asked for
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,20 @@ class PromiseRule:
             "promise": f"precision {self.precision:g} or more, with confidence {self.confidence:g}",
         }
 
+    @property
+    def fewest(self) -> int:
+        """Verified clips without which nothing is promised: so many, all predicted as labelled, just show 0.9."""
+        return max(1, math.ceil(math.log(max(1 - self.confidence, 0.001)) / math.log(SHOWN)))
+
     def _level(self, e: Evidence) -> float | None:
-        if not len(e.verified_labels) or not e.agrees.any() or not self._stand_for_each_other(e):
+        if len(e.verified_labels) < self.fewest or not e.agrees.any() or not self._stand_for_each_other(e):
             return None
         found = bounds(e, self.confidence)
         kept = np.flatnonzero(found.low >= self.precision)
         return float(found.levels[kept[-1]]) if len(kept) else None
 
     def _relabel_level(self, e: Evidence) -> float | None:
-        if not len(e.verified_labels) or e.agrees.all() or not self._stand_for_each_other(e):
+        if len(e.verified_labels) < self.fewest or e.agrees.all() or not self._stand_for_each_other(e):
             return None
         found = bounds(e, self.confidence)
         kept = np.flatnonzero(found.relabel_low >= self.relabel_precision)
@@ -163,6 +170,8 @@ class PromiseRule:
         m = len(e.verified_labels)
         if not m:
             return "no verified clip is held out to measure on"
+        if m < self.fewest:
+            return f"only {m} verified clips are held out, too few to show anything: {self.fewest} or more are needed"
         if not e.agrees.any():
             return "the networks predict none of the labels"
         found = bounds(e, self.confidence)

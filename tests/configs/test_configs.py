@@ -524,6 +524,13 @@ def test_joints_of_every_option_keep_their_contract(option):
     check_joints(composed(option))
 
 
+@pytest.mark.parametrize("experiment", groups(TrainConfig)["experiment"])
+@pytest.mark.parametrize("option", [option for option in options("train") if option.startswith(("augment=", "verif"))])
+def test_joints_chosen_beside_an_experiment_keep_their_contract(experiment, option):
+    """What an experiment sets of a class stays behind when another one is chosen."""
+    check_joints(composed(f"experiment={experiment}", "model=tiny", "features=v1", option))
+
+
 def test_config_of_programs_that_need_a_run_says_so():
     assert "run=NAME is missing: the run folder to read" in problems(program="verify")
     assert "run=NAME is missing: the run folder to read" in problems("split=test", program="predict")

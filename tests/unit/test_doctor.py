@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import soxr
 
-from audiotag.doctor.fingerprint import RATE_HZ, SAME, candidates, patches, prepared, similarity
+from audiotag.doctor import fingerprint
+from audiotag.doctor.fingerprint import RATE_HZ, SAME, candidates, prepared, similarity
 from audiotag.evaluation.lengths import length_table
 from audiotag.features.audio import resample, trim
 from tests.clips import TUNE_RATE_HZ, tune
@@ -51,7 +52,7 @@ def originals() -> list[np.ndarray]:
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES.keys())
 def test_fingerprints_find_copies_among_other_sounds(originals, copy):
     copies = [compared(np.asarray(copy(tune(100 + seed)), np.float32)) for seed in range(3)]
-    pairs = candidates([patches(wave) for wave in [*originals, *copies]])
+    pairs = candidates([fingerprint.fingerprint(wave) for wave in [*originals, *copies]])
     for i, wave in enumerate(copies):
         assert (i, len(originals) + i) in pairs
         assert similarity(originals[i], wave) > SAME
@@ -69,8 +70,23 @@ def test_fingerprints_of_other_sounds_differ(originals):
 
 def test_fingerprints_of_nothing_and_of_silence_have_no_candidates(originals):
     assert candidates([]) == []
-    assert patches(np.zeros(16_000, np.float32)).shape[0] == 0
-    assert candidates([patches(originals[0]), patches(np.zeros(160, np.float32))]) == []
+    silent = fingerprint.fingerprint(np.zeros(16_000, np.float32))
+    assert len(silent.patches) == len(silent.snippets) == 0
+    assert candidates([fingerprint.fingerprint(originals[0]), silent]) == []
+
+
+def test_copies_are_found_among_many_recordings_too(monkeypatch):
+    """More patches than are compared with all: only those around the same centres are."""
+    rng = np.random.default_rng(0)
+    sounds = [prepared(rng.normal(0, 0.1, 8000).astype(np.float32) * np.hanning(8000)) for _ in range(300)]
+    described = [
+        fingerprint.fingerprint(wave.astype(np.float32)) for wave in (*sounds, *(0.5 * s for s in sounds[:40]))
+    ]
+    everything = candidates(described)
+    assert {(i, 300 + i) for i in range(40)} <= set(everything)
+    monkeypatch.setattr(fingerprint, "COMPARED_WITH_ALL", 256)
+    few = candidates(described, block=7)
+    assert {(i, 300 + i) for i in range(40)} <= set(few) <= set(everything)
 
 
 def test_length_table_by_hand():

@@ -141,6 +141,23 @@ def test_promise_says_how_many_verified_clips_would_do():
     assert PromiseRule(precision=0.955).figures(more)["promised"] >= 0.955
 
 
+def test_promise_needs_as_many_verified_clips_as_could_show_anything():
+    """22 of 22 right ones show 0.9 with confidence 0.9, 21 do not: 0.9 ** 22 < 0.1 < 0.9 ** 21."""
+    rule = PromiseRule(precision=0.9, fallback="none")
+    e, _ = scene("symmetric", seed=6, n=2000, verified=22, accuracy=1)
+    assert decide(rule, *(getattr(e, f.name) for f in dataclasses.fields(e))).accepted.any()
+    fewer = dataclasses.replace(e, verified_posteriors=e.verified_posteriors[1:], verified_labels=e.verified_labels[1:])
+    assert not decide(rule, *(getattr(fewer, f.name) for f in dataclasses.fields(e))).accepted.any()
+    assert "only 21 verified clips are held out" in rule.figures(fewer)["promise"]
+    assert "22 or more" in rule.figures(fewer)["promise"]
+
+
+@pytest.mark.parametrize("confidence", [0, 0.5, 1])
+def test_promise_with_any_confidence_is_made_or_withdrawn(confidence):
+    e, _ = scene("symmetric", seed=6)
+    assert PromiseRule(confidence=confidence).figures(e)["promise"]
+
+
 def test_promise_is_withdrawn_where_unverified_clips_are_recognised_better_than_verified_ones():
     """Agreement beyond what verified clips allow can only mean that they do not stand for the others."""
     rng = np.random.default_rng(7)

@@ -1,0 +1,1 @@
+"""Pages on this machine: a server that answers its own page, and nobody else."""
