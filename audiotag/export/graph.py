@@ -5,7 +5,7 @@ Shapes: M members, K networks, B clips, W windows, F bands, T frames, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from audiotag.errors import AudiotagError
 from audiotag.export.front_ends import front_end_part
 from audiotag.export.nodes import Part, exported, model_of
 from audiotag.features.spectrogram import front_end_of
-from audiotag.inference.ensemble import EnsembleTagger
-from audiotag.inference.fusion import FLOOR
+from audiotag.inference.fusion import FLOOR, Fusion
+from audiotag.inference.labelling import Key
 from audiotag.inference.spectrograms import WindowSpec
 from audiotag.models.network import ask
 
@@ -83,34 +83,38 @@ class _Posteriors(nn.Module):
         return torch.stack([ask(network, x).softmax(dim=1) for network in self.networks])
 
 
-def ensemble_graph(tagger: EnsembleTagger, classes: int) -> onnx.ModelProto:
-    """Return the model of an ensemble in float32 on the CPU: `wave` (B, samples) to `posteriors` (B, C), and what its
-    first front end makes of the wave, `spectrogram` (B, F, T).
+Groups = Sequence[tuple[WindowSpec, Mapping[Key, nn.Module]]]  # networks by (member, fold), and what they hear
+
+
+def ensemble_graph(groups: Groups, mean: str, fusion: Fusion | None, classes: int) -> onnx.ModelProto:
+    """Return the model of an ensemble, float32 networks on the CPU: `wave` (B, samples) to `posteriors` (B, C), and
+    what its first front end makes of the wave, `spectrogram` (B, F, T).
 
     Raises AudiotagError if a front end or a network cannot be written as ONNX, or all of them are too large for a file.
     """
-    weights = sum(4 * weight.numel() for network in tagger.networks().values() for weight in network.parameters())
-    if weights > LARGEST_BYTES:
+    keys = [key for _, networks in groups for key in networks]
+    n_weights = sum(w.numel() for _, networks in groups for one in networks.values() for w in one.parameters())
+    if 4 * n_weights > LARGEST_BYTES:
         raise AudiotagError(
-            f"the networks have {weights / 1e9:.1f} GB of weights, and a file of ONNX holds 2 GB: export fewer runs, "
-            "or one fold, with fold="
+            f"the networks have {4 * n_weights / 1e9:.1f} GB of weights, and a file of ONNX holds 2 GB: export fewer "
+            "runs, or one fold, with fold="
         )
-    made, keys = Part([], []), []
-    for number, (spec, networks) in enumerate(tagger.groups):
-        made += _group_part(f"g{number}_", spec, list(networks.by_key.values()), classes)
-        keys += list(networks.by_key)
-    names = ", ".join(f"g{number}_posteriors" for number in range(len(tagger.groups)))
+    made = Part([], [])
+    for number, (spec, networks) in enumerate(groups):
+        made += _group_part(f"g{number}_", spec, list(networks.values()), classes)
+    names = ", ".join(f"g{number}_posteriors" for number in range(len(groups)))
     made += Part.of(f"each = Concat<axis=0>({names})\nspectrogram = Identity(g0_spectrogram)", {}, "")
-    made += _fused(tagger, [[i for i, key in enumerate(keys) if key[0] == m] for m in range(len(tagger.members))])
-    bands = front_end_of(tagger.groups[0][0].features).bands
+    members = sorted({member for member, _ in keys})
+    made += _fused([[i for i, key in enumerate(keys) if key[0] == member] for member in members], mean, fusion)
+    bands = front_end_of(groups[0][0].features).bands
     outputs = {"posteriors": ["clips", classes], "spectrogram": ["clips", bands, "frames"]}
     model = model_of(made, {"wave": ["clips", "samples"]}, outputs)
     # For who takes the graph apart: recordings of hours are heard window by window.
     inner: dict[str, list[Any]] = {"each": [len(keys), "clips", classes]}
-    for number, (spec, networks) in enumerate(tagger.groups):
+    for number, (spec, networks) in enumerate(groups):
         front_end = front_end_of(spec.features)
         inner[f"g{number}_windows"] = ["windows", 1, front_end.bands, _frames(spec)]
-        inner[f"g{number}_each"] = [len(networks.by_key), "windows", classes]
+        inner[f"g{number}_each"] = [len(networks), "windows", classes]
     infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inner.items()]
     model.graph.value_info.extend(infos)
     onnx.checker.check_model(model)
@@ -161,9 +165,8 @@ def _windows(spec: WindowSpec, bands: int) -> tuple[str, dict[str, Any]]:
     return CUT.format(used=used, placed=EXCERPTS if n else WHOLE), constants
 
 
-def _fused(tagger: EnsembleTagger, of_members: list[list[int]]) -> Part:
+def _fused(of_members: list[list[int]], mean: str, fusion: Fusion | None) -> Part:
     """Return the part from `each` (K, B, C) to `posteriors` (B, C): means over folds, then over members."""
-    mean, fusion = tagger.settings.mean, tagger.fusion
     constants: dict[str, Any] = {"axis": np.array([0], np.int64), "floor": np.float32(FLOOR)}
     lines = []
     for m, networks in enumerate(of_members):

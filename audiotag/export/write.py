@@ -57,7 +57,8 @@ def write_onnx(path: Path, members: Sequence[Member], asked: PredictConfig, wind
     tagger = EnsembleTagger(members, asked)
     if window_frames is not None:
         _hear_in(tagger, window_frames)
-    model = ensemble_graph(tagger, len(tagger.classes))
+    groups = [(spec, networks.by_key) for spec, networks in tagger.groups]
+    model = ensemble_graph(groups, tagger.settings.mean, tagger.fusion, len(tagger.classes))
     about = _about(tagger, asked, window_frames)
     onnx.helper.set_model_props(model, {KEY: json.dumps(dataclasses.asdict(about), ensure_ascii=False)})
     with replacing(path) as temporary:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from audiotag.config import Ensemble, Features
+from audiotag.config import Features
 from audiotag.errors import AudiotagError
 from audiotag.features.spectrogram import FrontEnd, LogFrontEnd, MelFrontEnd
 from audiotag.inference.fusion import Fusion, average
@@ -79,8 +78,7 @@ def test_means_in_the_graph_are_those_of_the_program(mean: str, learned: bool) -
     each = np.random.default_rng(0).dirichlet(np.ones(4) / 3, (3, 2)).astype(np.float32)  # (K, B, C)
     each[0, 0] = [0, 0, 0, 1]
     fusion = Fusion(np.array([0.7, 0.6]), np.array([0.1, 0, -0.2, 0.3])) if learned else None
-    tagger = SimpleNamespace(settings=Ensemble(mean=mean), fusion=fusion)
-    (made,) = run(_fused(tagger, [[0, 2], [1]]), {"each": each}, {"posteriors": 2})
+    (made,) = run(_fused([[0, 2], [1]], mean, fusion), {"each": each}, {"posteriors": 2})
     members = np.stack([average(each[[0, 2]], mean), each[1]]).astype(np.float64)
     np.testing.assert_allclose(made, average(members, mean) if fusion is None else fusion.fuse(members), atol=1e-6)
 
