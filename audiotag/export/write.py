@@ -16,6 +16,7 @@ from audiotag.config import ExportConfig, PredictConfig
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, RunError
+from audiotag.export.web import MODEL, check_page, write_page
 from audiotag.files import check_output, replacing
 from audiotag.inference.members import Member, choose_members, default_folder
 from audiotag.inference.onnx_file import KEY, About
@@ -29,7 +30,7 @@ TOLERANCE = 1e-4  # between the graph's posteriors and the networks' own
 
 
 def export(config: ExportConfig) -> Path:
-    """Write what the configuration asks for, and return the file.
+    """Write what the configuration asks for, and return the file or folder.
 
     Raises RunError if a run, round or fold is not there or runs make no ensemble, AudiotagError if a network or a front
     end cannot be written as ONNX, or says something else there.
@@ -41,13 +42,18 @@ def export(config: ExportConfig) -> Path:
     members = choose_members(asked)
     _check_fits(members)
     out = _output(config, members)
-    check_output(out, "audiotag")
-    write_onnx(out, members, asked, config.window_frames)
+    if config.to == "web":
+        runtime = check_page(out, config.ort)
+        frames = config.window_frames or (None if config.windows else members[0].folder.config.features.excerpt_frames)
+        write_page(out, runtime, write_onnx(out / MODEL, members, asked, frames))
+    else:
+        check_output(out, "audiotag")
+        write_onnx(out, members, asked, config.window_frames)
     return out
 
 
-def write_onnx(path: Path, members: Sequence[Member], asked: PredictConfig, window_frames: int | None) -> None:
-    """Write the members' networks to a file, once its graph has said the same as they do."""
+def write_onnx(path: Path, members: Sequence[Member], asked: PredictConfig, window_frames: int | None) -> About:
+    """Write the members' networks to a file, once its graph has said the same; return what it says of itself."""
     with importing_pytorch():
         import onnx
 
@@ -67,6 +73,7 @@ def write_onnx(path: Path, members: Sequence[Member], asked: PredictConfig, wind
     size_mb = path.stat().st_size / 1e6
     console.print(f"The graph answers as {', '.join(tagger.names)}: a sound's posteriors differ by {difference:.0e}")
     console.print(f"Exported: {path} ({size_mb:.1f} MB)", soft_wrap=True)
+    return about
 
 
 def _asked(config: ExportConfig) -> PredictConfig:
@@ -100,7 +107,7 @@ def _output(config: ExportConfig, members: Sequence[Member]) -> Path:
     folder = default_folder(members, config.runs_dir)
     name = members[0].folder.path.name if folder.name == "predict" else folder.name
     folder = folder.parent / "export" if folder.name == "predict" else folder
-    return folder / f"{name}.onnx"
+    return folder / ("web" if config.to == "web" else f"{name}.onnx")
 
 
 def _hear_in(tagger: EnsembleTagger, frames: int) -> None:
