@@ -31,7 +31,6 @@ from audiotag.cli.arguments import refuse_forgotten_data
 from audiotag.cli.composition import compose_config
 from audiotag.config import CompareConfig, Features, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.config.schema import validate
-from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, ConfigError, DataError, RunError
 from audiotag.run.naming import run_name, run_path
 
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from audiotag.data.manifest import Manifest
-    from audiotag.inference.labelling import Answering
     from audiotag.run.folder import RunFolder
 
 __all__ = ["AudiotagError", "ConfigError", "DataError", "Run", "RunError", "Spectrogram", "Stream", "Tagger", "Window"]
@@ -232,23 +230,10 @@ class Tagger:
     """
 
     def __init__(self, config: PredictConfig) -> None:
-        self._tagger = self._opened(config)
+        from audiotag.inference.load import load_tagger
+
+        self._tagger = load_tagger(config)
         self.runs, self.classes = list(self._tagger.names), list(self._tagger.classes)
-
-    def _opened(self, config: PredictConfig) -> Answering:
-        from audiotag.inference.onnx_file import onnx_file
-        from audiotag.inference.onnx_tagger import OnnxTagger
-
-        file = onnx_file(config)
-        if file is not None:
-            return OnnxTagger(file, config.hardware)
-        from audiotag.inference.members import choose_members
-
-        members = choose_members(config)
-        with importing_pytorch():  # after names have been checked
-            from audiotag.inference.ensemble import EnsembleTagger
-
-        return EnsembleTagger(members, config)
 
     def __repr__(self) -> str:
         return f"Tagger({', '.join(self.runs)}: {len(self.classes)} classes)"

@@ -26,7 +26,7 @@ from audiotag.features.spectrogram import front_end_of
 from audiotag.features.trimming import Wave
 from audiotag.files import write_csv
 from audiotag.inference.fusion import Fusion, agreement, average, cross_fitted_losses, learn
-from audiotag.inference.labelling import Key, Labelled
+from audiotag.inference.labelling import Fused, Key, Labelled
 from audiotag.inference.members import Member, held_out_votes
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import WindowSpec, wave_spectrogram
@@ -103,20 +103,19 @@ class EnsembleTagger:
         ]
         posteriors = np.array(by_member)
         if self.fusion is not None:
-            return EnsembleAnswer(self.members, posteriors, self.fusion.fuse(posteriors), self.fusion, self.settings)
-        return EnsembleAnswer(self.members, posteriors, self._mean(posteriors), None, self.settings)
+            return EnsembleAnswer(self.fusion.fuse(posteriors), self.members, posteriors, self.fusion, self.settings)
+        return EnsembleAnswer(self._mean(posteriors), self.members, posteriors, None, self.settings)
 
     def _mean(self, posteriors: NDArray[np.float64]) -> NDArray[np.float64]:
         return posteriors[0] if len(posteriors) == 1 else average(posteriors, self.settings.mean)
 
 
 @dataclass(frozen=True)
-class EnsembleAnswer:
+class EnsembleAnswer(Fused):
     """What the members say, posteriors (M, N, C), and all together, (N, C); `fusion` is None for equal weights."""
 
     members: Sequence[Member]
     by_member: NDArray[np.float64]
-    posteriors: NDArray[np.float64]
     fusion: Fusion | None
     settings: Ensemble
 

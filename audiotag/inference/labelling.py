@@ -5,16 +5,14 @@ Shapes: N recordings, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiotag.console import progress
 from audiotag.features.audio import AudioError
-from audiotag.features.trimming import Wave
 from audiotag.inference.recordings import Recording
 
 Key = tuple[int, int]  # of a network: (member, fold)
@@ -35,32 +33,11 @@ class Labelled:
     silent: list[str] = field(default_factory=list)
 
 
-class Answering(Protocol):
-    """Whoever labels sound: the networks of runs, or a file that they were exported to."""
+@dataclass(frozen=True)
+class Fused:
+    """What all networks say together: posteriors (N, C)."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Of the members, NAME@ROUND each."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """In the order of all posteriors."""
-
-    @property
-    def window_s(self) -> float:
-        """How long a window of a stream is, if nobody says."""
-
-    def label(self, recordings: Sequence[Recording]) -> Labelled:
-        """Hear every recording."""
-
-    def together(self, labelled: Labelled) -> NDArray[np.float64]:
-        """Return the posteriors (N, C) of what was labelled, at least one recording."""
-
-    def posteriors(self, wave: Wave, sample_rate_hz: int) -> NDArray[np.float64]:
-        """Return the posterior (C,) of a wave (samples,) in memory; raises AudioError if it is too short."""
-
-    def networks(self) -> Mapping[Key, Any]:
-        """Return the networks as PyTorch's modules; raises RunError if there are none."""
+    posteriors: NDArray[np.float64]
 
 
 def label_each(recordings: Sequence[Recording], hear: Callable[[Recording, OnWindow], Heard]) -> Labelled:

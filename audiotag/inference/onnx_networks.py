@@ -6,6 +6,7 @@ Shapes: B windows, K networks, F bands, T frames, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +21,14 @@ from audiotag.inference.spectrograms import Frames, WindowSpec, spectrogram_in_p
 from audiotag.inference.tagging import Asked
 
 
+@dataclass(frozen=True)
+class OnnxNetwork:
+    """One of a file's networks, by its number in the graph, and the only number of frames that it takes."""
+
+    number: int
+    fixed_frames: int
+
+
 class OnnxNetworks(Asked):
     """Networks of a file that hear the same spectrograms; they are asked all at once."""
 
@@ -27,8 +36,8 @@ class OnnxNetworks(Asked):
 
     def __init__(self, model: bytes, name: str, keys: Sequence[Key], spec: WindowSpec, threads: int | None) -> None:
         self._session, self._name = open_session(model, threads), name
-        self.by_key = {key: number for number, key in enumerate(keys)}
         self.frames = spec.features.excerpt_frames if spec.excerpts else spec.features.clip_frames
+        self.by_key = {key: OnnxNetwork(number, self.frames) for number, key in enumerate(keys)}
 
     def each(self, windows: Iterable[Frames], per_pass: int, keys: Sequence[Key]) -> Iterator[NDArray[np.float64]]:
         """Yield the posteriors (K, B, C) of the next windows (T, F), `per_pass` of them at a time.
@@ -42,7 +51,7 @@ class OnnxNetworks(Asked):
                 advice = f"export it with window_frames={x.shape[3]}"
                 raise RunError(f"the ONNX file hears windows of {self.frames} frames, not {x.shape[3]}: {advice}")
             (found,) = self._session.run(None, {self._name: x})
-            yield found[[self.by_key[key] for key in keys]].astype(np.float64)
+            yield found[[self.by_key[key].number for key in keys]].astype(np.float64)
 
 
 class Parts:
@@ -65,15 +74,15 @@ class Parts:
             self.groups.append((spec, OnnxNetworks(model, name, keys, spec, threads)))
         self._fuse = open_session(extract(["each"], ["posteriors"]).SerializeToString(), threads)
 
-    def posteriors(self, audio: AudioStream, on_window: OnWindow) -> NDArray[np.float32]:
+    def posteriors(self, audio: AudioStream, on_window: OnWindow) -> NDArray[np.float64]:
         """Return the posterior (C,) of a recording of any length, in bounded memory."""
         found: list[NDArray[np.float64]] = []
         for spec, networks in self.groups:
             spectrogram = spectrogram_in_pieces(audio, spec.features)
             found += networks.posteriors(spectrogram, spec, list(networks.by_key), on_window).values()
-        return self.fuse(np.stack(found))
+        return self.fuse(np.stack(found)[:, None])[0]
 
-    def fuse(self, each: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the posterior (C,) of those (K, C) of all networks."""
-        posteriors: NDArray[np.float32] = self._fuse.run(None, {"each": each[:, None].astype(np.float32)})[0][0]
-        return posteriors
+    def fuse(self, each: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the posteriors (N, C) of those (K, N, C) of all networks, in the order of the groups."""
+        posteriors: NDArray[np.float32] = self._fuse.run(None, {"each": each.astype(np.float32)})[0]
+        return posteriors.astype(np.float64)

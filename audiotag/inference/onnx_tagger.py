@@ -18,12 +18,13 @@ from audiotag.config import Hardware
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioStream, WaveStream
 from audiotag.features.trimming import Wave
-from audiotag.inference.labelling import Heard, Key, Labelled, OnWindow, label_each
+from audiotag.inference.labelling import Fused, Heard, Key, Labelled, OnWindow, label_each
 from audiotag.inference.onnx_file import AGAIN, open_session, read_about
 from audiotag.inference.recordings import Recording
 
 if TYPE_CHECKING:
-    from audiotag.inference.onnx_networks import Parts
+    from audiotag.inference.onnx_networks import OnnxNetworks, Parts
+    from audiotag.inference.spectrograms import WindowSpec
 
 WHOLE_S = 60  # longest wave given to the graph at once
 
@@ -47,6 +48,16 @@ class OnnxTagger:
             return {(0, 0): self._ask(audio, on_window)}, audio.silent
 
         return label_each(recordings, hear)
+
+    @property
+    def groups(self) -> list[tuple[WindowSpec, OnnxNetworks]]:
+        """The file's networks, to be asked about windows of spectrograms, as those of an ensemble; imports PyTorch."""
+        return self.parts.groups
+
+    def fuse(self, answers: Sequence[Mapping[Key, NDArray[np.float64]]]) -> Fused:
+        """Put together what the networks say to windows, at least one."""
+        keys = [key for _, networks in self.groups for key in networks.by_key]
+        return Fused(self.parts.fuse(np.stack([[own[key] for own in answers] for key in keys])))
 
     def together(self, labelled: Labelled) -> NDArray[np.float64]:
         """Return the posteriors (N, C) of what was labelled."""

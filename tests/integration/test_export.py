@@ -144,6 +144,25 @@ def test_windows_of_a_live_tagger_are_heard_as_they_are(small_run, clips, tmp_pa
     np.testing.assert_allclose(windows[0].posteriors, np.mean(expected, axis=0), atol=SAME)
 
 
+def test_windows_of_frames_are_heard_by_a_files_networks(small_run, clips, tmp_path):
+    """Who has frames already, as a live tagger, asks a file as a run; of no other length than it was made for."""
+    path = export(ExportConfig(run=["small@0", "small@1"], window_frames=256, out=str(tmp_path / "live.onnx")))
+    file, run = audiotag.load(path)._tagger, audiotag.load(["small@0", "small@1"], precision="32-true")._tagger
+    frames = audiotag.spectrogram(clips / "3.wav", audiotag.open_run(small_run).config.features).frames
+    windows = [frames[begin : begin + 256] for begin in (0, 100, 300)]
+    answers = []
+    for tagger in (file, run):
+        ((_, networks),) = tagger.groups
+        (each,) = networks.each(windows, 3, list(networks.by_key))  # (K, B, C)
+        answers.append([dict(zip(networks.by_key, each[:, b], strict=True)) for b in range(3)])
+    assert answers[0][0].keys() == answers[1][0].keys() == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    np.testing.assert_allclose(file.fuse(answers[0]).posteriors, run.fuse(answers[1]).posteriors, atol=SAME)
+    with pytest.raises(
+        audiotag.RunError, match="hears windows of 256 frames, not 200: export it with window_frames=200"
+    ):
+        next(file.groups[0][1].each([frames[:200]], 1, [(0, 0)]))
+
+
 def test_bad_files_are_refused(exported, tmp_path):
     whole, bad = exported.read_bytes(), tmp_path / "bad.onnx"
     for content in (b"", b"no graph at all", whole[:1000], whole[: len(whole) // 2]):
