@@ -17,8 +17,12 @@ demo: setup ## the whole loop on the embedded data set
 # Two files of tests at a time: most of a test is a run on one thread.
 TWO_FILES := -n 2 --dist loadfile --no-loadscope-reorder
 
-test: setup
+test: setup build/npm
 	$(BIN)/python -m pytest $(TWO_FILES)
+
+# ONNX Runtime Web, for the tests of the exported page, which are skipped without it.
+build/npm:
+	-npm install --silent --no-save --prefix $@ $$(sed -n 's/^PACKAGE = "\([^"]*\)".*/\1/p' audiotag/export/web.py)
 
 unit: setup ## the fast ones: none starts a process or trains
 	$(BIN)/python -m pytest $(TWO_FILES) tests/unit tests/configs tests/golden

@@ -31,7 +31,6 @@ from audiotag.cli.arguments import refuse_forgotten_data
 from audiotag.cli.composition import compose_config
 from audiotag.config import CompareConfig, Features, PredictConfig, ReferenceLevel, TrainConfig, VerifyConfig
 from audiotag.config.schema import validate
-from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, ConfigError, DataError, RunError
 from audiotag.inference.window import Window
 from audiotag.run.naming import run_name, run_path
@@ -135,8 +134,9 @@ def load(
     and NAME@ROUND says it for one run. All folds are asked, or only `fold`. A recording is heard whole, or by as many
     evenly spaced excerpts as `windows` says, with `cut` not beyond the first `features.clip_frames`. `mean` and
     `weights` are predict.py's `ensemble.mean` and `ensemble.weights`, `accelerator` and `precision` its `hardware`'s.
-    Raises RunError if a run, round or fold is not there, or its weights are damaged, and ConfigError for settings that
-    do not exist.
+    Instead of a run, the path of a file that `python -m audiotag.export` wrote, MODEL.onnx, is loaded without PyTorch;
+    whom it asks, and how, was settled then. Raises RunError if a run, round or fold is not there, or its weights are
+    damaged, and ConfigError for settings that do not exist.
     """
     runs = list(run) if isinstance(run, list | tuple) else [run]
     for one in runs:
@@ -219,9 +219,8 @@ def spectrogram(sound: str | Path | tuple[NDArray[np.floating], int], features: 
     """
     import numpy as np
 
-    from audiotag.features.audio import AudioStream, WaveStream
+    from audiotag.features.audio import AudioStream, WaveStream, checked_wave
     from audiotag.features.spectrogram import frames, front_end_of
-    from audiotag.inference.spectrograms import checked_wave
 
     if isinstance(features, str):
         features = compose_config(TrainConfig, [f"features={features}"]).features
@@ -243,17 +242,10 @@ class Tagger:
     """
 
     def __init__(self, config: PredictConfig) -> None:
-        from audiotag.inference.members import choose_members
+        from audiotag.inference.load import load_tagger
 
-        self._config = config
-        self._members = choose_members(config)
-        self.runs = [member.name for member in self._members]
-        self.classes = list(self._members[0].folder.classes)
-
-        with importing_pytorch():  # after names have been checked
-            from audiotag.inference.ensemble import EnsembleTagger
-
-        self._tagger = EnsembleTagger(self._members, config)
+        self._tagger = load_tagger(config)
+        self.runs, self.classes = list(self._tagger.names), list(self._tagger.classes)
 
     def __repr__(self) -> str:
         return f"Tagger({', '.join(self.runs)}: {len(self.classes)} classes)"
@@ -309,7 +301,7 @@ class Tagger:
         from audiotag.inference.recordings import find_recordings
 
         sources = [source] if isinstance(source, str | os.PathLike) else list(source)
-        return find_recordings([str(one) for one in sources], self._members[0].folds).recordings
+        return find_recordings([str(one) for one in sources], ()).recordings
 
     def _label(self, source: Any) -> tuple[list[str], NDArray[np.float64], list[str]]:
         """Return the names of recordings, their posteriors (N, C), and why others cannot be read."""
@@ -319,7 +311,7 @@ class Tagger:
         if not labelled.recordings:
             raise DataError("None of the recordings can be read:", labelled.problems)
         names = [recording.fname for recording in labelled.recordings]
-        return names, self._tagger.fuse(labelled.posteriors).posteriors, labelled.problems
+        return names, self._tagger.together(labelled), labelled.problems
 
     def posteriors(self, wave: NDArray[np.floating], sample_rate_hz: int) -> NDArray[np.float64]:
         """Return the posterior (C,) of each class, in the order of `classes`, for sound in memory.
@@ -332,7 +324,7 @@ class Tagger:
         return self._tagger.posteriors(self._checked(wave, sample_rate_hz), int(sample_rate_hz))
 
     def _checked(self, wave: NDArray[np.floating], sample_rate_hz: int) -> NDArray[np.float32]:
-        from audiotag.inference.spectrograms import checked_wave
+        from audiotag.features.audio import checked_wave
 
         checked = checked_wave(wave, sample_rate_hz)
         if not len(checked):
@@ -342,14 +334,9 @@ class Tagger:
     def stream(self, sample_rate_hz: int, window_s: float | None = None, hop_s: float | None = None) -> Stream:
         """Return a Stream that labels windows of `window_s` seconds, one every `hop_s`, of sound that comes in blocks.
 
-        Left out, a window is as long as a training excerpt, and a hop half a window.
+        Left out, a window is as long as a training excerpt, or as an ONNX file says, and a hop half a window.
         """
-        if window_s is None:
-            from audiotag.features.spectrogram import front_end_of
-
-            features = self._members[0].folder.config.features
-            window_s = features.excerpt_frames / front_end_of(features).frames_per_second
-        return Stream(self, sample_rate_hz, window_s, hop_s)
+        return Stream(self, sample_rate_hz, self._tagger.window_s if window_s is None else window_s, hop_s)
 
     def live(
         self,
@@ -371,9 +358,10 @@ class Tagger:
     def network(self, fold: int, member: int = 0) -> nn.Module:
         """Return the network of a fold, in eval mode on its device: spectrograms (B, 1, F, T) in, logits (B, C) out.
 
-        `member` says whose, of several runs or rounds. Raises RunError if no such network was loaded.
+        `member` says whose, of several runs or rounds. Raises RunError if no such network was loaded, as of an ONNX
+        file.
         """
-        networks = {key: one for _, group in self._tagger.groups for key, one in group.by_key.items()}
+        networks = self._tagger.networks()
         if (member, fold) not in networks:
             raise RunError(f"fold {fold} of member {member} was not loaded; there are {', '.join(self.runs)}")
         return networks[member, fold]
@@ -412,7 +400,7 @@ class Stream:
         """Take the next samples, and return the windows that they complete; raises as `Tagger.posteriors` does."""
         import numpy as np
 
-        from audiotag.inference.spectrograms import checked_wave
+        from audiotag.features.audio import checked_wave
 
         block = checked_wave(block, self.sample_rate_hz)
         self._held = block if self._held is None else np.concatenate((self._held, block))

@@ -6,6 +6,7 @@ once and before any work starts.
 """
 
 from audiotag.config.data import Columns, Data, Noise, Synthetic
+from audiotag.config.export import ExportConfig
 from audiotag.config.predict import Ensemble, PredictConfig, ScoredData
 from audiotag.config.programs import AuditConfig, CompareConfig, ReportConfig, ReviewConfig, TrainConfig, VerifyConfig
 from audiotag.config.sections import (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
 from audiotag.errors import AudiotagError
 from audiotag.features.trimming import Blocks, Kept, Wave, between, find_kept, scaled, survey, trimming_settings
@@ -227,6 +228,27 @@ class WaveStream(AudioStream):
 
     def _decoded(self) -> Iterator[Wave]:
         return (self._wave[at : at + DECODE_FRAMES] for at in range(0, len(self._wave), DECODE_FRAMES))
+
+
+def checked_wave(wave: NDArray[np.floating], sample_rate_hz: int) -> Wave:
+    """Return the mono wave (samples,) of (samples,) or (samples, channels), perhaps of no samples.
+
+    Raises TypeError if it is not an array of floats or the rate not a whole number, ValueError if it has another shape,
+    holds samples that are not audio, or the rate cannot be one.
+    """
+    if not (isinstance(wave, np.ndarray) and np.issubdtype(wave.dtype, np.floating)):
+        given = f"an array of {wave.dtype}" if isinstance(wave, np.ndarray) else type(wave).__name__
+        raise TypeError(f"a wave is a NumPy array of floats with full scale at 1, not {given}")
+    if isinstance(sample_rate_hz, bool) or not isinstance(sample_rate_hz, int | np.integer):
+        raise TypeError(f"sample_rate_hz={sample_rate_hz!r} is not a whole number")
+    if not RATES_HZ[0] <= sample_rate_hz <= RATES_HZ[1]:
+        raise ValueError(f"sample_rate_hz={sample_rate_hz} is not between {RATES_HZ[0]} and {RATES_HZ[1]}")
+    if wave.ndim not in (1, 2) or 0 < len(wave) < wave[:1].size:
+        raise ValueError(f"a wave has the shape (samples,) or (samples, channels), not {wave.shape}")
+    # Written so that NaN is caught, too.
+    if wave.size and not (wave.min() >= -LARGEST_SAMPLE and wave.max() <= LARGEST_SAMPLE):
+        raise ValueError(f"the wave holds samples that are not finite, or beyond {LARGEST_SAMPLE:.0e} of full scale")
+    return mono(wave.reshape(len(wave), -1).astype(np.float32)) if wave.size else np.zeros(0, np.float32)
 
 
 def settings(trim_silence: bool = True) -> dict[str, Any]:

@@ -22,13 +22,15 @@ from audiotag.console import console, print_columns
 from audiotag.distributed.hardware import set_numerics
 from audiotag.evaluation.metrics import Scores
 from audiotag.evaluation.scores import figures
+from audiotag.features.spectrogram import front_end_of
 from audiotag.features.trimming import Wave
 from audiotag.files import write_csv
 from audiotag.inference.fusion import Fusion, agreement, average, cross_fitted_losses, learn
+from audiotag.inference.labelling import Fused, Key, Labelled
 from audiotag.inference.members import Member, held_out_votes
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import WindowSpec, wave_spectrogram
-from audiotag.inference.tagging import Key, Labelled, Networks, label, load_networks
+from audiotag.inference.tagging import Networks, label, load_networks
 
 
 class EnsembleTagger:
@@ -40,6 +42,8 @@ class EnsembleTagger:
 
     def __init__(self, members: Sequence[Member], config: PredictConfig) -> None:
         self.members, self.settings = members, config.ensemble
+        self.names = [member.name for member in members]
+        self.classes = members[0].folder.classes
         self.fusion = None if config.ensemble.weights == "equal" else _learned(members, config.ensemble.l2)
         set_numerics(config.hardware)
         by_features: list[tuple[Features, dict[Key, nn.Module]]] = []
@@ -57,6 +61,20 @@ class EnsembleTagger:
             (WindowSpec(features, config.windows, is_cut), Networks(networks, config.hardware))
             for features, networks in by_features
         ]
+
+    @property
+    def window_frames(self) -> int:
+        """How long a training excerpt is, in frames."""
+        return self.groups[0][0].features.excerpt_frames
+
+    @property
+    def window_s(self) -> float:
+        """How long a training excerpt is."""
+        return self.window_frames / front_end_of(self.groups[0][0].features).frames_per_second
+
+    def networks(self) -> dict[Key, nn.Module]:
+        """Return all networks by (member, fold)."""
+        return {key: one for _, group in self.groups for key, one in group.by_key.items()}
 
     def label(self, recordings: Sequence[Recording], folds: Sequence[pd.Series] | None = None) -> Labelled:
         """Ask every member about every recording, all of its folds or, of each member, the one that `folds` names.
@@ -77,6 +95,10 @@ class EnsembleTagger:
             answers |= networks.posteriors(spectrogram, spec, list(networks.by_key))
         return self.fuse([answers]).posteriors[0]
 
+    def together(self, labelled: Labelled) -> NDArray[np.float64]:
+        """Return the posteriors (N, C) of all recordings that were labelled."""
+        return self.fuse(labelled.posteriors).posteriors
+
     def fuse(self, answers: Sequence[dict[Key, NDArray[np.float64]]]) -> EnsembleAnswer:
         """Put together what the networks say to recordings, at least one."""
         by_member = [
@@ -85,20 +107,19 @@ class EnsembleTagger:
         ]
         posteriors = np.array(by_member)
         if self.fusion is not None:
-            return EnsembleAnswer(self.members, posteriors, self.fusion.fuse(posteriors), self.fusion, self.settings)
-        return EnsembleAnswer(self.members, posteriors, self._mean(posteriors), None, self.settings)
+            return EnsembleAnswer(self.fusion.fuse(posteriors), self.members, posteriors, self.fusion, self.settings)
+        return EnsembleAnswer(self._mean(posteriors), self.members, posteriors, None, self.settings)
 
     def _mean(self, posteriors: NDArray[np.float64]) -> NDArray[np.float64]:
         return posteriors[0] if len(posteriors) == 1 else average(posteriors, self.settings.mean)
 
 
 @dataclass(frozen=True)
-class EnsembleAnswer:
+class EnsembleAnswer(Fused):
     """What the members say, posteriors (M, N, C), and all together, (N, C); `fusion` is None for equal weights."""
 
     members: Sequence[Member]
     by_member: NDArray[np.float64]
-    posteriors: NDArray[np.float64]
     fusion: Fusion | None
     settings: Ensemble
 

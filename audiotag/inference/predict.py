@@ -18,6 +18,8 @@ from audiotag.evaluation.metrics import MAP_DEPTH
 from audiotag.evaluation.scores import ScoreFiles
 from audiotag.files import check_output, write_csv
 from audiotag.inference.members import Member, choose_members, default_folder, held_out_folds
+from audiotag.inference.onnx_file import onnx_file
+from audiotag.inference.onnx_tagger import OnnxTagger
 from audiotag.inference.recordings import Found, check_no_leak, find_recordings, split_recordings
 from audiotag.inference.submission import check_submittable, submission_table
 
@@ -29,18 +31,22 @@ def predict(config: PredictConfig) -> Path:
     there. If some files of a source cannot be read, the others' labels are written before DataError names them; of a
     split, nothing is then.
     """
+    file = onnx_file(config)
+    if file is not None:
+        return _predict_by_file(file, config)
     members = choose_members(config)
     classes = members[0].folder.classes
-    if (config.top or 0) > len(classes) and config.format == "predictions":
-        raise AudiotagError(f"top={config.top}: {members[0].folder.path} knows {len(classes)} classes only")
+    if config.format == "predictions":
+        _check_top(config, members[0].folder.path, len(classes))
     if config.format == "submission":
         check_submittable(classes)
     found, asked = _find(config, members)
-    out = output_file(config, members, found)
+    default = default_folder(members, config.runs_dir) / _split_folder(config, members) / f"{config.format}.csv"
+    out = output_file(config, default, found, several=len(members) > 1)
 
     with importing_pytorch():
         from audiotag.inference.ensemble import EnsembleTagger, write_ensemble
-        from audiotag.inference.results import predictions_table, print_labels, print_rest, score_split
+        from audiotag.inference.results import asked_by, predictions_table, print_labels, print_rest, score_split
 
     tagger = EnsembleTagger(members, config)
     labelled = tagger.label(found.recordings, asked)
@@ -54,11 +60,39 @@ def predict(config: PredictConfig) -> Path:
         score_split(labelled, answer, out.parent, config)
     else:
         print_labels(table)
-    print_rest(found, labelled, out, members)
-    if labelled.problems:
-        counts = f"{len(found.recordings) - len(names)} of {len(found.recordings)}"
-        raise DataError(f"{counts} recordings cannot be read (the others are labelled):", labelled.problems)
+    print_rest(found, labelled, out, asked_by(members))
+    _raise_unread(labelled.problems, len(names), len(found.recordings))
     return out
+
+
+def _predict_by_file(file: Path, config: PredictConfig) -> Path:
+    """Label recordings by an exported file: as `predict` does, without PyTorch."""
+    tagger = OnnxTagger(file, config.hardware)
+    _check_top(config, file, len(tagger.classes))
+    found = find_recordings(config.source, ())
+    out = output_file(config, file.absolute().with_name(f"{file.stem}.{config.format}.csv"), found, several=False)
+    from audiotag.inference.results import predictions_table, print_labels, print_rest
+
+    labelled = tagger.label(found.recordings)
+    _refuse_unread(labelled.problems, len(labelled.recordings), len(found.recordings), config)
+    names = [recording.fname for recording in labelled.recordings]
+    table = predictions_table(names, tagger.together(labelled), tagger.classes, config.labels)
+    write_csv(out, table)
+    print_labels(table)
+    print_rest(found, labelled, out, f"{file}, exported from {', '.join(tagger.names)}")
+    _raise_unread(labelled.problems, len(names), len(found.recordings))
+    return out
+
+
+def _check_top(config: PredictConfig, whose: Path, n_classes: int) -> None:
+    if (config.top or 0) > n_classes:
+        raise AudiotagError(f"top={config.top}: {whose} knows {n_classes} classes only")
+
+
+def _raise_unread(problems: list[str], n_read: int, n_found: int) -> None:
+    if problems:
+        counts = f"{n_found - n_read} of {n_found}"
+        raise DataError(f"{counts} recordings cannot be read (the others are labelled):", problems)
 
 
 def _find(config: PredictConfig, members: Sequence[Member]) -> tuple[Found, list[pd.Series] | None]:
@@ -88,20 +122,19 @@ OWN = {"predictions": "fname,label_1,probability_1", "submission": "fname,label\
 WRITTEN_BESIDE = ("scores.json", *ScoreFiles(Path()).others, "agreement.csv", "weights.csv")
 
 
-def output_file(config: PredictConfig, members: Sequence[Member], found: Found) -> Path:
-    """Return the file for the predictions; raises AudiotagError if it cannot be written, or others would be lost."""
-    name = f"{config.format}.csv"
-    if config.out is not None:
-        out = Path(config.out).expanduser().absolute()
-    else:
-        out = default_folder(members, config.runs_dir) / _split_folder(config, members) / name
+def output_file(config: PredictConfig, default: Path, found: Found, *, several: bool) -> Path:
+    """Return the file for the predictions; raises AudiotagError if it cannot be written, or others would be lost.
+
+    `several` says that an ensemble's files are written beside it.
+    """
+    out = default if config.out is None else Path(config.out).expanduser().absolute()
     if out.is_dir():
-        raise AudiotagError(f"out={config.out} is a folder: name a file, such as {out / name}")
+        raise AudiotagError(f"out={config.out} is a folder: name a file, such as {out / f'{config.format}.csv'}")
     if out.suffix.lower() != ".csv":
         raise AudiotagError(f"out={config.out}: predictions are written as CSV; name it {out.with_suffix('.csv').name}")
     if out.name in WRITTEN_BESIDE:
         raise AudiotagError(f"out={config.out}: a file of that name is written beside the labels; name another")
-    beside = WRITTEN_BESIDE if config.split is not None else WRITTEN_BESIDE[-2:] if len(members) > 1 else ()
+    beside = WRITTEN_BESIDE if config.split is not None else WRITTEN_BESIDE[-2:] if several else ()
     check_output(out, OWN[config.format], beside, [recording.path for recording in found.recordings])
     if config.split is None:
         refuse_losing(out, {recording.fname for recording in found.recordings})

@@ -11,7 +11,9 @@ from audiotag.config import PredictConfig
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import DataError
-from audiotag.inference.members import choose_members
+from audiotag.inference.load import load_tagger
+from audiotag.inference.members import choose_members, default_folder
+from audiotag.inference.onnx_file import onnx_file
 from audiotag.inference.recordings import find_recordings
 from audiotag.inference.segment_files import segment_files
 
@@ -23,17 +25,19 @@ def predict_segments(config: PredictConfig) -> Path:
 
     Raises as `predict` does. If some files cannot be read, the others' parts are written before DataError names them.
     """
-    members = choose_members(config)
-    found = find_recordings(config.source, members[0].folds)
-    files = segment_files(config, members)
+    file = onnx_file(config)
+    if file is None:
+        default = default_folder(choose_members(config), config.runs_dir)
+    else:
+        default = file.absolute().with_name(f"{file.stem}.segments")
+    found = find_recordings(config.source, ())
+    files = segment_files(config, default)
     files.check(found.recordings)
 
+    tagger = load_tagger(config)
     with importing_pytorch():
-        from audiotag.inference.ensemble import EnsembleTagger
         from audiotag.inference.segments import segment_recordings
-
-    tagger, classes = EnsembleTagger(members, config), members[0].folder.classes
-    segments, unread = segment_recordings(found.recordings, tagger, config, classes)
+    segments, unread = segment_recordings(found.recordings, tagger, config, tagger.classes)
     if len(unread) == len(found.recordings):
         raise DataError("None of the recordings can be read; nothing is written:", list(unread.values()))
     read = [recording for recording in found.recordings if recording.fname not in unread]

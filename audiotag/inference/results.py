@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,12 @@ from audiotag.config import PredictConfig
 from audiotag.console import console
 from audiotag.evaluation.metrics import Scores, ranked_labels, ranking, score_posteriors
 from audiotag.evaluation.scores import ScoreFiles, report_scores
-from audiotag.inference.ensemble import EnsembleAnswer, ensemble_fields, print_members
+from audiotag.inference.labelling import Labelled
 from audiotag.inference.members import Member
 from audiotag.inference.recordings import Found
-from audiotag.inference.tagging import Labelled
+
+if TYPE_CHECKING:
+    from audiotag.inference.ensemble import EnsembleAnswer  # which imports PyTorch
 
 SHOWN = 20  # recordings whose labels are printed
 
@@ -42,6 +44,8 @@ def predictions_table(
 
 def score_split(labelled: Labelled, answer: EnsembleAnswer, out: Path, config: PredictConfig) -> None:
     """Score all networks together, each member, and a single run's folds by themselves; write and print it."""
+    from audiotag.inference.ensemble import ensemble_fields, print_members
+
     scored = [i for i, recording in enumerate(labelled.recordings) if recording.scored]
     if not scored:
         console.print("No clip of the split has a label: nothing is scored.")
@@ -99,7 +103,14 @@ def print_labels(table: pd.DataFrame) -> None:
         console.print(f"and {len(table) - SHOWN} more")
 
 
-def print_rest(found: Found, labelled: Labelled, out: Path, members: Sequence[Member]) -> None:
+def asked_by(members: Sequence[Member]) -> str:
+    """Return who labelled, in words."""
+    folds = members[0].folds
+    asked = f"fold {folds[0]}" if len(folds) == 1 else f"folds {folds[0]} to {folds[-1]}"
+    return f"round {members[0].round}, {asked}" if len(members) == 1 else f"{len(members)} members"
+
+
+def print_rest(found: Found, labelled: Labelled, out: Path, by: str) -> None:
     """Print what was passed over, what is silent, who labelled how many, and where the labels are."""
     if found.passed_over:
         console.print(f"Files in the folders that are not recordings, passed over: {len(found.passed_over)}")
@@ -107,8 +118,5 @@ def print_rest(found: Found, labelled: Labelled, out: Path, members: Sequence[Me
         names = ", ".join(labelled.silent[:5]) + (", ..." if len(labelled.silent) > 5 else "")
         note = f"or loud for too short a time: {len(labelled.silent)} of them, {names}"
         console.print(Text("silent,", "yellow"), note, soft_wrap=True)
-    folds = members[0].folds
-    asked = f"fold {folds[0]}" if len(folds) == 1 else f"folds {folds[0]} to {folds[-1]}"
-    by = f"round {members[0].round}, {asked}" if len(members) == 1 else f"{len(members)} members"
-    console.print(f"Labelled: {len(labelled.recordings)} of {len(found.recordings)}, by {by}")
+    console.print(f"Labelled: {len(labelled.recordings)} of {len(found.recordings)}, by {by}", soft_wrap=True)
     console.print(f"Predictions: {out}", soft_wrap=True)

@@ -12,7 +12,6 @@ import soundfile
 from audiotag.config import PredictConfig
 from audiotag.errors import AudiotagError
 from audiotag.files import check_output, write_csv, write_text
-from audiotag.inference.members import Member, default_folder
 from audiotag.inference.predict import refuse_losing
 from audiotag.inference.recordings import Recording
 
@@ -86,16 +85,16 @@ class SegmentFiles:
         return raven_selections(own, soundfile.info(str(recording.path)).samplerate / 2)
 
 
-def segment_files(config: PredictConfig, members: Sequence[Member]) -> SegmentFiles:
-    """Return where the parts are written: `out`, or below the run or ensemble."""
+def segment_files(config: PredictConfig, folder: Path) -> SegmentFiles:
+    """Return where the parts are written: `out`, or in a folder."""
     if config.format == "predictions":
-        default = default_folder(members, config.runs_dir) / TABLE
+        default = folder / TABLE
         out = default if config.out is None else Path(config.out).expanduser().absolute()
         if out.suffix.lower() != ".csv":
             raise AudiotagError(f"out={config.out}: parts are written as CSV; name it {out.with_suffix('.csv').name}")
         return SegmentFiles(out, config.format)
-    default = default_folder(members, config.runs_dir) / config.format
-    folder = default if config.out is None else Path(config.out).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
+    default = folder / config.format
+    given = default if config.out is None else Path(config.out).expanduser().absolute()
+    if given.exists() and not given.is_dir():
         raise AudiotagError(f"out={config.out} is a file: format={config.format} writes into a folder")
-    return SegmentFiles(folder / TABLE, config.format)
+    return SegmentFiles(given / TABLE, config.format)

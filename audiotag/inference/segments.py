@@ -19,10 +19,10 @@ from audiotag.errors import AudiotagError
 from audiotag.features.audio import AudioError, AudioStream, WaveStream
 from audiotag.features.spectrogram import FrontEnd, frames, front_end_of
 from audiotag.features.trimming import Wave
-from audiotag.inference.ensemble import EnsembleTagger
+from audiotag.inference.labelling import Key
+from audiotag.inference.load import Answering
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import Windows, cut_windows
-from audiotag.inference.tagging import Key
 
 Row = tuple[str, float, float, str, float]
 COLUMNS = ["fname", "start_s", "end_s", "label", "probability"]
@@ -99,16 +99,16 @@ class WindowSteps:
     hop_s: float
 
 
-def window_steps(features: Features, config: PredictConfig) -> WindowSteps:
-    """Return the windows that the configuration asks for, counted in frames of a run with these features."""
-    length = config.window_frames or features.excerpt_frames
+def window_steps(tagger: Answering, config: PredictConfig) -> WindowSteps:
+    """Return the windows that the configuration asks for, counted in frames of the first run."""
+    length = config.window_frames or tagger.window_frames
     hop = config.every_frames or max(1, length // STEPS)
-    rate = front_end_of(features).frames_per_second
+    rate = front_end_of(tagger.groups[0][0].features).frames_per_second
     return WindowSteps(length / rate, hop / rate)
 
 
 def stretches_of(
-    sound: Sound, tagger: EnsembleTagger, steps: WindowSteps, advance: Callable[[float], None] = lambda share: None
+    sound: Sound, tagger: Answering, steps: WindowSteps, advance: Callable[[float], None] = lambda share: None
 ) -> Iterator[Stretch]:
     """Yield, for stretch after stretch of a recording, the posterior of the window whose middle lies in its middle.
 
@@ -163,7 +163,7 @@ class _Track:
 
 
 def segment_recordings(
-    recordings: Sequence[Recording], tagger: EnsembleTagger, config: PredictConfig, classes: Sequence[str]
+    recordings: Sequence[Recording], tagger: Answering, config: PredictConfig, classes: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the parts of all recordings (columns `COLUMNS`), and by name why others cannot be read."""
     rows: list[Row] = []
@@ -185,28 +185,33 @@ def segment_recordings(
 def segment_rows(
     name: str,
     sound: Sound,
-    tagger: EnsembleTagger,
+    tagger: Answering,
     config: PredictConfig,
     classes: Sequence[str],
     advance: Callable[[float], None] = lambda share: None,
 ) -> list[Row]:
     """Return the parts of one recording (columns `COLUMNS`); raises AudioError if it cannot be read."""
-    steps = window_steps(tagger.groups[0][0].features, config)
+    steps = window_steps(tagger, config)
     check_windows(tagger, steps.length_s)
     found = find_segments(stretches_of(sound, tagger, steps, advance), config.segment)
     return [(name, one.start_s, one.end_s, classes[one.label], one.probability) for one in found]
 
 
-def check_windows(tagger: EnsembleTagger, window_s: float) -> None:
+def check_windows(tagger: Answering, window_s: float) -> None:
     """Raise AudiotagError if networks do not take windows of so many seconds."""
     problems = []
     for spec, networks in tagger.groups:
         rate = front_end_of(spec.features).frames_per_second
+        only = getattr(networks, "frames", None)  # of an exported file
+        if only not in (None, round(window_s * rate)):
+            asked = round(window_s * rate)
+            problems.append(f"the file hears windows of {only} frames: export it with window_frames={asked}")
+            continue
         for (member, _), network in networks.by_key.items():
             fixed = getattr(network, "fixed_frames", None)
             least: int = getattr(network, "min_frames", 1) if fixed is None else fixed
             if window_s * rate < least - 0.5:
-                name = tagger.members[member].name
+                name = tagger.names[member]
                 problems.append(f"{name} needs windows of {least} frames or more, not {round(window_s * rate)}")
     if problems:
         raise AudiotagError(f"window_frames: {'; '.join(dict.fromkeys(problems))}")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from audiotag.config import Features
 from audiotag.data.parallel import parallel_map
-from audiotag.features.audio import LARGEST_SAMPLE, RATES_HZ, AudioError, AudioStream, WaveStream, mono
+from audiotag.features.audio import AudioError, AudioStream, WaveStream
 from audiotag.features.spectrogram import WHOLE_S, frames, front_end_of
 from audiotag.features.trimming import Wave
 
@@ -44,7 +44,7 @@ def file_spectrograms(
     computed = parallel_map(functools.partial(_compute, features=features), paths, workers, None)
     for path, result in zip(paths, computed, strict=True):
         try:
-            yield _in_pieces(_open(path, features), features) if result is None else result
+            yield spectrogram_in_pieces(_open(path, features), features) if result is None else result
         except AudioError as error:
             yield error
 
@@ -52,28 +52,7 @@ def file_spectrograms(
 def wave_spectrogram(wave: Wave, sample_rate_hz: int, features: Features) -> SpectrogramStream:
     """Return the spectrogram of a wave (samples,), that of a file with these samples; raises AudioError."""
     rate_hz = front_end_of(features).sample_rate_hz
-    return _in_pieces(WaveStream(wave, sample_rate_hz, features.trim, rate_hz), features)
-
-
-def checked_wave(wave: NDArray[np.floating], sample_rate_hz: int) -> Wave:
-    """Return the mono wave (samples,) of (samples,) or (samples, channels), perhaps of no samples.
-
-    Raises TypeError if it is not an array of floats or the rate not a whole number, ValueError if it has another shape,
-    holds samples that are not audio, or the rate cannot be one.
-    """
-    if not (isinstance(wave, np.ndarray) and np.issubdtype(wave.dtype, np.floating)):
-        given = f"an array of {wave.dtype}" if isinstance(wave, np.ndarray) else type(wave).__name__
-        raise TypeError(f"a wave is a NumPy array of floats with full scale at 1, not {given}")
-    if isinstance(sample_rate_hz, bool) or not isinstance(sample_rate_hz, int | np.integer):
-        raise TypeError(f"sample_rate_hz={sample_rate_hz!r} is not a whole number")
-    if not RATES_HZ[0] <= sample_rate_hz <= RATES_HZ[1]:
-        raise ValueError(f"sample_rate_hz={sample_rate_hz} is not between {RATES_HZ[0]} and {RATES_HZ[1]}")
-    if wave.ndim not in (1, 2) or 0 < len(wave) < wave[:1].size:
-        raise ValueError(f"a wave has the shape (samples,) or (samples, channels), not {wave.shape}")
-    # Written so that NaN is caught, too.
-    if wave.size and not (wave.min() >= -LARGEST_SAMPLE and wave.max() <= LARGEST_SAMPLE):
-        raise ValueError(f"the wave holds samples that are not finite, or beyond {LARGEST_SAMPLE:.0e} of full scale")
-    return mono(wave.reshape(len(wave), -1).astype(np.float32)) if wave.size else np.zeros(0, np.float32)
+    return spectrogram_in_pieces(WaveStream(wave, sample_rate_hz, features.trim, rate_hz), features)
 
 
 def _compute(path: Path, features: Features) -> SpectrogramStream | AudioError | None:
@@ -88,7 +67,7 @@ def _compute(path: Path, features: Features) -> SpectrogramStream | AudioError |
         return error
     if audio.n_samples > WHOLE_S * audio.rate_hz:  # whatever the header says
         return None
-    whole = _in_pieces(audio, features)
+    whole = spectrogram_in_pieces(audio, features)
     return SpectrogramStream(whole.n_frames, list(whole.pieces), whole.silent)
 
 
@@ -105,7 +84,8 @@ def _open(path: Path, features: Features) -> AudioStream:
     return AudioStream(path, features.trim, rate_hz=front_end_of(features).sample_rate_hz)
 
 
-def _in_pieces(audio: AudioStream, features: Features) -> SpectrogramStream:
+def spectrogram_in_pieces(audio: AudioStream, features: Features) -> SpectrogramStream:
+    """Return the spectrogram of a recording, which is read as its pieces are asked for."""
     front_end = front_end_of(features)
     return SpectrogramStream(front_end.n_frames(audio.n_samples), frames(audio, front_end), audio.silent)
 

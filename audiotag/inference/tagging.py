@@ -6,9 +6,9 @@ Shapes: M members, N recordings, K networks, B windows, F bands, T frames, C cla
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiotag.config import Hardware
-from audiotag.console import progress
 from audiotag.distributed.hardware import choose_device, choose_precision
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioError
+from audiotag.inference.labelling import Heard, Key, Labelled, OnWindow, label_each
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import (
     Frames,
@@ -37,11 +37,50 @@ from audiotag.run.folder import Cell, RunFolder
 
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 TRUE = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
-Key = tuple[int, int]  # of a network: (member, fold)
 
 
-class Networks:
-    """Networks that hear the same spectrograms, by (member, fold), on a device."""
+class Asked(ABC):
+    """Networks that hear the same spectrograms, by (member, fold), whatever computes them."""
+
+    by_key: Mapping[Key, Any]
+    workers: int | None
+    """Processes that compute spectrograms for them; None: one per core."""
+
+    @abstractmethod
+    def each(self, windows: Iterable[Frames], per_pass: int, keys: Sequence[Key]) -> Iterator[NDArray[np.float64]]:
+        """Yield the posteriors (K, B, C) of the next windows (T, F), `per_pass` of them at a time."""
+
+    def posteriors(
+        self,
+        spectrogram: SpectrogramStream,
+        spec: WindowSpec,
+        keys: Sequence[Key],
+        on_window: OnWindow = lambda window, n_windows: None,
+    ) -> dict[Key, NDArray[np.float64]]:
+        """Return each network's posterior (C,) of a recording: the weighted mean over its windows.
+
+        `on_window` is called with the number of each window and of all as it comes. Raises AudioError if the recording
+        cannot be read to its end.
+        """
+        windows = place_windows(spectrogram.n_frames, spec)
+        per_pass = max(1, spec.features.clip_frames // windows.length)  # so that no pass takes more than a clip does
+
+        def coming() -> Iterator[Frames]:
+            for window, cut in enumerate(cut_windows(spectrogram.pieces, spectrogram.n_frames, windows)):
+                on_window(window, len(windows.starts))
+                yield cut
+
+        sums, done = np.zeros(()), 0
+        for posteriors in self.each(coming(), per_pass, keys):
+            weights = windows.weights[done : done + posteriors.shape[1]]
+            sums = sums + np.stack([weights @ of_network for of_network in posteriors])
+            done += len(weights)
+        assert done == len(windows.starts), "not every window was heard"
+        return dict(zip(keys, sums, strict=True))
+
+
+class Networks(Asked):
+    """The same as PyTorch's modules, on a device."""
 
     def __init__(self, by_key: Mapping[Key, nn.Module], hardware: Hardware) -> None:
         self.device = choose_device(hardware)
@@ -91,34 +130,6 @@ class Networks:
             logits = ask(network, x.to(self.device, self.dtype))
         return logits.softmax(dim=1).double().cpu().numpy()
 
-    def posteriors(
-        self,
-        spectrogram: SpectrogramStream,
-        spec: WindowSpec,
-        keys: Sequence[Key],
-        on_window: Callable[[int, int], None] = lambda window, n_windows: None,
-    ) -> dict[Key, NDArray[np.float64]]:
-        """Return each network's posterior (C,) of a recording: the weighted mean over its windows.
-
-        `on_window` is called with the number of each window and of all as it comes. Raises AudioError if the recording
-        cannot be read to its end.
-        """
-        windows = place_windows(spectrogram.n_frames, spec)
-        per_pass = max(1, spec.features.clip_frames // windows.length)  # so that no pass takes more than a clip does
-
-        def coming() -> Iterator[Frames]:
-            for window, cut in enumerate(cut_windows(spectrogram.pieces, spectrogram.n_frames, windows)):
-                on_window(window, len(windows.starts))
-                yield cut
-
-        sums, done = np.zeros(()), 0
-        for posteriors in self.each(coming(), per_pass, keys):
-            weights = windows.weights[done : done + posteriors.shape[1]]
-            sums = sums + np.stack([weights @ of_network for of_network in posteriors])
-            done += len(weights)
-        assert done == len(windows.starts), "not every window was heard"
-        return dict(zip(keys, sums, strict=True))
-
 
 def load_networks(folder: RunFolder, round_: int, folds: Iterable[int], member: int = 0) -> dict[Key, nn.Module]:
     """Load the best weights of a round's folds; raises RunError if they are missing or damaged."""
@@ -130,54 +141,27 @@ def load_networks(folder: RunFolder, round_: int, folds: Iterable[int], member: 
     return networks
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Recordings that could be read; `posteriors` holds, for each, those (C,) of the networks that were asked.
-
-    `problems` says which others could not be read, and why; `silent` names recordings in which nothing is to be heard.
-    """
-
-    recordings: list[Recording] = field(default_factory=list)
-    posteriors: list[dict[Key, NDArray[np.float64]]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
-
-
 def label(
     recordings: Sequence[Recording],
-    groups: Sequence[tuple[WindowSpec, Networks]],
+    groups: Sequence[tuple[WindowSpec, Asked]],
     may_ask: Callable[[Recording, Key], bool] = lambda recording, key: True,
 ) -> Labelled:
     """Ask the networks about every recording, as far as `may_ask` allows it.
 
-    Each spectrogram is computed once for all networks of a group. Progress is shown by recordings and their windows.
+    Each spectrogram is computed once for all networks of a group.
     """
-    labelled = Labelled()
     paths = [recording.path for recording in recordings]
     streams = [file_spectrograms(paths, spec.features, networks.workers) for spec, networks in groups]
-    with progress("recordings") as bar:
-        task = bar.add_task("Reading", total=len(recordings))
-        for done, recording in enumerate(recordings):
-            bar.update(task, completed=done, description="Reading")
 
-            def show(window: int, n_windows: int, done: int = done) -> None:
-                description = f"Window {window + 1:,} of {n_windows:,}" if n_windows > 1 else "Labelling"
-                bar.update(task, completed=done + window / n_windows, description=description)
+    def hear(recording: Recording, on_window: OnWindow) -> Heard:
+        spectrograms = [next(stream) for stream in streams]
+        answers: dict[Key, NDArray[np.float64]] = {}
+        for (spec, networks), spectrogram in zip(groups, spectrograms, strict=True):
+            keys = [key for key in networks.by_key if may_ask(recording, key)]
+            answers |= networks.posteriors(_or_raise(spectrogram), spec, keys, on_window)
+        return answers, any(_or_raise(spectrogram).silent for spectrogram in spectrograms)
 
-            spectrograms = [next(stream) for stream in streams]
-            answers: dict[Key, NDArray[np.float64]] = {}
-            try:
-                for (spec, networks), spectrogram in zip(groups, spectrograms, strict=True):
-                    keys = [key for key in networks.by_key if may_ask(recording, key)]
-                    answers |= networks.posteriors(_or_raise(spectrogram), spec, keys, show)
-            except AudioError as error:
-                labelled.problems.append(str(error))
-                continue
-            labelled.recordings.append(recording)
-            labelled.posteriors.append(answers)
-            if any(_or_raise(spectrogram).silent for spectrogram in spectrograms):
-                labelled.silent.append(recording.fname)
-    return labelled
+    return label_each(recordings, hear)
 
 
 def _or_raise(spectrogram: SpectrogramStream | AudioError) -> SpectrogramStream:

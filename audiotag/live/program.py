@@ -17,7 +17,9 @@ from audiotag.config.predict import MICROPHONE, STANDARD_INPUT
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError
+from audiotag.inference.load import load_tagger
 from audiotag.inference.members import choose_members
+from audiotag.inference.onnx_file import onnx_file
 from audiotag.live.session import Session
 from audiotag.live.sources import open_source
 from audiotag.live.view import Scene, Scroll, Smoothed
@@ -37,19 +39,18 @@ def predict_live(config: PredictConfig) -> Path | None:
 
     Raises RunError if a run, round or fold is not there, AudiotagError if the source is not, or a window is too short.
     """
-    members = choose_members(config)
-    classes = members[0].folder.classes
-    if (config.top or 0) > len(classes):
-        raise AudiotagError(f"top={config.top}: {members[0].folder.path} knows {len(classes)} classes only")
+    if onnx_file(config) is None:
+        choose_members(config)  # a wrong name is said before a device is opened
     is_file = config.source not in (MICROPHONE, STANDARD_INPUT)
     out = live_output(config, [Path(str(config.source)).expanduser()] if is_file else [])
     source = open_source(config)
 
+    tagger, every_frames = load_tagger(config), config.every_frames or EVERY_FRAMES
+    classes = tagger.classes
+    if (config.top or 0) > len(classes):
+        raise AudiotagError(f"top={config.top}: {', '.join(tagger.names)} knows {len(classes)} classes only")
     with importing_pytorch():
-        from audiotag.inference.ensemble import EnsembleTagger
         from audiotag.live.stream import LiveStream
-
-    tagger, every_frames = EnsembleTagger(members, config), config.every_frames or EVERY_FRAMES
     rate_hz = source.sample_rate_hz
     stream = LiveStream(tagger, classes, rate_hz, config.window_frames, every_frames, config.reference)
     session, top = Session(stream, source), min(config.labels, len(classes))

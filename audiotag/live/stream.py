@@ -13,14 +13,14 @@ import soxr
 from numpy.typing import NDArray
 
 from audiotag.config import Features
-from audiotag.features.audio import RESAMPLING_QUALITY
+from audiotag.features.audio import RESAMPLING_QUALITY, checked_wave
 from audiotag.features.spectrogram import front_end_of
 from audiotag.features.streaming import Reference, frame_stream
 from audiotag.features.trimming import Wave
-from audiotag.inference.ensemble import EnsembleTagger
+from audiotag.inference.labelling import Key
+from audiotag.inference.load import Answering
 from audiotag.inference.segments import check_windows
-from audiotag.inference.spectrograms import Frames, checked_wave
-from audiotag.inference.tagging import Key
+from audiotag.inference.spectrograms import Frames
 from audiotag.inference.window import Window
 
 LONGEST_S = 2  # of sound taken at once: an hour in one block takes no more memory than an hour of blocks
@@ -44,7 +44,7 @@ class LiveStream:
 
     def __init__(
         self,
-        tagger: EnsembleTagger,
+        tagger: Answering,
         classes: Sequence[str],
         sample_rate_hz: int,
         window_frames: int | None,
@@ -54,7 +54,7 @@ class LiveStream:
         checked_wave(np.zeros(0, np.float32), sample_rate_hz)
         features = tagger.groups[0][0].features
         self.sample_rate_hz, self.classes, self.skipped = sample_rate_hz, classes, 0
-        self.window_frames = features.excerpt_frames if window_frames is None else window_frames
+        self.window_frames = tagger.window_frames if window_frames is None else window_frames
         self.every_frames, self._reference, self._tagger = every_frames, reference, tagger
         if self.window_frames < 1 or every_frames < 1:
             raise ValueError(f"window_frames={window_frames} and every_frames={every_frames} must be 1 or more")

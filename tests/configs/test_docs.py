@@ -13,7 +13,7 @@ import pytest
 from mkdocs.exceptions import BuildError
 
 from audiotag.cli.arguments import argument_problems, groups
-from audiotag.config import CompareConfig, PredictConfig, TrainConfig, VerifyConfig
+from audiotag.config import CompareConfig, ExportConfig, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.config.schema import is_key, schema_fields
 from tests.clips import TOP
 
@@ -23,6 +23,7 @@ SCHEMAS = {
     "verify.py": VerifyConfig,
     "predict.py": PredictConfig,
     "-m audiotag.compare": CompareConfig,
+    "-m audiotag.export": ExportConfig,
     "-m audiotag.plan": TrainConfig,
     "-m audiotag.doctor": TrainConfig,
 }
@@ -46,7 +47,9 @@ def settings_page(hooks) -> str:
     return hooks.settings_page()
 
 
-@pytest.mark.parametrize("program", ["train.py", "verify.py", "predict.py", "-m audiotag.compare"])
+@pytest.mark.parametrize(
+    "program", [name for name in SCHEMAS if name not in ("-m audiotag.plan", "-m audiotag.doctor")]
+)
 def test_docs_list_every_setting(settings_page, program):
     part = settings_page.split(f"\n## python {program}\n")[1].split("\n## ")[0]
     entries = re.findall(r"^`([\w.]+)=.*\n:   (\S.*)$", part, re.MULTILINE)

@@ -1,0 +1,111 @@
+"""ONNX files as `python -m audiotag.export` writes them: which is asked for, what it says of itself, its session."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiotag.config import Ensemble, Features, PredictConfig
+from audiotag.errors import ConfigError, RunError
+from audiotag.inference.labelling import Key
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+KEY = "audiotag"  # in the file's metadata
+FORMAT = 1  # to be raised when the same fields or names come to mean something else
+AGAIN = "export it again with python -m audiotag.export"
+
+
+@dataclass(frozen=True)
+class About:
+    """What an exported file says of itself, besides its graph."""
+
+    version: str
+    """Of audiotag, by which it was made."""
+    runs: list[str]
+    """Names of the members, NAME@ROUND each."""
+    networks: list[list[Key]]
+    """(member, fold) of the networks of each front end, in the order of the graph."""
+    classes: list[str]
+    sample_rate_hz: int
+    trim: bool
+    features: list[dict[str, Any]]
+    """Settings of each front end, in the order of the graph."""
+    windows: int
+    cut: bool
+    window_s: float
+    """How long a window of a stream is, if nobody says."""
+    ensemble: dict[str, Any]
+    """How posteriors become one: mean, weights, l2."""
+    format: int = FORMAT
+
+    def specs(self) -> list[Features]:
+        """Return the settings of each front end."""
+        return [Features(**one) for one in self.features]
+
+
+def onnx_file(config: PredictConfig) -> Path | None:
+    """Return the exported file that run= names, or None if it names runs.
+
+    Raises ConfigError for settings that were settled when it was exported.
+    """
+    named = config.run if isinstance(config.run, list) else [config.run]
+    files = [Path(str(one)).expanduser() for one in named if str(one).lower().endswith(".onnx")]
+    files = [file for file in files if not file.is_dir()]
+    if not files:
+        return None
+    settled: dict[str, Any] = {"round": "best", "fold": None, "windows": 0, "cut": False, "ensemble": Ensemble()}
+    given = [name for name, value in settled.items() if getattr(config, name) not in (value, None)]
+    problems = [f"{name}= was settled when it was exported" for name in given]
+    if len(named) > 1:
+        problems.append(f"run={named}: several make an ensemble when they are exported, into one file")
+    if config.split is not None:
+        problems.append(f"split={config.split}: only a run's folder tells its data set; give source=, or run=NAME")
+    if config.hardware.accelerator == "gpu" or config.hardware.precision not in ("auto", "32-true"):
+        problems.append("hardware: an ONNX file is run on the CPU in single precision")
+    if problems:
+        raise ConfigError(f"{files[0]} cannot be asked so:", problems)
+    return files[0]
+
+
+def open_session(model: Path | bytes, threads: int | None) -> onnxruntime.InferenceSession:
+    """Open a model, a file or its bytes; raises RunError if it is missing or damaged, or there is no ONNX Runtime."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as raised
+    except ModuleNotFoundError as error:
+        raise RunError("ONNX files need onnxruntime, which is not installed: pip install -e '.[onnx]'") from error
+    if isinstance(model, Path) and not model.is_file():
+        raise RunError(f"{model}: there is no such file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    # On cores that others use, threads that spin wait for each other.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors are raised
+    try:
+        given = str(model) if isinstance(model, Path) else model
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except (raised.Fail, raised.InvalidArgument, raised.InvalidGraph, raised.InvalidProtobuf, raised.NotImplemented,
+            raised.RuntimeException, RuntimeError) as error:  # fmt: skip
+        what = model if isinstance(model, Path) else "a part of it"
+        raise RunError(f"{what} is damaged, or not an ONNX file ({type(error).__name__}): {AGAIN}") from error
+
+
+def read_about(path: Path, metadata: Mapping[str, str]) -> About:
+    """Return what a file says of itself; raises RunError if audiotag did not write it, or another version did."""
+    if KEY not in metadata:
+        raise RunError(f"{path} was not written by python -m audiotag.export: it does not say what its classes are")
+    try:
+        fields = json.loads(metadata[KEY])
+        if fields["format"] != FORMAT:
+            raise RunError(f"{path} was written by audiotag {fields['version']}, in another format: {AGAIN}")
+        about = About(**{**fields, "networks": [[(m, fold) for m, fold in keys] for keys in fields["networks"]]})
+        about.specs()
+    except (ValueError, TypeError, LookupError) as error:
+        raise RunError(f"{path} is damaged ({type(error).__name__} in what it says of itself): {AGAIN}") from error
+    return about

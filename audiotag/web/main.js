@@ -1,0 +1,4 @@
+import { start } from "./live.js";
+import { WorkerSource } from "./worker-source.js";
+
+start(new WorkerSource());
