@@ -60,12 +60,14 @@ def exported(module: nn.Module, x: Tensor, dynamic: dict[int, str], prefix: str,
     """
     axes = dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC)
     screen = io.StringIO()
+    with torch.inference_mode():
+        module.eval()(x)  # what it works out once is not to be traced
     try:
         # It prints its progress, and warns of its own internals; what is wrong is raised.
         with contextlib.redirect_stdout(screen), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module.eval(), (x,), dynamo=True, dynamic_shapes=(axes,), opset_version=OPSET, verbose=False
+                module, (x,), dynamo=True, dynamic_shapes=(axes,), opset_version=OPSET, verbose=False
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise AudiotagError(f"{_name(module)} cannot be written as ONNX: {_reason(error)}") from error

@@ -5,6 +5,7 @@ Shapes: B clips, F bands, T frames, C classes.
 
 from __future__ import annotations
 
+import functools
 import traceback
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,9 +60,15 @@ def _ask(network: nn.Module, x: Tensor) -> Tensor:
     if length is None or length == n_frames:
         logits: Tensor = network(x)
         return logits
-    starts = torch.linspace(0, n_frames - length, -(-n_frames // length)).round().int().tolist()
+    starts = _starts(n_frames, length)
     windows = torch.cat([x[..., start : start + length] for start in starts])  # (windows * B, 1, F, length)
-    return network(windows).unflatten(0, (len(starts), len(x))).mean(dim=0)
+    return network(windows).unflatten(0, (len(starts), x.shape[0])).mean(dim=0)
+
+
+@functools.cache
+def _starts(n_frames: int, length: int) -> list[int]:
+    """Return where evenly spaced windows begin; kept, for an export cannot trace how they are worked out."""
+    return [int(start) for start in torch.linspace(0, n_frames - length, -(-n_frames // length)).round()]
 
 
 def check_network(model: Model, features: Features, bands: int) -> None:

@@ -14,12 +14,13 @@ from audiotag.errors import AudiotagError
 from audiotag.features.spectrogram import FrontEnd, LogFrontEnd, MelFrontEnd
 from audiotag.inference.fusion import Fusion, average
 from audiotag.inference.spectrograms import WindowSpec, cut_windows, place_windows
+from audiotag.models.network import ask
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from audiotag.export.front_ends import front_end_part  # noqa: E402 - they need onnx
-from audiotag.export.graph import _fused, _windows  # noqa: E402
+from audiotag.export.graph import _fused, _Posteriors, _windows  # noqa: E402
 from audiotag.export.nodes import Part, exported, model_of  # noqa: E402
 from audiotag.inference.onnx_file import open_session  # noqa: E402
 
@@ -81,6 +82,28 @@ def test_means_in_the_graph_are_those_of_the_program(mean: str, learned: bool) -
     (made,) = run(_fused([[0, 2], [1]], mean, fusion), {"each": each}, {"posteriors": 2})
     members = np.stack([average(each[[0, 2]], mean), each[1]]).astype(np.float64)
     np.testing.assert_allclose(made, average(members, mean) if fusion is None else fusion.fuse(members), atol=1e-6)
+
+
+class OneSize(nn.Module):
+    """What takes 8 frames only, as vision transformers do."""
+
+    fixed_frames = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5 * 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.flatten(1))
+
+
+def test_networks_of_a_single_size_hear_windows_in_the_graph() -> None:
+    networks, x = [OneSize(), OneSize()], torch.randn(4, 1, 5, 30)
+    part = exported(_Posteriors(networks), x[:2], {0: "windows"}, "p_", "x", "each")
+    (made,) = run(part, {"x": x.numpy()}, {"each": 3})
+    with torch.inference_mode():
+        expected = torch.stack([ask(network, x).softmax(dim=1) for network in networks])
+    np.testing.assert_allclose(made, expected, atol=1e-6)
 
 
 class Unheard(nn.Module):
