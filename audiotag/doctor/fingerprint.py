@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import librosa
 import numpy as np
+import pandas as pd
 import scipy.fft
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ HOP, N_FFT = 256, 1024  # 16 ms, 64 ms
 BANDS, FRAMES = 32, 8  # of a patch: an eighth of a second
 DEPTH_DB = 50.0  # below the loudest moment
 PATCHES = 4
-NEIGHBOURS = 5  # recordings nearest to each patch that are looked at
+NEIGHBOURS = 5  # recordings nearest to each patch, and of those the ones that fit best, that are looked at
 NEAR = 0.75  # least cosine of two patches whose recordings are looked at
 SNIPPET, CORE = 1536, 1024  # samples kept around a patch's middle, and of these what is looked for in another snippet
 # Least correlation of two snippets whose recordings are looked at: 1 to 5 % of real duplicates have less, 85 to 90 % of
@@ -122,14 +123,15 @@ def _loudest(power: NDArray[np.floating]) -> Iterator[int]:
 def candidates(described: Sequence[Fingerprint], block: int = 512) -> list[tuple[int, int]]:
     """Return pairs (i < j) of recordings of which patches lie close together and snippets fit, i in order.
 
-    Time grows with the number n of recordings to the power 1.5 (of 95,000: half a minute), memory with n.
+    These are the `NEIGHBOURS` that fit best of each recording. Time grows with the number n of recordings to the power
+    1.5 (of 95,000: a minute), memory with n.
     """
     owner = np.repeat(np.arange(len(described)), [len(own.patches) for own in described])
     if not len(owner):
         return []
     patches = np.concatenate([own.patches for own in described])
     snippets = np.concatenate([own.snippets for own in described])
-    pairs: set[tuple[int, int]] = set()
+    pairs, fits = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
     for queries, members in _neighbourhoods(patches):
         of_members, k = patches[members].astype(np.float32), min(NEIGHBOURS, len(members))
         for begin in range(0, len(queries), block):
@@ -139,10 +141,18 @@ def candidates(described: Sequence[Fingerprint], block: int = 512) -> list[tuple
             nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
             rows, columns = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= NEAR)
             one, other = own[rows], members[nearest[rows, columns]]
-            fits = np.maximum(_fit(snippets[one], snippets[other]), _fit(snippets[other], snippets[one])) >= FITS
-            found = np.sort(owner[np.stack([one[fits], other[fits]], axis=1)], axis=1)
-            pairs.update(map(tuple, found.tolist()))
-    return sorted(pairs)
+            fit = np.maximum(_fit(snippets[one], snippets[other]), _fit(snippets[other], snippets[one]))
+            pairs.append(owner[np.stack([one, other], axis=1)][fit >= FITS])
+            fits.append(fit[fit >= FITS])
+    return _best(np.concatenate(pairs), np.concatenate(fits))
+
+
+def _best(pairs: NDArray[np.int64], fits: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Return the pairs (i < j) that are among the `NEIGHBOURS` with the best fit (M,) of either; `pairs` (M, 2)."""
+    both = pd.DataFrame({"i": pairs.T.ravel(), "j": pairs[:, ::-1].T.ravel(), "fit": np.tile(fits, 2)})
+    each = both.sort_values(["i", "fit", "j"], ascending=[True, False, True]).drop_duplicates(["i", "j"])
+    kept = np.sort(each.groupby("i").head(NEIGHBOURS)[["i", "j"]].to_numpy(), axis=1)
+    return sorted({(int(i), int(j)) for i, j in kept})
 
 
 def _neighbourhoods(patches: NDArray[np.float16]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
