@@ -16,7 +16,7 @@ def _asked(config: PredictConfig) -> str:
     if config.submission is not None:
         return f"submission {config.submission}, data {config.data.title}"
     runs = config.run if isinstance(config.run, list) else [run_path(str(config.run), config.runs_dir)]
-    what = f"source {config.source}" if config.split is None else f"split {config.split}"
+    what = f"source {config.source or 'mic'}" if config.split is None else f"split {config.split}"
     return f"run {', '.join(map(str, runs))}, {what}"
 
 

@@ -94,7 +94,8 @@ def verify(settings: Sequence[str] | VerifyConfig) -> pd.DataFrame:
 def predict(settings: Sequence[str] | PredictConfig) -> Path | None:
     """Label recordings, a split or a stream, or score a submission, print and write it, as `python predict.py` does.
 
-    Returns the file written: predictions, parts or, of a submission, scores; None of a stream that is not written down.
+    Returns the file written: predictions, parts or, of a submission, scores; None of a page, or of a stream that is not
+    written down.
     `Tagger.predict`, `Tagger.segments` and `Tagger.live` return what they hear, and write nothing.
     """
     config = _config(PredictConfig, settings)
@@ -103,9 +104,12 @@ def predict(settings: Sequence[str] | PredictConfig) -> Path | None:
 
         return score_submission(config)
     if config.live:
-        from audiotag.live.program import predict_live
+        from audiotag.live.program import predict_live, serve_page
 
-        return predict_live(config)
+        if not config.web:
+            return predict_live(config)
+        serve_page(config)
+        return None
     if config.segments:
         from audiotag.inference.predict_segments import predict_segments
 

@@ -120,6 +120,15 @@ class PredictConfig(Program):
     speed: Literal["sound", "max"] | None = None
     """With live=true: sound (late sound is dropped) or max (as fast as it goes, all is heard); null: of a microphone or
     file sound, of standard input max: the sender waits."""
+    web: bool = False
+    """With live=true: in a page, which hears the browser's microphone (source=mic, or left out). Ctrl-C ends it."""
+    host: str | None = None
+    """With web=true: address to answer at, 0.0.0.0 for all of this machine; it then takes a token. null: this machine
+    only."""
+    port: int | None = Field(None, ge=1, le=65535)
+    """With web=true: port to answer at; null: a free one."""
+    open: bool = False
+    """With web=true: open the page in this machine's browser."""
     reference: ReferenceLevel = ReferenceLevel()
     """With live=true: what spectrograms are relative to."""
     pcm: Pcm = Pcm()
@@ -153,13 +162,14 @@ class PredictConfig(Program):
     def clashes(self, prefix: str) -> Iterator[str]:
         yield from self._of_runs() if self.submission is None else self._of_submission()
         yield from self._of_streams() if self.live else self._of_no_stream()
+        yield from self._of_pages()
         yield from self._of_windows()
 
     def _of_runs(self) -> Iterator[str]:
         yield from needs_run(self.run)
         if isinstance(self.run, dict):
             yield f"run={self.run} does not name a run; several are given as run=[A,B]"
-        if (self.source is None) == (self.split is None):
+        if (self.source is None) == (self.split is None) and not (self.web and self.live):
             yield "give either source=FILE_OR_FOLDER or split=test (or, instead of run=, submission=FILE)"
         if isinstance(self.source, dict) or self.source in ([], ""):
             yield f"source={self.source} does not name a path; several are given as source=[A,B]"
@@ -217,7 +227,7 @@ class PredictConfig(Program):
         if isinstance(self.source, list):
             yield f"source={self.source}: live=true hears one source: a file, mic or -"
         kind = {MICROPHONE: "mic", STANDARD_INPUT: "-"}.get(str(self.source), "FILE")
-        if self.device is not None and kind != "mic":
+        if self.device is not None and kind != "mic" and not self.web:
             yield "device= belongs to source=mic"
         if self.pcm != Pcm() and kind != "-":
             yield "pcm.* belongs to source=-"
@@ -227,6 +237,25 @@ class PredictConfig(Program):
             yield f"format={self.format} does not go with live=true: out=FILE.csv or out=FILE.jsonl says it"
         if self.out is not None and not self.out.lower().endswith((".csv", ".jsonl")):
             yield f"out={self.out}: what is heard live is written to FILE.csv or FILE.jsonl (JSON lines)"
+
+    def _of_pages(self) -> Iterator[str]:
+        """Yield what does not go with a page, or only with one."""
+        if not self.web:
+            given = {"host": self.host is not None, "port": self.port is not None, "open": self.open}
+            yield from (f"{name}= belongs to web=true" for name, said in given.items() if said)
+            return
+        if not self.live:
+            yield "web=true belongs to live=true"
+        if self.source not in (None, MICROPHONE):
+            yield f"source={self.source}: the page of web=true hears the microphone and opens files; leave source= out"
+        if self.device is not None:
+            yield "device= does not go with web=true: it is chosen in the page"
+        if self.out is not None:
+            yield "out= does not go with web=true: the page keeps the last 10 s, and no predictions"
+        if self.speed is not None:
+            yield "speed= does not go with web=true: a page hears sound as it comes"
+        if self.host == "":
+            yield "host= does not name an address"
 
     def _of_no_stream(self) -> Iterator[str]:
         given = {"device": self.device is not None, "speed": self.speed is not None}

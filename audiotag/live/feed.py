@@ -61,6 +61,12 @@ class Feed:
             self._arrived_s = time.monotonic()
             self._changed.notify()
 
+    def lose(self, n: int) -> None:
+        """Take note that the next `n` samples never come; what still waits is dropped with them."""
+        with self._changed:
+            self._waiting.clear()
+            self._n_waiting, self._n_put = 0, self._n_put + n
+
     def end(self, error: Exception | None = None) -> None:
         """Say that no more samples come, perhaps because of an error."""
         with self._changed:

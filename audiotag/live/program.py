@@ -1,4 +1,7 @@
-"""predict.py live=true: label a microphone, a file or standard input as it comes, show it, and write it down."""
+"""predict.py live=true: label a microphone, a file or standard input as it comes, show it, and write it down.
+
+Or, with web=true, serve a page that does so.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,14 @@ from audiotag.config.predict import MICROPHONE, STANDARD_INPUT
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError
-from audiotag.inference.load import load_tagger
+from audiotag.inference.load import Answering, load_tagger
 from audiotag.inference.members import choose_members
 from audiotag.inference.onnx_file import onnx_file
 from audiotag.live.session import Session
 from audiotag.live.sources import open_source
 from audiotag.live.view import Scene, Scroll, Smoothed
 from audiotag.live.writer import Writer, live_output, top_labels
+from audiotag.web.server import check_web, serve
 
 if TYPE_CHECKING:
     from audiotag.inference.window import Window
@@ -46,14 +50,12 @@ def predict_live(config: PredictConfig) -> Path | None:
     source = open_source(config)
 
     tagger, every_frames = load_tagger(config), config.every_frames or EVERY_FRAMES
-    classes = tagger.classes
-    if (config.top or 0) > len(classes):
-        raise AudiotagError(f"top={config.top}: {', '.join(tagger.names)} knows {len(classes)} classes only")
+    classes, top = tagger.classes, labels_shown(config, tagger)
     with importing_pytorch():
         from audiotag.live.stream import LiveStream
     rate_hz = source.sample_rate_hz
     stream = LiveStream(tagger, classes, rate_hz, config.window_frames, every_frames, config.reference)
-    session, top = Session(stream, source), min(config.labels, len(classes))
+    session = Session(stream, source)
     with contextlib.ExitStack() as ending:
         writer = None if out is None else ending.enter_context(contextlib.closing(Writer(out, top)))
         # Who presses Ctrl-C has heard enough.
@@ -72,6 +74,27 @@ def predict_live(config: PredictConfig) -> Path | None:
     if out is not None:
         console.print(f"Predictions: {out}", soft_wrap=True)
     return out
+
+
+def serve_page(config: PredictConfig) -> None:
+    """Serve a page that labels what the browser's microphone hears, until Ctrl-C; raises as predict_live does."""
+    check_web()
+    if onnx_file(config) is None:
+        choose_members(config)
+    tagger = load_tagger(config)
+    top = labels_shown(config, tagger)
+    with importing_pytorch():
+        from audiotag.live.page import LIMITS, Listener, page_app
+    with contextlib.closing(Listener(tagger, config, top, config.every_frames or EVERY_FRAMES)) as listener:
+        app = page_app(listener)
+        serve(app, "Live labels", host=config.host, port=config.port, open_page=config.open, limits=LIMITS)
+
+
+def labels_shown(config: PredictConfig, tagger: Answering) -> int:
+    """Return how many labels are shown; raises AudiotagError if more are asked for than there are."""
+    if (config.top or 0) > len(tagger.classes):
+        raise AudiotagError(f"top={config.top}: {', '.join(tagger.names)} knows {len(tagger.classes)} classes only")
+    return min(config.labels, len(tagger.classes))
 
 
 @contextlib.contextmanager

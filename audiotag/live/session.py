@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from audiotag.features.trimming import Wave
 from audiotag.live.sources import Source
 from audiotag.live.view import Meter
 
 if TYPE_CHECKING:
     from audiotag.inference.window import Window
     from audiotag.live.stream import LiveStream
+
+Push = Callable[[Wave, bool], Sequence["Window"]]
 
 REMEMBERED = 10_000  # windows whose latency is known
 
@@ -24,11 +27,11 @@ class Session:
     `latencies_s` say how it goes.
 
     The latency of a window is the time from its last moment, as that arrived here, to its posteriors. There is none of
-    a source that waits: it comes no earlier than it is wanted.
+    a source that waits: it comes no earlier than it is wanted. `push` is how the stream takes a block, if not at once.
     """
 
-    def __init__(self, stream: LiveStream, source: Source) -> None:
-        self.stream, self.source, self.meter = stream, source, Meter()
+    def __init__(self, stream: LiveStream, source: Source, push: Push | None = None) -> None:
+        self.stream, self.source, self.meter, self._push = stream, source, Meter(), push or stream.push
         self.heard_s = self.dropped_s = 0.0
         self.gaps = self.n_windows = self.overflows = 0
         self.latencies_s: deque[float] = deque(maxlen=REMEMBERED)
@@ -48,7 +51,7 @@ class Session:
                 self.overflows += block.overflows
                 self.heard_s += len(block.wave) / rate
                 self.meter.add(block.wave)
-                windows = self.stream.push(block.wave, newest=not self.source.waits)
+                windows = self._push(block.wave, not self.source.waits)
                 if windows and not self.source.waits:
                     was_there_s = block.arrived_s - (end / rate - windows[-1].end_s)
                     self.latencies_s.append(time.monotonic() - was_there_s)

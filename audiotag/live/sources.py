@@ -39,10 +39,15 @@ class Source:
     device: int | None = None
     late_s: float = 0.0
     """How long the device itself holds sound back, in seconds, as it says."""
+    feed: Feed | None = None
+    """Where somebody else puts the samples, and says when they end."""
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[Iterable[Block]]:
         """Yield the blocks as they come; nothing is captured any more after the block."""
+        if self.feed is not None:
+            yield self.feed
+            return
         if self.waits and self.blocks is not None:
             yield in_step(self.blocks)
             return

@@ -3,7 +3,7 @@
 import { Spectrogram } from "./spectrogram.js";
 import { wav } from "./wav.js";
 
-const TOP = 5;
+const TOP = 5; // labels, if the source does not say
 const KEPT_S = 10;
 const EDGE_FRAMES = 3; // at a window's end, where frames reach beyond it
 
@@ -30,15 +30,27 @@ class Page {
     this.left_out = 0;
     this.paused = false;
     element("privacy").textContent = source.privacy;
-    this.bars = Array.from({ length: TOP }, () => bar(element("bars")));
     source.onprediction = (prediction) => this.predicted(prediction);
     source.onproblem = (text) => this.problem(text);
+    source.onend = async (text) => {
+      await this.stop();
+      this.problem(text);
+    };
   }
 
   ready(about) {
     this.about = about;
     element("about").textContent = `${about.runs.join(" + ")}: ${about.classes.length} classes, heard ${about.window_s.toFixed(1)} s at a time`;
+    this.bars = Array.from({ length: about.top ?? TOP }, () => bar(element("bars")));
     this.spectrogram.label(about.bands_hz);
+    const slider = element("smoothing");
+    slider.max = Math.max(slider.max, about.smoothing_s ?? 0);
+    slider.step = "any"; // whatever the setting says
+    slider.value = about.smoothing_s ?? slider.value;
+    slider.step = 0.1;
+    const tell = () => (element("smoothing_s").textContent = `${Number(slider.value).toFixed(1)} s`);
+    slider.addEventListener("input", tell);
+    tell();
     const actions = { listen: () => this.listen(), pause: () => this.pause(), keep: () => this.keep(), open: () => element("file").click() };
     for (const [name, action] of Object.entries(actions)) button(name).addEventListener("click", action);
     const keys = { s: "listen", p: "pause", " ": "pause", k: "keep", o: "open" };
@@ -104,6 +116,7 @@ class Page {
     this.context = this.stream = null;
     button("listen").firstChild.textContent = "Start ";
     button("pause").disabled = true;
+    this.source.reset(); // of what has been sent nothing more is wanted
     this.setPaused(false);
     element("level").value = -60;
     element("status").textContent = "Not listening";
@@ -112,7 +125,7 @@ class Page {
   reset() {
     this.source.reset();
     this.kept = [];
-    this.recorded = this.drawn = this.left_out = 0;
+    this.recorded = this.drawn = this.left_out = this.dropped_s = this.shown_at = 0;
     this.shown = null;
     this.spectrogram.clear();
   }
@@ -142,25 +155,32 @@ class Page {
   predicted(prediction) {
     if (!prediction.file && !this.context) return; // of what was stopped
     this.left_out += prediction.left_out;
+    this.dropped_s += prediction.dropped_s ?? 0;
     if (this.paused) return;
-    const share = prediction.file ? 0 : Number(element("smoothing").value);
-    this.shown = Float64Array.from(prediction.posteriors, (p, i) => (this.shown && share ? share * this.shown[i] + (1 - share) * p : p));
+    // After so many seconds 37 % of what was heard is left.
+    const smoothing_s = prediction.file ? 0 : Number(element("smoothing").value);
+    const passed_s = (prediction.end - this.shown_at) / this.about.sample_rate_hz;
+    const kept = this.shown && smoothing_s ? Math.exp(-passed_s / smoothing_s) : 0;
+    this.shown = Float64Array.from(prediction.posteriors, (p, i) => (kept ? kept * this.shown[i] + (1 - kept) * p : p));
+    this.shown_at = prediction.end;
     this.show(prediction);
     document.dispatchEvent(new CustomEvent("prediction", { detail: prediction }));
   }
 
-  show({ begin, end, spectrogram, silent, took_ms, file }) {
+  show({ begin, end, spectrogram, silent, took_ms, latency_ms, file }) {
     const order = [...this.shown.keys()].sort((a, b) => this.shown[b] - this.shown[a] || a - b);
     this.bars.forEach((set, k) => set(this.about.classes[order[k]], this.shown[order[k]]));
     element("bars").classList.toggle("silent", silent);
     const hop = this.about.hop_samples;
-    const last = file ? spectrogram.frames : spectrogram.frames - EDGE_FRAMES;
-    const fresh = file ? last : Math.min(last, Math.round((end - Math.max(this.drawn, begin)) / hop));
+    const all = file || spectrogram.fresh !== undefined;
+    const last = all ? spectrogram.frames : spectrogram.frames - EDGE_FRAMES;
+    const fresh = all ? spectrogram.fresh ?? last : Math.min(last, Math.round((end - Math.max(this.drawn, begin)) / hop));
     this.spectrogram.add(spectrogram, last - fresh, last);
     this.drawn = end;
-    const late = this.left_out ? `, ${this.left_out} windows left out` : "";
+    const late = (this.left_out ? `, ${this.left_out} windows left out` : "") + (this.dropped_s ? `, ${this.dropped_s.toFixed(2)} s dropped` : "");
+    const pace = latency_ms === undefined ? `${Math.round(took_ms)} ms a prediction` : `${Math.round(latency_ms)} ms behind the sound`;
     const what = file ? "The whole file" : silent ? "Silence" : "Listening";
-    element("status").textContent = `${what}; ${Math.round(took_ms)} ms a prediction${late}`;
+    element("status").textContent = `${what}; ${pace}${late}`;
   }
 
   keep() {

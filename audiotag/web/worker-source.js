@@ -3,8 +3,10 @@
 //   push(block)  takes the next samples (Float32Array), at about.sample_rate_hz, which it may keep
 //   file(wave)   takes a whole recording; null: it cannot
 //   reset()      forgets all samples
-//   onprediction({begin, end, posteriors, spectrogram: {bands, frames, values}, silent, left_out, took_ms, file})
+//   onprediction({begin, end, posteriors, spectrogram: {bands, frames, values}, silent, left_out, took_ms, file});
+//                perhaps dropped_s, latency_ms in place of took_ms, and spectrogram.fresh: how many frames at its end are new
 //   onproblem(text)
+//   onend(text)  nothing more comes until the next reset, and why; one that never ends need not call it
 //   privacy      where the sound goes, in a sentence
 
 export class WorkerSource {

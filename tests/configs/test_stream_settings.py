@@ -28,6 +28,8 @@ def problems(**given: object) -> list[str]:
         {"source": "a.wav", "live": True, "speed": "max", "out": "x.JSONL", "reference": {"level": "fixed"}},
         {"source": ["a", "b"], "segments": True, "every_frames": 5, "segment": {"on": 0.7}, "format": "audacity"},
         {"source": "a", "segments": True, "format": "raven", "out": "folder"},
+        {"live": True, "web": True, "host": "0.0.0.0", "port": 8000, "top": 5, "reference": {"level": "running"}},
+        {"source": "mic", "live": True, "web": True, "window_frames": 256, "smoothing_s": 1.0, "open": True},
     ],
 )
 def test_settings_that_go_together(given):
@@ -62,6 +64,18 @@ def test_settings_that_go_together(given):
         ({"source": "a", "live": True, "reference": {"level": "loud"}}, "reference.level=loud is not one of"),
         ({"source": "a", "live": True, "pcm": {"encoding": "s24"}}, "pcm.encoding=s24 is not one of"),
         ({"source": "a", "live": True, "reference": {"dbfs": 3}}, "reference.dbfs=3.0"),
+        ({"source": "mic", "live": True, "host": "x"}, "host= belongs to web=true"),
+        ({"source": "mic", "live": True, "port": 80}, "port= belongs to web=true"),
+        ({"source": "a", "open": True}, "open= belongs to web=true"),
+        ({"source": "mic", "web": True}, "web=true belongs to live=true"),
+        ({"source": "a.wav", "live": True, "web": True}, "source=a.wav: the page of web=true hears the microphone"),
+        ({"source": "-", "live": True, "web": True}, "source=-: the page of web=true hears the microphone"),
+        ({"live": True, "web": True, "device": "USB"}, "device= does not go with web=true"),
+        ({"live": True, "web": True, "out": "x.csv"}, "out= does not go with web=true"),
+        ({"live": True, "web": True, "speed": "sound"}, "speed= does not go with web=true"),
+        ({"live": True, "web": True, "host": ""}, "host= does not name an address"),
+        ({"live": True, "web": True, "port": 70_000}, "port=70000"),
+        ({"live": True, "web": True, "split": "test"}, "split= does not go with live=true"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(given, message):
@@ -70,6 +84,8 @@ def test_settings_that_do_not_go_together_are_refused(given, message):
 
 def test_problems_are_told_together():
     found = problems(split="test", live=True, device=1, windows=3, out="x.txt", format="submission")
+    assert len(found) >= 5
+    found = problems(source="a", live=True, web=True, device=1, out="x.csv", speed="max", host="")
     assert len(found) >= 5
 
 

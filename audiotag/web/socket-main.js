@@ -1,0 +1,4 @@
+import { start } from "./live.js";
+import { SocketSource } from "./socket-source.js";
+
+start(new SocketSource());
