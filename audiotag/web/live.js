@@ -177,7 +177,7 @@ class Page {
     const fresh = all ? spectrogram.fresh ?? last : Math.min(last, Math.round((end - Math.max(this.drawn, begin)) / hop));
     this.spectrogram.add(spectrogram, last - fresh, last);
     this.drawn = end;
-    const late = (this.left_out ? `, ${this.left_out} windows left out` : "") + (this.dropped_s ? `, ${this.dropped_s.toFixed(2)} s dropped` : "");
+    const late = (this.left_out ? `, ${this.left_out} window${this.left_out > 1 ? "s" : ""} left out` : "") + (this.dropped_s ? `, ${this.dropped_s.toFixed(2)} s dropped` : "");
     const pace = latency_ms === undefined ? `${Math.round(took_ms)} ms a prediction` : `${Math.round(latency_ms)} ms behind the sound`;
     const what = file ? "The whole file" : silent ? "Silence" : "Listening";
     element("status").textContent = `${what}; ${pace}${late}`;
@@ -220,6 +220,7 @@ class Page {
       this.source.file(wave);
     } catch (error) {
       this.problem(`${chosen.name} cannot be read: ${error.message}`);
+      element("status").textContent = "Not listening";
     }
   }
 }
