@@ -64,10 +64,13 @@ def server(small_run: Path, work_folder: Path) -> Iterator[Server]:
             assert process.is_alive(), screen()
             assert time.monotonic() < until, screen()
             time.sleep(0.05)
-        yield Server(int(found[1]), process, screen)
+        server = Server(int(found[1]), process, screen)
+        yield server
         assert "Traceback" not in screen()
-        os.kill(process.pid, signal.SIGINT)
-        process.join(30)
+        with server.listen() as heard:
+            heard.send(steady(0, 1.0).tobytes())
+            os.kill(process.pid, signal.SIGINT)
+            process.join(30)
         assert process.exitcode == 0
         assert "Traceback" not in screen()
 

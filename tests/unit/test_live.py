@@ -124,6 +124,16 @@ def test_block_longer_than_what_may_wait_loses_its_beginning():
     assert (block.begin, block.wave[0], len(block.wave)) == (1_500, 1_500, 500)
 
 
+def test_what_waits_before_a_loss_is_dropped_with_it():
+    feed = Feed(1_000)
+    feed.put(np.zeros(100, np.float32))
+    feed.lose(30)
+    feed.put(np.ones(10, np.float32))
+    feed.end()
+    (block,) = feed
+    assert (block.begin, block.wave.tolist()) == (130, [1.0] * 10)
+
+
 def test_feed_loses_nothing_where_the_one_who_hears_is_fast():
     blocks = [np.full(10, k, np.float32) for k in range(100)]
     feed = Feed(1_000, held_s=10)
