@@ -124,7 +124,7 @@ def test_block_longer_than_what_may_wait_loses_its_beginning():
     assert (block.begin, block.wave[0], len(block.wave)) == (1_500, 1_500, 500)
 
 
-def test_what_waits_before_a_loss_is_dropped_with_it():
+def test_feed_drops_with_a_loss_what_waits_before_it():
     feed = Feed(1_000)
     feed.put(np.zeros(100, np.float32))
     feed.lose(30)
