@@ -14,6 +14,7 @@ from audiotag.cli.composition import compose_config
 from audiotag.cli.program import announce, run_command
 from audiotag.config import ReviewConfig
 from audiotag.console import console
+from audiotag.distributed.processes import importing_pytorch
 
 
 def main(arguments: list[str]) -> None:
@@ -25,9 +26,10 @@ def main(arguments: list[str]) -> None:
     check_web()
     folder = find_run(config.run, config.runs_dir)
     announce("audiotag.review", f"run {folder.path}, data {folder.config.data.title}")
-    from audiotag.review.app import desk_app  # what follows takes seconds to import
-    from audiotag.review.desk import CORRECTIONS, Desk
-    from audiotag.review.sample import Sample
+    with importing_pytorch():
+        from audiotag.review.app import desk_app
+        from audiotag.review.desk import CORRECTIONS, Desk
+        from audiotag.review.sample import Sample
 
     desk = Desk(folder, config)
     sample = Sample(folder, config, {clip: number for number, clip in enumerate(desk.clips)})

@@ -13,30 +13,63 @@ from audiotag.web.guard import Limits
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
+class Clock:
+    """Ends a connection, unless it is stopped in time."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, transport: asyncio.Transport) -> None:
+        """Begin to wait, if it does not yet."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._patience_s, transport.abort)
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+
+
+class Read(asyncio.Protocol):
+    """What is sent over a connection has to be read, in the time of a clock."""
+
+    transport: asyncio.Transport
+    patience_s: float
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin a connection."""
+        self._reading = Clock(self.patience_s)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read on."""
+        super().pause_writing()
+        self._reading.start(self.transport)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self._reading.stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        self._reading.stop()
+        super().connection_lost(exc)
+
+
 def protocols(limits: Limits) -> tuple[type[asyncio.Protocol], type[asyncio.Protocol]]:
     """Return the classes that serve a connection, of HTTP and of WebSockets."""
 
-    class Clock:
-        """Ends a connection unless it is stopped in time."""
-
-        def __init__(self) -> None:
-            self._timer: asyncio.TimerHandle | None = None
-
-        def start(self, transport: asyncio.Transport) -> None:
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(limits.patience_s, transport.abort)
-
-        def stop(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = None
-
-    class Http(H11Protocol):
+    class Http(Read, H11Protocol):
         """HTTP; a request has to arrive, and its answer to be read, in `patience_s`."""
+
+        patience_s = limits.patience_s
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._asking, self._reading, self._is_socket = Clock(), Clock(), False
+            self._asking, self._is_socket = Clock(limits.patience_s), False
             if len(self.connections) > limits.connections:
                 transport.write(FULL)
                 transport.close()
@@ -57,36 +90,13 @@ def protocols(limits: Limits) -> tuple[type[asyncio.Protocol], type[asyncio.Prot
         def timeout_keep_alive_handler(self) -> None:
             self.transport.abort()  # what has not been read by now never is
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._reading.start(self.transport)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._reading.stop()
-
         def connection_lost(self, exc: Exception | None) -> None:
             self._asking.stop()
-            self._reading.stop()
             super().connection_lost(exc)
 
-    class Socket(WebSocketsSansIOProtocol):
+    class Socket(Read, WebSocketsSansIOProtocol):
         """A WebSocket; what is sent has to be read."""
 
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            self._reading = Clock()
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._reading.start(self.transport)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._reading.stop()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._reading.stop()
-            super().connection_lost(exc)
+        patience_s = limits.patience_s
 
     return Http, Socket
