@@ -66,7 +66,7 @@ def review_rows(data: ReportData) -> pd.DataFrame | None:
 
     None where nothing was held out to vote on.
     """
-    if data.held_out is None or data.best is None:
+    if data.best is None or data.config.data.train_on_all:
         return None
     train, corrections = data.folder.train, data.folder.corrections
     parts = [
