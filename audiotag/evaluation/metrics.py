@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, MAP@3, and precision, recall and F1 per class.
+"""How good predictions are: accuracy, MAP@3, lwlrap, and precision, recall and F1 per class.
 
 Everything is computed from ranked labels, most probable first, so that the networks' posteriors and anybody's
 submission file are scored by the same code. Shapes: N clips, C classes.
@@ -28,12 +28,13 @@ class Scores:
     `per_class` has the columns `PER_CLASS` and a row per class, in the order of the class list. A class's accuracy is
     the share of its clips that were recognised, which is its recall, as in the writeup's table. What is undefined is 0:
     recall of a class without clips, precision of a class never predicted. `macro` is the mean of each rate over the
-    classes that have clips.
+    classes that have clips. `lwlrap` is None where not every class was ranked, as in a submission file.
     """
 
     clips: int
     accuracy: float
     map3: float
+    lwlrap: float | None
     per_class: pd.DataFrame
 
     @property
@@ -48,8 +49,10 @@ def ranking(posteriors: NDArray[np.floating], top: int) -> NDArray[np.intp]:
     return np.argsort(-posteriors, axis=1, kind="stable")[:, :top]
 
 
-def ranked_labels(posteriors: NDArray[np.floating], classes: Sequence[str]) -> list[list[str]]:
-    """Return each clip's labels that MAP@3 looks at, best first, of posteriors (N, C), columns as `classes`.
+def ranked_labels(
+    posteriors: NDArray[np.floating], classes: Sequence[str], depth: int | None = None
+) -> list[list[str]]:
+    """Return each clip's labels, best first, of posteriors (N, C), columns as `classes`: `depth` of them, None: all.
 
     Raises AudiotagError if the posteriors do not fit the classes or are not finite.
     """
@@ -57,7 +60,8 @@ def ranked_labels(posteriors: NDArray[np.floating], classes: Sequence[str]) -> l
         raise AudiotagError(f"posteriors of shape {posteriors.shape} do not fit {len(classes)} classes")
     if not np.isfinite(posteriors).all():
         raise AudiotagError("posteriors that are not finite cannot be ranked")
-    ranked: list[list[str]] = np.array(classes, dtype=object)[ranking(posteriors, MAP_DEPTH)].tolist()
+    top = len(classes) if depth is None else depth
+    ranked: list[list[str]] = np.array(classes, dtype=object)[ranking(posteriors, top)].tolist()
     return ranked
 
 
@@ -86,9 +90,8 @@ def score_ranked(ranked: Sequence[Sequence[str]], labels: Sequence[str], classes
     )
     columns = (list(classes), count.astype(int), recall, precision, recall, f1)
     per_class = pd.DataFrame(dict(zip(PER_CLASS, columns, strict=True)))
-    return Scores(
-        len(labels), float(hits(ranked, labels)[:, 0].mean()), mean_average_precision(ranked, labels), per_class
-    )
+    accuracy, map3 = float(hits(ranked, labels)[:, 0].mean()), mean_average_precision(ranked, labels)
+    return Scores(len(labels), accuracy, map3, label_ranking_precision(ranked, labels, classes), per_class)
 
 
 def first_labels(ranked: Sequence[Sequence[str]]) -> list[str]:
@@ -99,6 +102,20 @@ def first_labels(ranked: Sequence[Sequence[str]]) -> list[str]:
 def mean_average_precision(ranked: Sequence[Sequence[str]], labels: Sequence[str], depth: int = MAP_DEPTH) -> float:
     """Return MAP@depth of each clip's labels, best first, against the right ones."""
     return float(reciprocal_ranks(hits(ranked, labels, depth)).mean())
+
+
+def label_ranking_precision(
+    ranked: Sequence[Sequence[str]], labels: Sequence[str], classes: Sequence[str]
+) -> float | None:
+    """Return lwlrap, the label-weighted label-ranking average precision (Fonseca et al. 2019, FSDKaggle2019).
+
+    With one right label per clip it is the mean of 1 / rank of the right label, however deep it lies. None unless each
+    clip ranks every class once.
+    """
+    every = set(classes)
+    if any(len(names) != len(every) or set(names) != every for names in ranked):
+        return None
+    return float(np.mean([1 / (1 + names.index(label)) for names, label in zip(ranked, labels, strict=True)]))
 
 
 def hits(ranked: Sequence[Sequence[str]], labels: Sequence[str], depth: int = MAP_DEPTH) -> NDArray[np.bool_]:

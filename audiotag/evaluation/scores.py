@@ -95,8 +95,9 @@ def write_scores(
 
 
 def figures(scores: Scores) -> dict[str, Any]:
-    """Return clips, accuracy and MAP@3 as `scores.json` holds them."""
-    return {"clips": scores.clips, "accuracy": round(scores.accuracy, 6), "map@3": round(scores.map3, 6)}
+    """Return clips, accuracy, MAP@3 and lwlrap, where it is defined, as `scores.json` holds them."""
+    rates = {"accuracy": scores.accuracy, "map@3": scores.map3, "lwlrap": scores.lwlrap}
+    return {"clips": scores.clips, **{name: round(rate, 6) for name, rate in rates.items() if rate is not None}}
 
 
 def draw_classes(
@@ -112,7 +113,7 @@ def draw_classes(
 
 
 def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals: Intervals | None = None) -> None:
-    """Print the scores of each class, their average, the overall accuracy and MAP@3, and between what they may lie."""
+    """Print the scores of each class, their average, accuracy, MAP@3 and lwlrap over all, and between what they may lie."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("LABEL", "CNT", "ACC", "PR", "RE", "F1"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -123,7 +124,8 @@ def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals
     console.print(table)
     if scores.per_class["count"].eq(0).any():
         console.print("Classes without clips (CNT 0) are not part of the average.")
-    console.print(f"Overall accuracy: {100 * scores.accuracy:.3f} %   MAP@3: {scores.map3:.4f}")
+    deep = "" if scores.lwlrap is None else f"   lwlrap: {scores.lwlrap:.4f}"
+    console.print(f"Overall accuracy: {100 * scores.accuracy:.3f} %   MAP@3: {scores.map3:.4f}{deep}")
     if intervals is not None:
         (low, high), (map_low, map_high) = intervals.accuracy, intervals.map3
         console.print(

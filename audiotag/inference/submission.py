@@ -43,7 +43,7 @@ def check_submittable(classes: Sequence[str]) -> None:
 
 def submission_table(names: Sequence[str], posteriors: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
     """Return the rows of a submission for N clips and posteriors (N, C), in the order of the clips."""
-    labels = [" ".join(ranked) for ranked in ranked_labels(posteriors, classes)]
+    labels = [" ".join(ranked) for ranked in ranked_labels(posteriors, classes, MAP_DEPTH)]
     return pd.DataFrame({"fname": list(names), "label": labels}, columns=COLUMNS)
 
 

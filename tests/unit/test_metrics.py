@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    label_ranking_average_precision_score,
+    top_k_accuracy_score,
+)
 
 from audiotag.errors import AudiotagError
 from audiotag.evaluation.metrics import (
@@ -102,8 +108,17 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert scores.macro["f1"] == pytest.approx(f1_score(labels, first, average="macro"))
     tops = [top_k_accuracy_score(labels, posteriors, k=k) for k in (1, 2, 3)]
     assert scores.map3 == pytest.approx(tops[0] + (tops[1] - tops[0]) / 2 + (tops[2] - tops[1]) / 3)
+    expected = label_ranking_average_precision_score(np.eye(6)[labels], posteriors)  # a weight per label: one per clip
+    assert scores.lwlrap == pytest.approx(expected)
     assert scores.per_class["label"].tolist() == classes
     assert scores.per_class["count"].sum() == 400
+
+
+def test_lwlrap_needs_every_class_ranked_once() -> None:
+    labels = ["Meow", "Bark"]
+    assert score_ranked([["Bark", "Gong", "Meow", "Cello"], CLASSES], labels, CLASSES).lwlrap == (1 / 3 + 1) / 2
+    for first in (["Bark", "Gong", "Meow"], ["Bark", "Bark", "Gong", "Meow"], ["Bark", "Gong", "Meow", "no class"]):
+        assert score_ranked([first, CLASSES], labels, CLASSES).lwlrap is None
 
 
 @given(st.lists(st.tuples(st.permutations(CLASSES), st.sampled_from(CLASSES)), min_size=1, max_size=30))
