@@ -113,7 +113,7 @@ def draw_classes(
 
 
 def print_scores(scores: Scores, folds: dict[int, Scores], title: str, intervals: Intervals | None = None) -> None:
-    """Print the scores of each class, their average, accuracy, MAP@3 and lwlrap over all, and between what they may lie."""
+    """Print the scores of each class and of all clips, and between what accuracy and MAP@3 may lie."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("LABEL", "CNT", "ACC", "PR", "RE", "F1"):
         table.add_column(name, justify="right", no_wrap=True)
