@@ -57,6 +57,11 @@ class TrainConfig(Program):
     """Name of the ready-made experiment; for people only."""
     warm_start: str | None = None
     """Name (or path) of a run whose round 0 is taken over, not trained again: it differs in the verification only."""
+    distil: Annotated[list[str] | None, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = (
+        None
+    )
+    """Runs whose networks teach this one, [A,B] or [A@best,B@3]: it learns their mean posteriors of its clips instead
+    of labels; of verified clips, the mean of both. A fold is taught by networks that never heard what it holds out."""
     hparams_search: str | None = None
     """Name of the search for hyper-parameters that this run is a trial of; for people only."""
     report: bool = True
@@ -94,6 +99,8 @@ class TrainConfig(Program):
             yield f"devices={self.devices} cannot share training.batch_size={self.training.batch_size} clips"
         if self.hparams_search is not None and (self.round is not None or self.fold is not None):
             yield f"hparams_search={self.hparams_search} compares whole runs: leave out round= and fold="
+        if self.distil == []:
+            yield "distil=[] names no run: leave it out"
         if self.data.train_on_all and self.finetune_rounds > 0:
             yield (
                 "data.train_on_all=true leaves no held-out clip to verify on: set finetune_rounds=0, or "

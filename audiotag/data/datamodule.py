@@ -34,12 +34,14 @@ class CellClips:
     """The clips of one cell, indexed by clip id: what it trains on, is validated on, and votes on.
 
     `corrected` are held-out clips that are verified by a person's correction alone: they are scored for the ledger.
+    `targets` (N, C) are what is learned of the training clips where it is not their labels.
     """
 
     train: pd.DataFrame
     valid: pd.DataFrame
     unverified: pd.DataFrame
     corrected: pd.DataFrame
+    targets: pd.DataFrame | None = None
 
     def check_no_leak(self, earlier_training: set[str]) -> None:
         """Make sure that no held-out clip is, or in this fold's earlier rounds was, trained on; raises LeakError.
@@ -94,7 +96,8 @@ class ExcerptSampler(Sampler[Draw]):
 
     One draw is one batch: arrays `row`, `offset`, `label` of (B,), and with mixup `other_row`, `other_offset`,
     `other_label` and `share`, the weight of the first excerpt, from Beta(alpha, alpha) (Zhang et al. 2018). Of clips
-    with `weights` (N,), `weight` is what each adds to the batch's loss; over the batch it sums to 1.
+    with `weights` (N,), `weight` is what each adds to the batch's loss; over the batch it sums to 1. With `targets`
+    (N, C), `target` (B, C) is what is learned instead of the label.
     """
 
     def __init__(
@@ -107,8 +110,9 @@ class ExcerptSampler(Sampler[Draw]):
         seed_key: tuple[int, ...],
         context: DistributedContext = ALONE,
         weights: np.ndarray | None = None,
+        targets: np.ndarray | None = None,
     ) -> None:
-        self.rows, self.labels, self.features, self.weights = rows, labels, features, weights
+        self.rows, self.labels, self.features, self.weights, self.targets = rows, labels, features, weights, targets
         self.batch_size, self.alpha, self.seed_key, self.context = batch_size, alpha, seed_key, context
         self.epoch = 0
 
@@ -130,6 +134,8 @@ class ExcerptSampler(Sampler[Draw]):
         for begin in range(0, n, size):
             now = slice(begin, begin + size)
             draw: Draw = {"row": self.rows[order[now]], "offset": offsets[now], "label": self.labels[order[now]]}
+            if self.targets is not None:
+                draw["target"] = self.targets[order[now]]
             weight = None if self.weights is None else self.weights[order[now]]
             if shares is not None:
                 partner = rng.permutation(len(draw["row"]))
@@ -239,8 +245,10 @@ class FoldDataModule(pl.LightningDataModule):
         rows, labels = self.store.rows(self.clips.train), self.labels(self.clips.train)
         features, batch_size = self.config.features, self.config.training.batch_size
         weights = self.clips.train["weight"].to_numpy() if "weight" in self.clips.train else None
+        taught = None if self.clips.targets is None else self.clips.targets.loc[self.clips.train.index, self.classes]
+        targets = None if taught is None else taught.to_numpy(np.float32)
         sampler = ExcerptSampler(
-            rows, labels, features, batch_size, self.mixup_alpha, self.seed_key, current(), weights
+            rows, labels, features, batch_size, self.mixup_alpha, self.seed_key, current(), weights, targets
         )
         return self._loader(sampler, features.excerpt_frames)
 

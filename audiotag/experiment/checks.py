@@ -7,6 +7,7 @@ from pathlib import Path
 from audiotag.config import TrainConfig
 from audiotag.data.checking import check_tables
 from audiotag.errors import RunError
+from audiotag.experiment.teachers import find_teachers
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.files import check_folder
 from audiotag.run.folder import RunFolder, find_run
@@ -25,6 +26,7 @@ def check_run(config: TrainConfig) -> tuple[RunFolder, WarmStart]:
     check_folder("cache_dir", Path(config.cache_dir).absolute())
     start = WarmStart(config, folder)
     folder.refuse_other(config)
+    find_teachers(config, folder)
     return folder, start
 
 

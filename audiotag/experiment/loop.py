@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pandas as pd
@@ -10,6 +11,7 @@ from audiotag.config import TrainConfig
 from audiotag.console import console
 from audiotag.data.datamodule import cell_clips
 from audiotag.distributed import context
+from audiotag.experiment.distil import learn_from
 from audiotag.experiment.fit import fit_cell
 from audiotag.experiment.prepare import Experiment, prepare
 from audiotag.experiment.progress import progress_of_cells
@@ -33,11 +35,12 @@ def run_experiment(config: TrainConfig) -> float | None:
     """
     started_s = time.monotonic()
     experiment = prepare(config)
-    config, folder, manifest, _ = experiment
+    config, folder, manifest, _ = experiment[:4]
     with warnings_to(folder.path / "warnings.log"), progress_of_cells(experiment) as display:
         for cell in on_all_ranks(cells_to_fit(folder, display.cells, config.hardware.wait_s, display.look)):
             accepted = context.broadcast(accept(folder, cell.round - 1) if context.is_rank_zero() else None)
             clips = cell_clips(manifest, cell.round, cell.fold, accepted, config.data.train_on_all)
+            clips = dataclasses.replace(clips, targets=learn_from(experiment, cell.fold))
             # A callback: when the fit ends, the cell's best network votes on the clips that its fold holds out.
             seed_key = (config.seed, cell.round)
             consensus = Consensus(folder.cell(cell), config.verification.excerpts, seed_key, display.voted)
@@ -66,7 +69,7 @@ def accept(folder: RunFolder, round_: int) -> pd.DataFrame | None:
 
 def choose_best_round(experiment: Experiment, started_s: float) -> float | None:
     """Write ledger and summary, whose best round has the lowest mean validation loss; return that loss."""
-    config, folder, manifest, store = experiment
+    config, folder, manifest, store = experiment[:4]
     # Jobs side by side end together; the last one to write must have seen what the others completed.
     with FileLock(folder.path / ".summary.lock"):
         ledger = write_ledger(folder)

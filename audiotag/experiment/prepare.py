@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,9 +22,11 @@ from audiotag.distributed import context
 from audiotag.distributed.hardware import set_numerics
 from audiotag.errors import AudiotagError, RunError
 from audiotag.experiment.checks import check_run
+from audiotag.experiment.teachers import check_teachers, find_teachers
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.features.spectrogram import front_end_of
 from audiotag.files import FileLock, csv_text, damage_reported, lines_that_differ, write_json
+from audiotag.inference.members import Member
 from audiotag.models.augmentation import check_augmentation
 from audiotag.models.loss import build_loss
 from audiotag.models.network import check_network
@@ -33,12 +36,13 @@ from audiotag.verification.rules import rule_of
 
 
 class Experiment(NamedTuple):
-    """A run that is ready to be fitted: its configuration, folder, data set and spectrograms."""
+    """A run that is ready to be fitted: its configuration, folder, data set, spectrograms, and who teaches it."""
 
     config: TrainConfig
     folder: RunFolder
     manifest: Manifest
     store: Store
+    teachers: Sequence[Member] = ()
 
 
 def prepare(config: TrainConfig) -> Experiment:
@@ -52,7 +56,7 @@ def prepare(config: TrainConfig) -> Experiment:
     manifest, store = _one_after_another(config, folder, warm_start)
     context.assert_same_on_all_ranks(f"The data set of {folder.path}", manifest_text(manifest.frame))
     check_clips_for_ranks(config, manifest)
-    return Experiment(config, folder, manifest, store)
+    return Experiment(config, folder, manifest, store, find_teachers(config, folder))
 
 
 def check_joints(config: TrainConfig) -> None:
@@ -108,7 +112,9 @@ def _one_after_another(config: TrainConfig, folder: RunFolder, warm_start: WarmS
 
 def _prepare(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> tuple[Manifest, Store]:
     folder.refuse_other(config)  # once more: another process may have begun the run since
-    manifest, store = manifest_and_store(corrections_found(config, folder), partial(_check_data, folder, warm_start))
+    manifest, store = manifest_and_store(
+        corrections_found(config, folder), partial(_check_data, config, folder, warm_start)
+    )
     # Nothing is kept before: data that cannot be trained on may be corrected, and the run begun anew.
     _keep_manifest(folder, manifest)
     folder.save(config)
@@ -119,9 +125,12 @@ def _prepare(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> t
     return manifest, store
 
 
-def _check_data(folder: RunFolder, warm_start: WarmStart, manifest: Manifest) -> None:
-    """Refuse data that changed since the run, or the one whose round 0 it takes over, began; raises RunError."""
+def _check_data(config: TrainConfig, folder: RunFolder, warm_start: WarmStart, manifest: Manifest) -> None:
+    """Refuse data that changed since the run, or the one whose round 0 it takes over, began, or that its teachers were
+    trained on; raises RunError.
+    """
     warm_start.check_data(manifest)
+    check_teachers(find_teachers(config, folder), manifest, config)
     if folder.manifest_file.is_file() and folder.config_file.is_file():
         _refuse_other_corrections(folder, manifest)
         refuse_changed_data(folder, manifest)

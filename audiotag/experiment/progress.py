@@ -22,7 +22,7 @@ LOOK_EVERY_S = 0.5
 @contextlib.contextmanager
 def progress_of_cells(experiment: Experiment) -> Iterator[ProgressDisplay]:
     """Show in the block how the cells get on that are asked for and not complete yet."""
-    config, folder, manifest, _ = experiment
+    config, folder, manifest, _ = experiment[:4]
     rounds = range(config.finetune_rounds + 1) if config.round is None else [config.round]
     folds = range(config.folds) if config.fold is None else [config.fold]
     asked = [Cell(r, f) for r in rounds for f in folds if folder.status(Cell(r, f)) is None]

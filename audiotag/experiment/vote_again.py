@@ -42,7 +42,7 @@ def vote_again(config: VerifyConfig) -> None:
 
 def _vote(experiment: Experiment, cell: Cell, voted: Callable[[], None]) -> None:
     """Write the posteriors that a complete cell's best network gives, with `config.verification.excerpts` each."""
-    config, folder, manifest, _ = experiment
+    config, folder, manifest, _ = experiment[:4]
     held_out = cell_clips(manifest, 0, cell.fold, None, train_on_all=False)
     trained_on = sorted(read_training_clips(folder, cell))
     clips = dataclasses.replace(held_out, train=manifest.train.loc[trained_on])

@@ -95,10 +95,15 @@ def mixed(batch: dict[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:
 
     Mixup (Zhang et al. 2018): partners and shares are drawn with the epoch's excerpts, by `data.datamodule`.
     """
-    x, targets = batch["x"], F.one_hot(batch["label"], classes).float()
+    x, targets = batch["x"], _targets(batch, "", classes)
     if "share" not in batch:
         return x, targets
-    share = batch["share"].to(x.dtype)
-    other = F.one_hot(batch["other_label"], classes).float()
+    share, other = batch["share"].to(x.dtype), _targets(batch, "other_", classes)
     x = torch.lerp(batch["other_x"], x, share[:, None, None, None])
     return x, torch.lerp(other, targets, share[:, None])
+
+
+def _targets(batch: dict[str, Tensor], of: str, classes: int) -> Tensor:
+    """Return what is learned (B, C): what teachers say, if the batch has it, else the labels."""
+    taught = batch.get(f"{of}target")
+    return F.one_hot(batch[f"{of}label"], classes).float() if taught is None else taught

@@ -28,8 +28,9 @@ from audiotag.run.naming import run_path
 from audiotag.verification.ledger import POSTERIORS, VERIFIED_POSTERIORS, Votes
 
 TRAINING = "training.csv"  # a cell's training clips
+TARGETS = "targets.parquet"  # of round 0: what teachers say of them
 # What a complete cell has written, and what of the run it was fitted to: `status.json` holds their checksums.
-OF_CELL = ("best.ckpt", POSTERIORS, VERIFIED_POSTERIORS, TRAINING, "metrics.csv")
+OF_CELL = ("best.ckpt", POSTERIORS, VERIFIED_POSTERIORS, TRAINING, TARGETS, "metrics.csv")
 OF_RUN = ("manifest.csv", "classes.json")
 AGAIN = "delete it, and the command that began the run writes it again"
 LARGEST_CONFIG = 1_000_000  # bytes; one has about 5,000

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from audiotag.distributed import context
 from audiotag.distributed.context import ALONE, DistributedContext
 from audiotag.errors import AudiotagError, LeakError
 from audiotag.experiment.prepare import check_clips_for_ranks
+from audiotag.models.augmentation import mixed
 from tests.clips import EXAMPLES, FRONT_ENDS, make_folder, settings
 
 FEATURES = Features(name="v1", front_end=FRONT_ENDS["v1"], excerpt_frames=12, clip_frames=40)
@@ -327,6 +329,26 @@ def test_weights_of_clips_share_out_each_batch(alpha, size):
             expected = together["share"] * expected + (1 - together["share"]) * weights[together["other_row"]]
         np.testing.assert_allclose(together["weight"], size * expected / expected.sum(), rtol=1e-5)
         assert {draw["total"] for draw in batches} == {6}
+
+
+@pytest.mark.parametrize(("alpha", "size"), [(0.0, 1), (0.3, 1), (0.3, 2)])
+def test_targets_that_say_what_labels_say_make_the_same_batches(alpha, size):
+    """Whoever teaches: excerpts, partners and shares are drawn as without, and each clip has its own target."""
+    labels, targets = np.arange(10) % 4, np.eye(4, dtype=np.float32)[np.arange(10) % 4]
+    for rank in (DistributedContext(rank, size) for rank in range(size)):
+        arguments = (np.arange(10), labels, FEATURES, 6, alpha, (0, 1, 0), rank)
+        pairs = zip(ExcerptSampler(*arguments), ExcerptSampler(*arguments, targets=targets), strict=True)
+        for plain, taught in pairs:
+            batches = [
+                {name: torch.from_numpy(values) for name, values in draw.items() if isinstance(values, np.ndarray)}
+                for draw in (plain, taught)
+            ]
+            for batch in batches:
+                batch |= {
+                    f"{of}x": batch[f"{of}row"].float()[:, None, None, None] for of in ("", "other_")[: 1 + (alpha > 0)]
+                }
+            for one, other in zip(*(mixed(batch, 4) for batch in batches), strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_cell_trains_on_accepted_labels_as_they_were_accepted(manifest):

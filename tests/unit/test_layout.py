@@ -12,7 +12,7 @@ from tests.clips import TOP
 
 # A room may import those before it. docs/architecture.md says what each is for.
 ROOMS = ["config", "distributed", "web", "features", "data", "plots", "evaluation", "models", "verification", "run"]
-ROOMS += ["tracking", "experiment", "inference", "export", "live", "report", "review", "doctor", "cli"]
+ROOMS += ["tracking", "inference", "experiment", "export", "live", "report", "review", "doctor", "cli"]
 PACKAGE = TOP / "audiotag"
 SHARED = {"console", "errors", "files", "randomness"}  # loose modules that every room may import; they import no room
 # Run by `python -m`, or about command lines: they may use the modules of the command line.
