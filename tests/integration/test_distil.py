@@ -31,7 +31,7 @@ def taught(small_run, program):
     return small_run.parent / "taught"
 
 
-def test_a_fold_learns_from_the_networks_that_never_heard_what_it_holds_out(small_run, taught):
+def test_fold_learns_from_the_networks_that_never_heard_what_it_holds_out(small_run, taught):
     folder = RunFolder(taught)
     for fold in (0, 1):
         targets = folder.table(Cell(0, fold), TARGETS).set_index("clip_id")
@@ -47,12 +47,12 @@ def test_a_fold_learns_from_the_networks_that_never_heard_what_it_holds_out(smal
         )
 
 
-def test_what_is_taught_changes_what_is_learned(small_run, taught):
+def test_teaching_changes_what_is_learned(small_run, taught):
     first, second = (RunFolder(run).table(Cell(0, 0), "metrics.csv") for run in (small_run, taught))
     assert first["train_loss"].tolist() != second["train_loss"].tolist()
 
 
-def test_the_run_goes_on_without_its_teachers(taught, program, tmp_path):
+def test_run_goes_on_without_its_teachers(taught, program, tmp_path):
     """What they said is kept: a round more needs none of them."""
     shutil.copytree(taught, tmp_path / "taught")
     output = program("train.py", *SMALL, "distil=small", "run=taught", f"runs_dir={tmp_path}", "finetune_rounds=2")
@@ -60,7 +60,7 @@ def test_the_run_goes_on_without_its_teachers(taught, program, tmp_path):
     assert RunFolder(tmp_path / "taught").complete_rounds() == [0, 1, 2]
 
 
-def test_all_networks_teach_where_nothing_is_held_out(small_run, program):
+def test_networks_all_teach_where_nothing_is_held_out(small_run, program):
     program(
         "train.py", "experiment=smoke", "folds=2", "seed=7", "distil=[small@0,small@1]", "run=all",
         "data.train_on_all=true", "finetune_rounds=0", "fold=1",
