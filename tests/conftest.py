@@ -12,12 +12,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import filelock
 import pytest
+import soundfile
 
 import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
+from tests.browser import chromium
+from tests.clips import tune
 from tests.programs import run_program, run_ranks
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: threads that spin would take each other's core
@@ -148,3 +151,12 @@ def two_ranks(made_run) -> Path:
 def smoke_run(made_run) -> Path:
     """The folder of a finished, unbroken run of experiment=smoke, with its report."""
     return made_run("smoke", "experiment=smoke", "report=true")
+
+
+@pytest.fixture(scope="module")
+def listening_browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Any, None, None]:
+    """Chromium, whose microphone hears a tune over and over."""
+    microphone = tmp_path_factory.mktemp("microphone") / "tune.wav"
+    soundfile.write(microphone, tune(0, 4.0), 44_100, subtype="PCM_16")
+    with chromium(microphone) as browser:
+        yield browser

@@ -31,14 +31,11 @@ from audiotag.run.audit import lower_bound, more_to_hear
 from audiotag.run.folder import RunFolder
 from audiotag.run.summary import before_corrections
 from audiotag.web.server import listening
+from tests.browser import chromium, needs_browser
 from tests.programs import run_program, started
 from tests.report_run import ODD, Page, change_config, made_run
 
 pytest.importorskip("fastapi")
-CHROMIUM = shutil.which("chromium")
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no program chromium here (Debian: apt-get install chromium)"
-)
 MARKUP = "<img src=x onerror=alert(1)>"
 CLASSES = sorted([*ODD, MARKUP])
 
@@ -130,12 +127,8 @@ def desk(made) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

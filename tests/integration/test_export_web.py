@@ -18,24 +18,22 @@ import torch
 
 import audiotag
 from audiotag.features.audio import trim
+from tests.browser import CHROMIUM
 from tests.clips import RATE_HZ, TOP, tune
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-playwright = pytest.importorskip("playwright.sync_api")
 
-from audiotag.config import ExportConfig  # noqa: E402 - what follows needs onnx
-from audiotag.export.web import PACKAGE, RUNTIME  # noqa: E402
-from audiotag.export.write import export  # noqa: E402
+from audiotag.config import ExportConfig
+from audiotag.export.web import PACKAGE, RUNTIME
+from audiotag.export.write import export
 
-CHROMIUM = shutil.which("chromium")
 ORT = TOP / "build" / "npm" / "node_modules" / "onnxruntime-web" / "dist"
 HAS_ORT = all((ORT / name).is_file() for name in RUNTIME)
 in_browser = pytest.mark.skipif(
     CHROMIUM is None or not HAS_ORT,
     reason=f"needs the program chromium (Debian: apt-get install chromium) and {PACKAGE} in {ORT} (make build/npm)",
 )
-FLAGS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 # Before the page's own scripts: what it predicts, and what it keeps.
 LISTEN = """
 window.heard = [];
@@ -91,24 +89,11 @@ def serve() -> Iterator[Callable[[Path], str]]:
         server.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, whose microphone hears a tune over and over."""
-    microphone = tmp_path_factory.mktemp("microphone") / "tune.wav"
-    soundfile.write(microphone, tune(0, 4.0), 44_100, subtype="PCM_16")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(browser: Any, page_folder: Path, serve: Any) -> Iterator[Any]:
+def opened(listening_browser: Any, page_folder: Path, serve: Any) -> Iterator[Any]:
     """The page, loaded, in a browser that reaches nothing but its folder; nothing else may be asked for, or said."""
     address = serve(page_folder)
-    context = browser.new_context(viewport={"width": 390, "height": 800}, accept_downloads=True)
+    context = listening_browser.new_context(viewport={"width": 390, "height": 800}, accept_downloads=True)
     beyond: list[str] = []
     said: list[str] = []
 
@@ -206,13 +191,13 @@ def test_page_trims_as_audiotag_does(opened):
 
 
 @in_browser
-def test_page_takes_no_label_for_markup(browser, page_folder, serve, tmp_path):
+def test_page_takes_no_label_for_markup(listening_browser, page_folder, serve, tmp_path):
     hostile = '<img src=x onerror="document.title=1">'
     folder = shutil.copytree(page_folder, tmp_path / "web")
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     about |= {"classes": [f"{hostile}{i}" for i in range(len(about["classes"]))], "runs": [hostile]}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
-    tab = browser.new_page()
+    tab = listening_browser.new_page()
     tab.goto(serve(folder))
     tab.wait_for_selector("[data-do=listen]:enabled")
     soundfile.write(tmp_path / "own.wav", tune(1, 0.4), RATE_HZ)

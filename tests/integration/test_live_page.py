@@ -21,19 +21,18 @@ import torch
 
 import audiotag
 from audiotag.config import ReferenceLevel
+from tests.browser import needs_browser
 from tests.clips import tune
-from tests.integration.test_export_web import CHROMIUM, FLAGS, LISTEN, SHOWN, shown_of
+from tests.integration.test_export_web import LISTEN, SHOWN, shown_of
 from tests.programs import run_program, started
 
 pytest.importorskip("fastapi")
 client = pytest.importorskip("websockets.sync.client")
-playwright = pytest.importorskip("playwright.sync_api")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 RATE_HZ = 32_000
 BLOCK = 1024
 SETTINGS = ("window_frames=200", "every_frames=20", "reference.level=running", "top=4", "smoothing_s=4.5")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")
 
 
 @dataclass
@@ -200,22 +199,10 @@ def test_more_labels_than_there_are_is_an_error(small_run, work_folder):
     assert "top=900" in output
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, whose microphone hears a tune over and over."""
-    microphone = tmp_path_factory.mktemp("microphone") / "tune.wav"
-    soundfile.write(microphone, tune(0, 4.0), 44_100, subtype="PCM_16")
-    with playwright.sync_playwright() as driver:
-        flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"]
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def opened(browser: Any, server: Server) -> Iterator[Any]:
+def opened(listening_browser: Any, server: Server) -> Iterator[Any]:
     """The page, loaded, in a browser that reaches nothing but its server; nothing else may be asked for, or said."""
-    context = browser.new_context(viewport={"width": 390, "height": 800}, accept_downloads=True)
+    context = listening_browser.new_context(viewport={"width": 390, "height": 800}, accept_downloads=True)
     tab = context.new_page()
     asked: list[str] = []
     said: list[str] = []

@@ -22,10 +22,10 @@ from audiotag.report.finished import report_finished
 from audiotag.report.reproduce import command
 from audiotag.report.write import write_report
 from audiotag.run.folder import RunFolder
+from tests.browser import chromium, needs_browser
 from tests.report_run import ODD, Page, change_config, made_run
 
 CLASSES = sorted([*ODD, *(f"Acoustic_guitar_{i:02d}" for i in range(36))])
-CHROMIUM = shutil.which("chromium")
 HELD_IN_PAGE = (
     "promise",
     "accepted",
@@ -118,13 +118,10 @@ def test_review_has_checked_labels_that_held_out_networks_contradict(page, smoke
     assert "were checked by a person" in page.text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no program chromium here (Debian: apt-get install chromium)")
+@needs_browser
 def test_page_fits_a_browser_plays_and_asks_nobody(smoke_run):
-    playwright = pytest.importorskip("playwright.sync_api")
     uri = (smoke_run / "report.html").as_uri()
-    flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as browser:
         for width, scheme in ((1280, "light"), (390, "dark")):
             requests: list[str] = []
             said: list[str] = []

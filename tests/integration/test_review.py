@@ -14,23 +14,17 @@ from audiotag.data.corrections import read_corrections
 from audiotag.errors import DataError
 from audiotag.report.write import write_report
 from audiotag.run.folder import RunFolder
+from tests.browser import chromium, needs_browser
 from tests.report_run import ODD, Page, change_config, made_run
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no program chromium here (Debian: apt-get install chromium)"
-)
+pytestmark = needs_browser
 CLASSES = sorted(ODD)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
