@@ -2,8 +2,8 @@
 
 A data set of size 1 has the challenge's 9,473 clips of 41 classes, 3,710 of them verified, of 0.3 to 30 s, 6.8 s on
 average; SECONDS, such as 0.3, makes all as long. Its sounds are made in place, under OUT. Every step is a program of
-its own, as a person would start it. Writes OUT/scale.json and OUT/scale.svg, and prints the table. Time is the
-processor's, of all processes, which others on the machine change little, and by the clock. Memory is that of the largest
+its own, as a person would start it. Writes OUT/scale.json and OUT/scale.svg, and prints the table. Time is by the
+clock, and the processor's, of all processes, which others on the machine change little. Memory is that of the largest
 process: what is its own, without mapped files, which the kernel can drop.
 """
 
