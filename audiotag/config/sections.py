@@ -89,6 +89,14 @@ class Phase(Settings):
     """Parameter of mixup's Beta distribution; 0 switches mixup off."""
     min_steps: int = Field(0, ge=0, le=100_000_000)
     """Fewest optimiser steps: a small data set gets more epochs for it, and the decay starts later in proportion."""
+    warmup_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the epochs, at the beginning, in which the learning rate rises."""
+    head_share: float = Field(0.0, ge=0, le=1)
+    """Share of the epochs, at the beginning, in which the network's last layer alone is trained; 1: all of them."""
+    head_factor: float = Field(1.0, gt=0, le=1000)
+    """Learning rate of the network's last layer, as a multiple of `learning_rate`."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Learning rate of a layer by that of the one after it: with less than 1, what is near the input changes least."""
 
     def clashes(self, prefix: str) -> Iterator[str]:
         decay = f"{prefix}decay_from_epoch={self.decay_from_epoch}"
@@ -114,6 +122,13 @@ class Training(Settings):
     weights: Literal["none", "p_right"] = "none"
     """From round 1 on, how much a clip counts: all the same (none), or accepted labels as much as they are probable to
     be right by the round before (p_right)."""
+    balance: Literal["none", "classes"] = "none"
+    """How much a clip counts: all the same (none), or as much as makes all classes count the same (classes)."""
+    average: Literal["none", "ema", "swa"] = "none"
+    """Whose weights are validated and kept: the network's (none), or their mean over steps, exponential (ema), or over
+    the ends of the last quarter of the epochs (swa)."""
+    average_decay: float = Field(0.99, gt=0, lt=1)
+    """With average=ema: what is left of a step's weights in the mean after the next step."""
     save_every_s: float = Field(60.0, ge=0, le=86_400)
     """Seconds of work that a kill may cost: what going on needs is saved at the end of the first epoch after as many.
     0: at every epoch's end."""

@@ -244,13 +244,21 @@ class FoldDataModule(pl.LightningDataModule):
         """Excerpts of the training clips, drawn anew each epoch."""
         rows, labels = self.store.rows(self.clips.train), self.labels(self.clips.train)
         features, batch_size = self.config.features, self.config.training.batch_size
-        weights = self.clips.train["weight"].to_numpy() if "weight" in self.clips.train else None
+        weights = self._weights()
         taught = None if self.clips.targets is None else self.clips.targets.loc[self.clips.train.index, self.classes]
         targets = None if taught is None else taught.to_numpy(np.float32)
         sampler = ExcerptSampler(
             rows, labels, features, batch_size, self.mixup_alpha, self.seed_key, current(), weights, targets
         )
         return self._loader(sampler, features.excerpt_frames)
+
+    def _weights(self) -> np.ndarray | None:
+        """Return how much each training clip counts; None: all the same."""
+        labels, weights = self.clips.train["label"], self.clips.train.get("weight")
+        if self.config.training.balance == "classes":
+            each = 1 / labels.map(labels.value_counts())
+            weights = each if weights is None else weights * each
+        return None if weights is None else weights.to_numpy(np.float64)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Whole held-out clips: verified ones, and, if asked for, a second loader of unverified ones."""

@@ -18,6 +18,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import DDPStrategy
+from torch import nn
 
 from audiotag.config import Phase, TrainConfig
 from audiotag.data.datamodule import CellClips, FoldDataModule
@@ -28,11 +29,12 @@ from audiotag.experiment.prepare import Experiment
 from audiotag.experiment.progress import ProgressDisplay
 from audiotag.files import replacing, write_csv, write_text
 from audiotag.models.augmentation import build_augmentation
+from audiotag.models.fine_tuning import build_average
 from audiotag.models.loss import build_loss
 from audiotag.models.network import build_network
 from audiotag.models.sync_batch_norm import AnyDeviceSync
 from audiotag.models.tagger import Tagger
-from audiotag.models.weights import load_weights, read_checkpoint
+from audiotag.models.weights import PREFIX, load_weights, read_checkpoint
 from audiotag.randomness import key
 from audiotag.run.folder import TRAINING, Cell, RunFolder
 from audiotag.tracking.trackers import Trackers, cell_trackers
@@ -93,9 +95,11 @@ def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
     seed_key = (config.seed, cell.round, cell.fold)
     torch.manual_seed(key("init", *seed_key))
     network = build_network(config.model, len(classes))
-    weighted = context.current().world_size > 1 or (config.training.weights != "none" and cell.round > 0)
-    loss = build_loss(config.training, "none" if weighted else "mean")
-    tagger = Tagger(network, len(classes), phase, loss, build_augmentation(config.augment), seed_key)
+    training = config.training
+    weighted = training.balance != "none" or (training.weights != "none" and cell.round > 0)
+    loss = build_loss(training, "none" if weighted or context.current().world_size > 1 else "mean")
+    average = build_average(training, network)
+    tagger = Tagger(network, len(classes), phase, loss, build_augmentation(config.augment), seed_key, average)
     if cell.round > 0:
         before = Cell(cell.round - 1, cell.fold)
         load_weights(network, folder.checked(before, "best.ckpt"), folder.best_epoch(before))
@@ -194,7 +198,8 @@ class EpochCheckpoint(Checkpoint):
             write_csv(self.folder / "metrics.csv", pd.DataFrame(self.rows))
         self.trackers.show("metrics", row, trainer.current_epoch)
         if self.best_epoch() == trainer.current_epoch:
-            self._best = _weights(trainer, pl_module)
+            assert isinstance(pl_module.kept_network, nn.Module)
+            self._best = _weights(trainer, pl_module.kept_network)
         last_one = trainer.current_epoch + 1 == trainer.max_epochs
         # Rank zero's clock decides: ranks save together.
         if last_one or context.broadcast(time.monotonic() - self._saved_s >= self.save_every_s):
@@ -207,9 +212,9 @@ class EpochCheckpoint(Checkpoint):
         self._best, self._saved_s = None, time.monotonic()
 
 
-def _weights(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+def _weights(trainer: pl.Trainer, network: nn.Module) -> dict[str, Any]:
     """Return a checkpoint of the weights alone, which training does not change any more."""
-    state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    state = {f"{PREFIX}{name}": value.detach().clone() for name, value in network.state_dict().items()}
     return {"epoch": trainer.current_epoch, "pytorch-lightning_version": pl.__version__, "state_dict": state}
 
 

@@ -18,9 +18,19 @@ from audiotag.distributed import context
 from audiotag.errors import RunError
 from audiotag.evaluation.metrics import MAP_DEPTH, reciprocal_ranks
 from audiotag.models.augmentation import Augmentation, mixed
+from audiotag.models.fine_tuning import (
+    Average,
+    freeze_body,
+    head_alone,
+    hold_statistics,
+    learning_rates,
+    parameter_groups,
+)
 from audiotag.models.loss import Loss
 from audiotag.models.network import ask
 from audiotag.randomness import key
+
+SWA_SHARE = 0.25  # of the epochs, the last ones, whose ends are averaged (Izmailov et al. 2018)
 
 ValidationOutput = tuple[Tensor, Tensor, Tensor]  # positions, logits and labels of one batch's clips
 
@@ -29,6 +39,7 @@ class Tagger(pl.LightningModule):
     """Trains a network on batches of `FoldDataModule`; `seed_key` (seed, round, fold) keys all that is random.
 
     `loss` is one of `reduction="none"` where several ranks train together or clips have weights, else of "mean".
+    With an `average`, it is the mean of the network's weights that is validated, and kept.
     """
 
     def __init__(
@@ -39,15 +50,26 @@ class Tagger(pl.LightningModule):
         loss: Loss,
         augmentation: Augmentation | None,
         seed_key: tuple[int, ...],
+        average: Average | None = None,
     ) -> None:
         super().__init__()
         self.network, self.classes, self.phase, self.seed_key = network, classes, phase, seed_key
-        self.loss, self.augmentation = loss, augmentation
+        self.loss, self.augmentation, self.average = loss, augmentation, average
+        if phase.head_share == 1:
+            freeze_body(network)
         self._outputs: dict[int, list[ValidationOutput]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, C) of spectrograms (B, 1, F, T)."""
-        return ask(self.network, x.to(next(self.network.parameters()).dtype))  # not float32 in every precision
+        return ask(self.network, self._cast(x))
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x.to(next(self.network.parameters()).dtype)  # not float32 in every precision
+
+    @property
+    def kept_network(self) -> nn.Module:
+        """The network that is validated, and kept: the mean over steps, as soon as there is one."""
+        return self.network if self.average is None or not self.average.updates else self.average.mean
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate, begin to sum its loss.
@@ -56,8 +78,13 @@ class Tagger(pl.LightningModule):
         of the next one.
         """
         self._loss_sum, self._n = torch.zeros((), device=self.device), 0
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.phase.learning_rate * decay(self.current_epoch, self.phase)
+        groups = self.trainer.optimizers[0].param_groups
+        for group, rate in zip(groups, learning_rates(self.phase, self.current_epoch, len(groups)), strict=True):
+            group["lr"] = rate
+        if self.phase.head_share:
+            self.network.train()
+        if head_alone(self.phase, self.current_epoch):
+            hold_statistics(self.network)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the mean cross-entropy of a batch against its soft targets; on several ranks, of their clips together.
@@ -79,6 +106,15 @@ class Tagger(pl.LightningModule):
         self._loss_sum, self._n = self._loss_sum + loss.detach() * n, self._n + n
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_index: int) -> None:
+        """Let the mean of the weights take note of the step, or of the epoch."""
+        if self.average is None:
+            return
+        is_last = batch_index + 1 == self.trainer.num_training_batches
+        late = self.current_epoch >= (1 - SWA_SHARE) * self.phase.epochs
+        if self.average.decay is not None or (is_last and late):
+            self.average.update(self.network)
+
     def on_train_epoch_end(self) -> None:
         """Log the mean loss over the epoch's clips, those of all ranks."""
         self.log("train_loss", self._loss_sum / self._n, sync_dist=context.current().world_size > 1)
@@ -89,7 +125,7 @@ class Tagger(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
         """Tag whole clips: loader 0 the verified ones, which select the model; loader 1 unverified ones."""
-        output = (batch["at"], self(batch["x"]).float(), batch["label"])
+        output = (batch["at"], ask(self.kept_network, self._cast(batch["x"])).float(), batch["label"])
         self._outputs.setdefault(dataloader_idx, []).append(output)
 
     def on_validation_epoch_end(self) -> None:
@@ -107,8 +143,8 @@ class Tagger(pl.LightningModule):
         self._outputs = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam (paper section 3); its learning rate is set by epoch."""
-        return torch.optim.Adam(self.parameters(), lr=self.phase.learning_rate)
+        """Adam (paper section 3); its learning rates are set by epoch."""
+        return torch.optim.Adam(parameter_groups(self.network, self.phase), lr=self.phase.learning_rate)
 
 
 def _seed(number: int, device: torch.device) -> None:
@@ -126,13 +162,3 @@ def _by_position(outputs: list[ValidationOutput]) -> tuple[Tensor, Tensor]:
     if not np.array_equal(positions, np.arange(len(positions))):
         raise RunError("validation has left out clips of some rank")
     return logits[first], labels[first]
-
-
-def decay(epoch: int, phase: Phase) -> float:
-    """Return the factor on the learning rate: 1 before `decay_from_epoch`, then linearly down to 0 in the last epoch.
-
-    As in the original: of 400 epochs of decay the first has 399/400. The last one only moves batch norm's averages.
-    """
-    if epoch < phase.decay_from_epoch:
-        return 1.0
-    return (phase.epochs - 1 - epoch) / (phase.epochs - phase.decay_from_epoch)

@@ -52,9 +52,22 @@ def store(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Store
 
 
 def make_data(manifest: Manifest, store: Store, **changes: Any) -> FoldDataModule:
-    config = TrainConfig(features=FEATURES, training=Training(batch_size=5, valid_batch_size=3), **changes)
+    training = changes.pop("training", Training(batch_size=5, valid_batch_size=3))
+    config = TrainConfig(features=FEATURES, training=training, **changes)
     clips = cell_clips(manifest, 0, SEED_KEY[2], None, train_on_all=False)
     return FoldDataModule(clips, manifest.classes, store, config, 0.3, SEED_KEY)
+
+
+def test_balance_lets_all_classes_count_the_same(manifest, store):
+    """In a batch of all clips; without, the class with more clips counts more."""
+    for balance in ("none", "classes"):
+        training = Training(batch_size=1000, balance=balance)
+        data = make_data(manifest, store, training=training)
+        data.mixup_alpha = 0.0
+        (draw,) = data.train_dataloader().sampler
+        weight = draw.get("weight", np.full(len(draw["label"]), 1 / len(draw["label"])))
+        sums = np.bincount(draw["label"], weight)
+        assert (sums.max() - sums.min() < 1e-6) == (balance == "classes")
 
 
 def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -30,6 +30,10 @@ class Losing(pl.LightningModule):
         super().__init__()
         self.network = nn.Linear(1, 1)
 
+    @property
+    def kept_network(self) -> nn.Module:
+        return self.network
+
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         loss = self.network(batch).square().mean()
         self.log("train_loss", loss, on_epoch=True, on_step=False)

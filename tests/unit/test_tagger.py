@@ -9,7 +9,7 @@ from torch import Tensor
 
 from audiotag.config import Phase
 from audiotag.models.augmentation import mixed
-from audiotag.models.tagger import decay
+from audiotag.models.fine_tuning import decay
 from tests.toy_tagger import CLASSES, batch_of, cross_entropy, loader, make_tagger, trainer
 
 
