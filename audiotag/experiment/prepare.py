@@ -62,8 +62,8 @@ def prepare(config: TrainConfig) -> Experiment:
 def check_joints(config: TrainConfig, pretrained: bool = True) -> str | None:
     """Build every class that the configuration names, and hold it to its contract.
 
-    Returns a SHA-256 of the weights that the network starts from, if any. With `pretrained` False they are not asked
-    for: there is a round 0. Raises ConfigError for a class that cannot be imported, arguments that it does not take, and a contract broken.
+    Returns a SHA-256 of the weights that the network starts from, if any; with `pretrained` False they are not asked
+    for. Raises ConfigError for a class that cannot be imported, arguments that it does not take, and a contract broken.
     """
     check_leaves(config)
     bands = front_end_of(config.features).bands

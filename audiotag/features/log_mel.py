@@ -29,6 +29,7 @@ from audiotag.features.spectrogram import (
 
 Positive = Annotated[float, Field(gt=0)]
 Bands = Annotated[int, Field(ge=1, le=1024)]
+DECIBELS = math.log(10) / 10  # what a decibel of power is to the natural logarithm
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -59,7 +60,7 @@ class LogMelFrontEnd(FourierFrontEnd):
         floor: Positive = 1e-10,
         floor_is: Literal["least", "added"] = "least",
         mean: float = 0.0,
-        std: Positive = math.log(10) / 10,
+        std: Positive = DECIBELS,
     ) -> None:
         fmax_hz = sample_rate_hz / 2 if fmax_hz is None else fmax_hz
         window_samples = n_fft if window_samples is None else window_samples

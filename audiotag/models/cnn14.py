@@ -5,6 +5,7 @@ Shapes: B clips, F bands, T frames, C classes.
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 from pydantic import Field
@@ -41,7 +42,7 @@ class Cnn14(nn.Module):
         self.checkpoint, self.bands = checkpoint, bands
         widths = [1, *(width * 2**k for k in range(6))]
         self.bn0 = nn.BatchNorm2d(bands)
-        for k, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for k, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
             self.add_module(f"conv_block{k + 1}", Block(n_in, n_out, pool=2 if k < 5 else 1, dropout=dropout))
         self.dropout = nn.Dropout(head_dropout)
         self.fc1 = nn.Linear(widths[-1], widths[-1])
@@ -56,8 +57,8 @@ class Cnn14(nn.Module):
         """Return logits (B, C) of spectrograms (B, 1, F, T); raises AudiotagError for another F."""
         if x.shape[2] != self.bands:
             raise AudiotagError(
-                f"the network takes {self.bands} bands, and spectrograms have {x.shape[2]}: set features=panns, the front "
-                "end that its checkpoint was trained with, or model.network.bands"
+                f"the network takes {self.bands} bands, and spectrograms have {x.shape[2]}: set features=panns, the "
+                "front end that its checkpoint was trained with, or model.network.bands"
             )
         x = self.bn0(x.transpose(1, 2)).transpose(1, 2)  # (B, F, 1, T): statistics by band
         # Its convolutions have time before bands.

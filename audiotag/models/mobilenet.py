@@ -1,4 +1,4 @@
-"""MobileNetV3 for sound as EfficientAT has it (Schmid et al. 2023, arXiv:2211.04772), names and shapes of its checkpoints.
+"""MobileNetV3 for sound, with the names and shapes of EfficientAT's checkpoints (Schmid et al. 2023, arXiv:2211.04772).
 
 Shapes: B clips, F bands, T frames, C classes.
 """
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from audiotag.models.pretrained import load_checkpoint
 
 HEAD = ("classifier.5.",)
-# Kernel, channels between, channels out, squeeze and excitation, Hardswish (else ReLU), stride, all at width 1: table 1 of
-# MobileNetV3 (Howard et al. 2019, arXiv:1905.02244).
+# Kernel, channels between, channels out, squeeze and excitation, Hardswish (else ReLU), stride, all at width 1: table 1
+# of MobileNetV3 (Howard et al. 2019, arXiv:1905.02244).
 BLOCKS = [
     (3, 16, 16, False, False, 1),
     (3, 64, 24, False, False, 2),
@@ -145,6 +145,6 @@ def conv(
 
 
 def channels(wanted: float) -> int:
-    """Return the multiple of 8 that is nearest, 8 at least, and no less than 0.9 of what is wanted (MobileNet's rule)."""
+    """Return the nearest multiple of 8, 8 at least, and no less than 0.9 of what is wanted (MobileNet's rule)."""
     nearest = max(8, int(wanted + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * wanted else nearest

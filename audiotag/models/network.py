@@ -30,7 +30,8 @@ class Network(Protocol):
     its initial weights from PyTorch's global generator, which is seeded beforehand. `fixed_frames` may be left out: any
     T from `min_frames` on is taken then. One that takes a single T sees longer clips in windows (see `ask`).
 
-    The constructor reads no file and asks nobody: whoever predicts builds the network again, and gives it a run's weights.
+    The constructor reads no file and asks nobody: whoever predicts builds the network again, and gives it the run's
+    weights.
     """
 
     min_frames: int

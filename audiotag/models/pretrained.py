@@ -1,7 +1,7 @@
 """What a network starts from: checkpoints of its own or of others, read without running code from them.
 
-A file is one of `torch.save`, read with `weights_only=True`, or of safetensors. Every tensor in it, and every one of the
-network, is accounted for: loaded, left out by name, or a problem.
+A file is one of `torch.save`, read with `weights_only=True`, or of safetensors. Every tensor in it, and every one of
+the network, is accounted for: loaded, left out by name, or a problem.
 """
 
 from __future__ import annotations
@@ -53,16 +53,21 @@ def load_checkpoint(
     tensors of the file that are no weights. Raises ConfigError if the file cannot be read, or with every tensor that is
     missing in it, that the network has not, or that has another shape or values that are not finite.
     """
-    given, expected = read_tensors(file, setting), network.state_dict()
-    left_out = [name for name in given if name.startswith((*head, *constants))]
-    given = {name: value for name, value in given.items() if name not in left_out}
-    expected = {name: value for name, value in expected.items() if not name.startswith(tuple(head))}
-    problems = tensor_problems(given, expected)
+    given = read_tensors(file, setting)
+    load_head_less(network, {n: value for n, value in given.items() if not n.startswith(tuple(constants))}, head, file)
+
+
+def load_head_less(network: nn.Module, given: Mapping[str, Tensor], head: Sequence[str], source: str) -> None:
+    """Give a network tensors by name, all but those of its head; raises as `load_checkpoint` does."""
+    left_out = tuple(sorted(name for name in given if name.startswith(tuple(head))))
+    body = {name: value for name, value in given.items() if name not in left_out}
+    expected = {name: value for name, value in network.state_dict().items() if not name.startswith(tuple(head))}
+    problems = tensor_problems(body, expected)
     if problems:
         whose = f"{type(network).__module__}.{type(network).__qualname__}"
-        raise ConfigError(f"{setting}={file} is not a checkpoint of {whose} of these settings:", problems)
-    network.load_state_dict(given, strict=False)
-    tell_loaded(file, len(given), tuple(name for name in sorted(left_out) if name.startswith(tuple(head))))
+        raise ConfigError(f"{source} does not hold the weights of {whose} of these settings:", problems)
+    network.load_state_dict(body, strict=False)
+    _tell(source, len(body), left_out)
 
 
 def tensor_problems(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
@@ -87,7 +92,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 @functools.cache  # once per process: the network is built for every cell
-def tell_loaded(source: str, count: int, left_out: tuple[str, ...]) -> None:
+def _tell(source: str, count: int, left_out: tuple[str, ...]) -> None:
     """Print what a network starts from, and what of it is left out."""
     if context.is_rank_zero():
         but = f", all but those of its head ({', '.join(left_out)})" if left_out else ""

@@ -69,7 +69,9 @@ def test_ast_is_what_torchaudio_computes():
 @pytest.mark.parametrize(("bands", "n_fft", "rate_hz", "fmin_hz"), [(128, 512, 16_000, 20.0), (64, 1024, 32_000, 0.0)])
 def test_kaldi_filters_are_those_of_torchaudio(bands, n_fft, rate_hz, fmin_hz):
     bank, center_hz = kaldi_filterbank(bands, fmin_hz, 7_600.0, n_fft, rate_hz)
-    torch.testing.assert_close(torch.from_numpy(bank), banks(bands, n_fft, rate_hz, fmin_hz, 7_600.0), rtol=0, atol=5e-5)
+    torch.testing.assert_close(
+        torch.from_numpy(bank), banks(bands, n_fft, rate_hz, fmin_hz, 7_600.0), rtol=0, atol=5e-5
+    )
     assert (np.diff(center_hz) > 0).all()
     assert fmin_hz < center_hz[0] < center_hz[-1] < 7_600
 
@@ -92,7 +94,9 @@ def test_front_end_keeps_the_clips_of_a_batch_apart(front_end):
         torch.testing.assert_close(spectrogram, front_end(batch(wave))[0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("wave", [np.zeros(5_000), np.ones(5_000), np.full(5_000, 2.0**32), np.eye(1, 5_000, 9)[0] * 1e-38])
+@pytest.mark.parametrize(
+    "wave", [np.zeros(5_000), np.ones(5_000), np.full(5_000, 2.0**32), np.eye(1, 5_000, 9)[0] * 1e-38]
+)
 def test_front_end_values_are_finite_and_fit_half_precision(front_end, wave):
     spectrogram = front_end(batch(wave.astype(np.float32)))
     assert spectrogram.half().isfinite().all()
@@ -118,7 +122,9 @@ def test_stream_of_a_run_that_trims_is_scaled_as_its_recordings_are(front_end):
     lasting = front_end.measure(torch.from_numpy(wave)[None]).lasting
     scaled = front_end.measure(torch.from_numpy(wave * np.float32(3))[None]).lasting
     level = Level(1.0, 1.0)
-    torch.testing.assert_close(front_end.relate(lasting, level, 3.0), front_end.relate(scaled, level), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        front_end.relate(lasting, level, 3.0), front_end.relate(scaled, level), rtol=0, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(
