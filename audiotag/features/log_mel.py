@@ -168,8 +168,8 @@ def kaldi_filterbank(
     Narrow ones at low frequencies may hold no bin, and then hear nothing. Returns also the frequency (F,) in Hz at
     which each peaks.
     """
-    ends = 1127 * np.log1p(np.array([fmin_hz, fmax_hz]) / 700)
-    corners = np.linspace(*ends, bands + 2)
+    lowest, highest = (1127 * np.log1p(hz / 700) for hz in (fmin_hz, fmax_hz))
+    corners = np.linspace(lowest, highest, bands + 2)
     mels = 1127 * np.log1p(np.fft.rfftfreq(n_fft, 1 / sample_rate_hz) / 700)
     slopes = np.subtract.outer(corners, mels) / (corners[1] - corners[0])  # (F + 2, FFT bins)
     bank = np.maximum(0, np.minimum(-slopes[:-2], slopes[2:])).astype(np.float32)

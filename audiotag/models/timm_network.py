@@ -48,7 +48,7 @@ class TimmNetwork(nn.Module):
         self.pretrained, self.checkpoint = pretrained, checkpoint
         self.arguments: dict[str, Any] = {"model_name": name, "in_chans": 1, "num_classes": classes, **(options or {})}
         self.scale = nn.BatchNorm2d(1)  # decibels to what pictures are like
-        self.network = timm.create_model(**self.arguments)
+        self.network: Any = timm.create_model(**self.arguments)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
