@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotag.errors import ConfigError
@@ -174,3 +175,56 @@ def test_layers_hold_every_weight_and_end_with_the_head(make):
     assert len(held) == len(list(network.parameters()))
     assert isinstance(layers[-1], nn.Linear)
     assert layers[-1].out_features == 5
+
+
+# What they compute, of the weights of a checkpoint
+
+
+def test_cnn14_computes_what_the_paper_describes():
+    weights = panns(WIDTH)["model"]
+    network = cnn14(None, classes=527)
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    x = torch.randn(2, 1, 64, 70)
+    with torch.inference_mode():
+        found = network.eval()(x)
+        maps = x[:, 0].transpose(1, 2)  # (B, T, F)
+        maps = _normalised(maps.transpose(1, 2), weights, "bn0").transpose(1, 2)[:, None]
+        for k in range(1, 7):
+            for n in (1, 2):
+                maps = F.conv2d(maps, weights[f"conv_block{k}.conv{n}.weight"], padding=1)
+                maps = F.relu(_normalised(maps, weights, f"conv_block{k}.bn{n}"))
+            maps = maps if k == 6 else F.avg_pool2d(maps, 2)
+        over_bands = maps.mean(dim=-1)
+        vector = over_bands.max(dim=-1).values + over_bands.mean(dim=-1)
+        vector = F.relu(F.linear(vector, weights["fc1.weight"], weights["fc1.bias"]))
+        expected = F.linear(vector, weights["fc_audioset.weight"], weights["fc_audioset.bias"])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def _normalised(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    mean, variance, scale, shift = (
+        weights[f"{name}.{part}"].reshape(shape) for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+
+
+def test_mobilenet_computes_what_that_of_torchvision_does_with_sigmoids():
+    """EfficientAT began with torchvision's MobileNetV3: its excitations end with a sigmoid, and are linear layers."""
+    models = pytest.importorskip("torchvision.models")
+    weights = efficientat(1.0)
+    network = MobileNet(527, 1.0).eval()
+    network.load_state_dict(weights)
+    other = models.mobilenet_v3_large(num_classes=527).eval()
+    other.features[0][0] = nn.Conv2d(1, 16, 3, 2, 1, bias=False)
+    for module in other.modules():
+        if hasattr(module, "scale_activation"):
+            module.scale_activation = nn.Sigmoid()
+    named = {name.replace("conc_se_layers.0.", ""): value for name, value in weights.items()}
+    named = {name.replace("classifier.2.", "classifier.0.").replace("classifier.5.", "classifier.3."): value
+             for name, value in named.items()}  # fmt: skip
+    expected_shapes = {name: value.shape for name, value in other.state_dict().items()}
+    other.load_state_dict({name: value.reshape(expected_shapes[name]) for name, value in named.items()})
+    x = torch.randn(2, 1, 128, 50)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), other(x), rtol=1e-4, atol=1e-4)
