@@ -5,6 +5,7 @@ Written down here from the papers' code, not taken from the networks that load t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -37,8 +38,12 @@ def _filled(shapes: Shapes, seed: int, device: str) -> dict[str, Tensor]:
             found[name] = torch.empty(shape, device="meta", dtype=None if shape else torch.int64)
         elif not shape:
             found[name] = torch.tensor(100)
-        else:  # small enough for every activation to be finite; variances are positive
-            found[name] = 0.1 * torch.rand(shape, generator=generator) + (1 if name.endswith("running_var") else 0)
+        elif len(shape) > 1:  # as a fresh network has them: what comes in reaches the end
+            found[name] = torch.randn(shape, generator=generator) * (2 / math.prod(shape[1:])) ** 0.5
+        elif name.endswith(("running_var", "weight")):
+            found[name] = 0.5 + torch.rand(shape, generator=generator)
+        else:
+            found[name] = 0.1 * torch.randn(shape, generator=generator)
     return found
 
 

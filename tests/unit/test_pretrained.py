@@ -225,6 +225,6 @@ def test_mobilenet_computes_what_that_of_torchvision_does_with_sigmoids():
              for name, value in named.items()}  # fmt: skip
     expected_shapes = {name: value.shape for name, value in other.state_dict().items()}
     other.load_state_dict({name: value.reshape(expected_shapes[name]) for name, value in named.items()})
-    x = torch.randn(2, 1, 128, 50)
+    x = torch.randn(2, 1, 128, 50, dtype=torch.float64)
     with torch.inference_mode():
-        torch.testing.assert_close(network(x), other(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.double()(x), other.double()(x))
