@@ -38,7 +38,8 @@ FAST = ("unit", "configs", "golden")
 LONGEST = [
     "integration/test_faults.py", "integration/test_devices.py", "integration/test_predict.py",
     "integration/test_desk.py", "integration/test_tracking.py", "integration/test_ensemble.py",
-    "integration/test_review.py", "integration/test_report.py", "configs/test_configs.py", "integration/test_extend.py",
+    "integration/test_review.py", "integration/test_backbones.py", "integration/test_report.py",
+    "configs/test_configs.py", "integration/test_extend.py",
     "integration/test_notebooks.py", "integration/test_loop.py", "integration/test_verify.py",
     "processes/test_launch.py", "integration/test_sweeps.py", "processes/test_scheduler.py",
     "integration/test_api.py", "integration/test_download.py", "unit/test_promise.py",

@@ -25,13 +25,14 @@ from audiotag.data.datamodule import CellClips, FoldDataModule
 from audiotag.distributed import context
 from audiotag.distributed.hardware import choose_device, choose_precision, set_numerics
 from audiotag.errors import DiskFullError, RunError
-from audiotag.experiment.prepare import Experiment
+from audiotag.experiment.prepare import Experiment, refuse_other_start
 from audiotag.experiment.progress import ProgressDisplay
 from audiotag.files import replacing, write_csv, write_text
 from audiotag.models.augmentation import build_augmentation
 from audiotag.models.fine_tuning import build_average
 from audiotag.models.loss import build_loss
 from audiotag.models.network import build_network
+from audiotag.models.pretrained import load_start
 from audiotag.models.sync_batch_norm import AnyDeviceSync
 from audiotag.models.tagger import Tagger
 from audiotag.models.weights import PREFIX, load_weights, read_checkpoint
@@ -62,6 +63,8 @@ def fit_cell(
         set_numerics(config.hardware)
         phase = config.training.schedule(cell.round, len(clips.train))
         tagger, data = build_tagger(experiment, cell, phase), build_data(experiment, cell, clips, phase)
+        if cell.round == 0:
+            refuse_other_start(folder, load_start(tagger.network))
         resume = str(last) if context.broadcast(last.is_file()) else None
         with cell_trackers(config, folder, cell) as trackers:
             epochs = EpochCheckpoint(where, trackers, config.training.save_every_s)
@@ -90,7 +93,10 @@ def _failure_noted(note: Path) -> Iterator[None]:
 
 
 def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
-    """Return the cell's tagger: freshly initialised in round 0, else with the best weights of the round before."""
+    """Return the cell's tagger: freshly initialised in round 0, else with the best weights of the round before.
+
+    What a network of round 0 starts from, `fit_cell` loads: whoever gives it other weights does not need it.
+    """
     config, folder, classes = experiment.config, experiment.folder, experiment.manifest.classes
     seed_key = (config.seed, cell.round, cell.fold)
     torch.manual_seed(key("init", *seed_key))

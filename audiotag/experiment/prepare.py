@@ -25,7 +25,7 @@ from audiotag.experiment.checks import check_run
 from audiotag.experiment.teachers import check_teachers, find_teachers
 from audiotag.experiment.warm_start import WarmStart
 from audiotag.features.spectrogram import front_end_of
-from audiotag.files import FileLock, csv_text, damage_reported, lines_that_differ, write_json
+from audiotag.files import FileLock, csv_text, damage_reported, lines_that_differ, read_json, write_json
 from audiotag.inference.members import Member
 from audiotag.models.augmentation import check_augmentation
 from audiotag.models.loss import build_loss
@@ -51,26 +51,28 @@ def prepare(config: TrainConfig) -> Experiment:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(data_root(config))))
     folder, warm_start = check_run(config)
     set_numerics(config.hardware)  # what is tried on the CPU shares it with the job's other processes
-    check_joints(config)
+    start = check_joints(config, pretrained=not warm_start.has_round_0)
     check_trackers(config, folder)
-    manifest, store = _one_after_another(config, folder, warm_start)
+    manifest, store = _one_after_another(config, folder, warm_start, start)
     context.assert_same_on_all_ranks(f"The data set of {folder.path}", manifest_text(manifest.frame))
     check_clips_for_ranks(config, manifest)
     return Experiment(config, folder, manifest, store, find_teachers(config, folder))
 
 
-def check_joints(config: TrainConfig) -> None:
+def check_joints(config: TrainConfig, pretrained: bool = True) -> str | None:
     """Build every class that the configuration names, and hold it to its contract.
 
-    Raises ConfigError for a class that cannot be imported, arguments that it does not take, and a contract broken.
+    Returns a SHA-256 of the weights that the network starts from, if any; with `pretrained` False they are not asked
+    for. Raises ConfigError for a class that cannot be imported, arguments that it does not take, and a contract broken.
     """
     check_leaves(config)
     bands = front_end_of(config.features).bands
-    check_network(config.model, config.features, bands)
+    start = check_network(config.model, config.features, bands, pretrained)
     check_augmentation(config.augment, config.features, bands)
     for reduction in ("mean", "none"):  # which one training needs, the number of devices decides
         build_loss(config.training, reduction)
     rule_of(config.verification)
+    return start
 
 
 def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:
@@ -84,7 +86,9 @@ def check_clips_for_ranks(config: TrainConfig, manifest: Manifest) -> None:
         )
 
 
-def _one_after_another(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> tuple[Manifest, Store]:
+def _one_after_another(
+    config: TrainConfig, folder: RunFolder, warm_start: WarmStart, start: str | None
+) -> tuple[Manifest, Store]:
     """Prepare in one process at a time: the first does the work, the others find it done.
 
     Data that are refused leave no folder.
@@ -94,7 +98,7 @@ def _one_after_another(config: TrainConfig, folder: RunFolder, warm_start: WarmS
     try:
         with FileLock(lock):
             try:
-                return _prepare(config, folder, warm_start)
+                return _prepare(config, folder, warm_start, start)
             except AudiotagError:
                 if [path.name for path in folder.path.iterdir()] == [lock.name]:
                     lock.unlink()
@@ -110,13 +114,19 @@ def _one_after_another(config: TrainConfig, folder: RunFolder, warm_start: WarmS
         ) from error
 
 
-def _prepare(config: TrainConfig, folder: RunFolder, warm_start: WarmStart) -> tuple[Manifest, Store]:
+def _prepare(
+    config: TrainConfig, folder: RunFolder, warm_start: WarmStart, start: str | None
+) -> tuple[Manifest, Store]:
     folder.refuse_other(config)  # once more: another process may have begun the run since
+    if not warm_start.has_round_0:
+        refuse_other_start(folder, start)
     manifest, store = manifest_and_store(
         corrections_found(config, folder), partial(_check_data, config, folder, warm_start)
     )
     # Nothing is kept before: data that cannot be trained on may be corrected, and the run begun anew.
     _keep_manifest(folder, manifest)
+    if start is not None:
+        write_json(folder.start_file, {"sha256": start})
     folder.save(config)
     silent = store.silent(manifest.train).sum()
     if silent:
@@ -168,6 +178,17 @@ def _refuse_other_corrections(folder: RunFolder, manifest: Manifest) -> None:
         raise RunError(
             f"{folder.path}: data.corrections is not what this run began with ({changed} decisions differ from "
             "corrections.csv): give the run another name with run=NAME, or delete the folder"
+        )
+
+
+def refuse_other_start(folder: RunFolder, start: str | None) -> None:
+    """Raise RunError if networks start from other weights, by their SHA-256, than those that the run began with."""
+    if not (folder.config_file.is_file() and folder.start_file.is_file()):
+        return
+    if read_json(folder.start_file, AGAIN).get("sha256") != start:
+        raise RunError(
+            f"{folder.path}: the weights that networks start from are not those that this run began with "
+            f"(model.network; {folder.start_file.name}): put them back, or give the run another name with run=NAME"
         )
 
 

@@ -32,6 +32,7 @@ class WarmStart:
         self.folder = folder
         self.cells = [Cell(0, fold) for fold in range(config.folds)]
         begun = folder.config_file.is_file() and all(folder.status(cell) for cell in self.cells)
+        self.has_round_0 = begun or config.warm_start is not None
         self.base = None if config.warm_start is None or begun else find_run(config.warm_start, config.runs_dir)
         if self.base is None:
             return

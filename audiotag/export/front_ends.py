@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from audiotag.export.nodes import Part, exported
+from audiotag.features.log_mel import KaldiFrontEnd, LogMelFrontEnd
 from audiotag.features.spectrogram import FourierFrontEnd, FrontEnd, LogFrontEnd, MelFrontEnd
 
 # A wave that is too short is filled up. The padding of each version follows, then `magnitudes` (B, K, T).
@@ -24,6 +25,9 @@ filled = Pad(wave, filling)
 """
 MIRRORED = """
 padded = Pad<mode="reflect">(filled, half)
+"""
+ZEROS_BEHIND = """
+padded = Pad(filled, behind)
 """
 FILLED_BEHIND = """
 filled_length = Shape<start=1, end=2>(filled)
@@ -60,6 +64,13 @@ decibels = Mul(logs, to_decibels)
 summed = MatMul(bank, decibels)
 bands = Add(summed, offset)
 """
+POWERS = """
+summed = MatMul(bank, powers)
+raised = {raised}
+logs = Log(raised)
+centred = Sub(logs, mean)
+bands = Div(centred, std)
+"""
 LOG = """
 summed = MatMul(bank, magnitudes)
 above = Add(summed, one_float)
@@ -78,13 +89,26 @@ def front_end_part(front_end: FrontEnd, prefix: str) -> Part:
     Raises AudiotagError if a front end of one's own has operators that ONNX lacks.
     """
     made, half = f"{prefix}spectrogram", HALF.format(spectrogram=f"{prefix}spectrogram")
-    if isinstance(front_end, FourierFrontEnd) and type(front_end) in (MelFrontEnd, LogFrontEnd):
-        text, constants = _mel(front_end) if isinstance(front_end, MelFrontEnd) else _log(front_end)
+    written = _written(front_end)
+    if written is not None:
+        text, constants = written
         return Part.of(text + half, constants, f"{prefix}f_", keep=("wave", made))
     assert isinstance(front_end, torch.nn.Module), "a front end is a module"
     wave = torch.linspace(-1, 1, 2 * front_end.sample_rate_hz).reshape(2, -1)
     bands = exported(front_end, wave, {0: "clips", 1: "samples"}, f"{prefix}f/", "wave", f"{prefix}f_bands")
     return bands + Part.of(half, {}, f"{prefix}f_", keep=(made,))
+
+
+def _written(front_end: FrontEnd) -> tuple[str, dict[str, Any]] | None:
+    """Return the text and the constants of a front end that ships, None for one's own, of which nothing is known."""
+    match front_end:
+        case MelFrontEnd() if type(front_end) is MelFrontEnd:
+            return _mel(front_end)
+        case LogFrontEnd() if type(front_end) is LogFrontEnd:
+            return _log(front_end)
+        case LogMelFrontEnd() if type(front_end) in (LogMelFrontEnd, KaldiFrontEnd):
+            return _log_mel(front_end)
+    return None
 
 
 def _mel(front_end: MelFrontEnd) -> tuple[str, dict[str, Any]]:
@@ -111,10 +135,27 @@ def _log(front_end: FourierFrontEnd) -> tuple[str, dict[str, Any]]:
     return FILLED + FILLED_BEHIND + MAGNITUDES.format(hop=front_end.hop_samples) + LOG, constants
 
 
+def _log_mel(front_end: LogMelFrontEnd) -> tuple[str, dict[str, Any]]:
+    behind = front_end.n_fft - front_end.window_samples
+    constants = _shared(front_end) | {
+        "half": np.array([0, front_end.n_fft // 2] * 2, np.int64),
+        "behind": np.array([0, 0, 0, behind], np.int64),
+        "floor": np.float32(front_end.floor),
+        "mean": np.float32(front_end.mean),
+        "std": np.float32(front_end.std),
+    }
+    padded = ZEROS_BEHIND if isinstance(front_end, KaldiFrontEnd) else MIRRORED
+    raised = "Add(summed, floor)" if front_end.floor_is == "added" else "Max(summed, floor)"
+    powers = MAGNITUDES.format(hop=front_end.hop_samples).rpartition("magnitudes = ")[0]
+    return FILLED + padded + powers + POWERS.format(raised=raised), constants
+
+
 def _shared(front_end: FourierFrontEnd) -> dict[str, Any]:
     bins, samples = np.arange(front_end.n_bins), np.arange(front_end.n_fft)
     angles = 2 * np.pi * (np.outer(bins, samples) % front_end.n_fft) / front_end.n_fft  # (K, n_fft)
     waves = np.concatenate((np.cos(angles), -np.sin(angles))) * front_end.window.double().numpy()
+    # What is done to a frame before its window is linear: the convolution does it, too.
+    waves = waves @ front_end._prepared(torch.eye(front_end.n_fft, dtype=torch.float64)).numpy().T
     return {
         "least": np.array([front_end.min_samples], np.int64),
         "zero": np.array([0], np.int64),

@@ -155,6 +155,10 @@ class FourierFrontEnd(nn.Module, ABC):
     def _spectrogram(self, padded: Tensor, reference: Tensor | None = None) -> Tensor:
         """Make the spectrogram (B, F, T) of padded waves (B, samples), by default relative to their own reference."""
 
+    def _prepared(self, frames: Tensor) -> Tensor:
+        """Return frames (..., n_fft) before their window; what changes them is linear, and looks at one frame."""
+        return frames
+
     # What they share
 
     def _filled(self, wave: Tensor) -> Tensor:
@@ -166,7 +170,7 @@ class FourierFrontEnd(nn.Module, ABC):
             raise AudiotagError(f"a front end computes in float32 only; it was converted to {self.window.dtype}")
         at_once = CACHED_FRAMES if padded.device.type == "cpu" else HELD_FRAMES
         for frames in padded.unfold(-1, self.n_fft, self.hop_samples).split(max(1, at_once // len(padded)), dim=1):
-            spectrum = torch.fft.rfft(frames * self.window).flatten(0, 1)[:, : self.n_bins]
+            spectrum = torch.fft.rfft(self._prepared(frames) * self.window).flatten(0, 1)[:, : self.n_bins]
             yield _magnitudes(spectrum).unflatten(1, frames.shape[:2])
 
     def _banded(self, values: Iterable[Tensor]) -> Tensor:

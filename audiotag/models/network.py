@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from audiotag.config import Features, Model
 from audiotag.config.leaf import build
 from audiotag.errors import ConfigError
+from audiotag.models.pretrained import load_start
 
 SETTING = "model.network"
 TRIED_CLASSES = 3
@@ -28,6 +29,9 @@ class Network(Protocol):
     The program gives its constructor `classes`, the number C; all other arguments come from the configuration. It draws
     its initial weights from PyTorch's global generator, which is seeded beforehand. `fixed_frames` may be left out: any
     T from `min_frames` on is taken then. One that takes a single T sees longer clips in windows (see `ask`).
+
+    The constructor reads no file and asks nobody: whoever predicts builds the network again, and gives it the run's
+    weights.
     """
 
     min_frames: int
@@ -37,6 +41,19 @@ class Network(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return logits (B, C) of spectrograms (B, 1, F, T)."""
+
+    def load_pretrained(self) -> None:
+        """Load the weights that it starts from, but for the head's; may be left out.
+
+        Called once in round 0, before training, and when the network is tried before any work. It raises ConfigError
+        for weights that are not there, or are those of another network.
+        """
+
+    def layers(self) -> list[nn.Module]:
+        """Return its layers from the input to the head, which is the last; may be left out.
+
+        Those that are fitted together stand together; weights of none of them belong to the first.
+        """
 
 
 def build_network(model: Model, classes: int) -> nn.Module:
@@ -71,15 +88,24 @@ def _starts(n_frames: int, length: int) -> list[int]:
     return [int(start) for start in torch.linspace(0, n_frames - length, -(-n_frames // length)).round()]
 
 
-def check_network(model: Model, features: Features, bands: int) -> None:
-    """Build the network on the CPU and try it on random spectrograms; raises ConfigError if it breaks its contract."""
+def check_network(model: Model, features: Features, bands: int, pretrained: bool = True) -> str | None:
+    """Build the network on the CPU, with what it starts from, and try it on random spectrograms.
+
+    Returns a SHA-256 of the weights that it starts from, None where they are random. Raises ConfigError if it breaks
+    its contract, and what its `load_pretrained` raises.
+    """
+    start = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(model, TRIED_CLASSES)
-        problems = _attribute_problems(network, features) or _answer_problems(network, features, bands)
+        problems = _attribute_problems(network, features)
+        if not problems and pretrained:
+            start = load_start(network)
+        problems = problems or _answer_problems(network, features, bands)
     if problems:
         name = f"{type(network).__module__}.{type(network).__qualname__}"
         raise ConfigError("The network cannot be trained:", [f"{SETTING}: {name} {problem}" for problem in problems])
+    return start
 
 
 def _attribute_problems(network: Any, features: Features) -> list[str]:
@@ -101,7 +127,10 @@ def _attribute_problems(network: Any, features: Features) -> list[str]:
 def _answer_problems(network: nn.Module, features: Features, bands: int) -> list[str]:
     """Return what is wrong with what a network says to random clips, as long as an excerpt and a little longer."""
     network.eval()
-    for n_frames in (features.excerpt_frames, features.excerpt_frames + 7):
+    lengths = [features.excerpt_frames]
+    if getattr(network, "fixed_frames", None) is None:  # else it sees no other
+        lengths.append(features.excerpt_frames + 7)
+    for n_frames in lengths:
         x, expected = torch.randn(2, 1, bands, n_frames), (2, TRIED_CLASSES)
         try:
             with torch.inference_mode():

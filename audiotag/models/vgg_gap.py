@@ -65,6 +65,14 @@ class VggGap(nn.Module):
         maps: Tensor = self.head(self.features(x))  # (B, C, f, t)
         return maps.float().mean(dim=(2, 3))
 
+    def layers(self) -> list[nn.Module]:
+        """Return the layers from the input to the head: the class maps."""
+        *parts, maps, norm = [*self.features, *self.head]
+        starts = [k for k, part in enumerate(parts) if isinstance(part, nn.Conv2d)]
+        ends = [*starts[1:], len(parts)]
+        body = [nn.Sequential(*parts[start:end]) for start, end in zip(starts, ends, strict=True)]
+        return [*body, nn.Sequential(maps, norm)]
+
     def _sizes(self, axis: int) -> Iterator[tuple[int, int, int]]:
         """Yield (kernel, stride, padding) of every layer that changes the size, in order."""
         for module in self.modules():

@@ -66,6 +66,7 @@ class RunFolder:
         self.ledger_file = path / "ledger.csv"
         self.summary_file = path / "summary.json"
         self.corrections_file = path / "corrections.csv"
+        self.start_file = path / "pretrained.json"  # what the networks of round 0 start from, by its SHA-256
 
     @functools.cached_property
     def config(self) -> TrainConfig:

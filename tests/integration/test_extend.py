@@ -25,7 +25,7 @@ BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOT
 SMALL = ("experiment=smoke", "folds=2", "training.batch_size=8", "hardware.threads=1")
 # In mixed precision a last linear layer answers in half precision: what follows the network has to bear it.
 PRECISION = "hardware.precision=bf16-mixed"
-OPTIONS = ("model=cnn14", "features=mel64", "verification=margin", "logger=jsonlines", "model.network.channels=2")
+OPTIONS = ("model=pooled", "features=mel64", "verification=margin", "logger=jsonlines", "model.network.channels=2")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_extend_names_a_class_that_is_gone(run, program, tmp_path):
     (moved / "config.yaml").write_text("\n" + re.sub(r"config_dir: .*", "config_dir: /nowhere", text))
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(30_000) / 5), 22_050)
     output = program("predict.py", f"run={moved}", f"source={tmp_path / 'a.wav'}", expected=2)
-    assert "model.network._target_=my_net.Cnn14 cannot be imported: there is no module my_net in" in output
+    assert "model.network._target_=my_net.Pooled cannot be imported: there is no module my_net in" in output
     for command in (("verify.py", f"run={moved}"), ("-m audiotag.report", f"run={moved}")):
         assert "verification.rule._target_=my_rule.MarginRule cannot be imported" in program(*command, expected=2)
 
@@ -125,15 +125,15 @@ def test_extend_trains_on_a_source_of_ones_own(mine, program, tmp_path, work_fol
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 def test_extend_builds_a_network_of_timm(mine):
-    check_joints(composed(mine, "model=resnet18", "model.network.pretrained=false"))
+    check_joints(composed(mine, "model=timm", "model.network.name=resnet18"))
     with pytest.raises(ConfigError, match=r"timm has no network resnet8 \(did you mean resnet18\?\)"):
-        check_joints(composed(mine, "model=resnet18", "model.network.name=resnet8"))
+        check_joints(composed(mine, "model=timm", "model.network.name=resnet8"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed")
 def test_extend_names_the_extra_of_timm(mine):
     with pytest.raises(AudiotagError, match=r"timm is not installed: pip install -e '\.\[timm\]'"):
-        check_joints(composed(mine, "model=resnet18"))
+        check_joints(composed(mine, "model=timm"))
 
 
 NET = """
