@@ -13,6 +13,7 @@ OUT_OF_RANGE = {
     "literal_error": "{path}={value} is not one of {allowed}{near}",
     "greater_than_equal": "{path}={value} must be {ge:g} or more",
     "greater_than": "{path}={value} must be above {gt:g}",
+    "less_than": "{path}={value} must be below {lt:g}",
     "less_than_equal": "{path}={value} is out of all proportion: {le:,} is the largest that makes sense",
     "share": "{path}={value} must lie in 0 to 1",
 }
