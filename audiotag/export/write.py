@@ -16,6 +16,8 @@ from audiotag.config import ExportConfig, PredictConfig
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, RunError
+from audiotag.export.folder import export_folder
+from audiotag.export.sound import sound
 from audiotag.export.web import MODEL, check_page, write_page
 from audiotag.files import check_output, replacing
 from audiotag.inference.members import Member, choose_members, default_folder
@@ -35,13 +37,16 @@ def export(config: ExportConfig) -> Path:
     Raises RunError if a run, round or fold is not there or runs make no ensemble, AudiotagError if a network or a front
     end cannot be written as ONNX, or says something else there.
     """
+    asked = _asked(config)
+    members = choose_members(asked)
+    out = _output(config, members)
+    if config.to == "folder":
+        export_folder(out, members, asked, config)
+        return out
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise AudiotagError(f"to export, {', '.join(missing)} must be installed: pip install -e '.[onnx]'")
-    asked = _asked(config)
-    members = choose_members(asked)
     _check_fits(members)
-    out = _output(config, members)
     if config.to == "web":
         runtime = check_page(out, config.ort)
         frames = config.window_frames or (None if config.windows else members[0].folder.config.features.excerpt_frames)
@@ -107,7 +112,7 @@ def _output(config: ExportConfig, members: Sequence[Member]) -> Path:
     folder = default_folder(members, config.runs_dir)
     name = members[0].folder.path.name if folder.name == "predict" else folder.name
     folder = folder.parent / "export" if folder.name == "predict" else folder
-    return folder / ("web" if config.to == "web" else f"{name}.onnx")
+    return folder / {"web": "web", "folder": name, "onnx": f"{name}{'-int8' if config.int8 else ''}.onnx"}[config.to]
 
 
 def _hear_in(tagger: EnsembleTagger, frames: int) -> None:
@@ -146,10 +151,7 @@ def _about(tagger: EnsembleTagger, asked: PredictConfig, window_frames: int | No
 
 def _difference(tagger: EnsembleTagger, written: OnnxTagger) -> float:
     """Return how much the posteriors of a sound differ; raises AudiotagError if they are not the same."""
-    rate_hz = written.about.sample_rate_hz
-    t = np.arange(rate_hz) / rate_hz
-    noise = np.random.default_rng(0).standard_normal(rate_hz)
-    wave = (np.exp(-4 * t) * (0.3 * np.sin(2 * np.pi * 700 * t) + 0.1 * noise)).astype(np.float32)
+    wave, rate_hz = sound(tagger.groups)
     found, expected = written.posteriors(wave, rate_hz), tagger.posteriors(wave, rate_hz)
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
