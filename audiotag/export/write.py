@@ -53,30 +53,51 @@ def export(config: ExportConfig) -> Path:
         write_page(out, runtime, write_onnx(out / MODEL, members, asked, frames))
     else:
         check_output(out, "audiotag")
-        write_onnx(out, members, asked, config.window_frames)
+        write_onnx(out, members, asked, config.window_frames, config.int8, config.root)
     return out
 
 
-def write_onnx(path: Path, members: Sequence[Member], asked: PredictConfig, window_frames: int | None) -> About:
-    """Write the members' networks to a file, once its graph has said the same; return what it says of itself."""
+def write_onnx(
+    path: Path,
+    members: Sequence[Member],
+    asked: PredictConfig,
+    window_frames: int | None,
+    int8: bool = False,
+    root: str | None = None,
+) -> About:
+    """Write the members' networks to a file, once its graph has said the same; return what it says of itself.
+
+    With `int8`, it need not say the same: how good it is, beside the networks, is measured and printed. `root` is then
+    the folder of the data set, if it moved.
+    """
     with importing_pytorch():
         import onnx
 
         from audiotag.export.graph import ensemble_graph
+        from audiotag.export.int8 import Comparison, calibration_windows
         from audiotag.inference.ensemble import EnsembleTagger
 
+    comparison = Comparison(members, root) if int8 else None
     tagger = EnsembleTagger(members, asked)
     if window_frames is not None:
         _hear_in(tagger, window_frames)
     groups = [(spec, networks.by_key) for spec, networks in tagger.groups]
-    model = ensemble_graph(groups, tagger.settings.mean, tagger.fusion, len(tagger.classes))
-    about = _about(tagger, asked, window_frames)
+    firsts = [members[next(iter(networks))[0]] for _, networks in groups]
+    calibration = None
+    if int8:
+        calibration = [calibration_windows(one, spec, root) for one, (spec, _) in zip(firsts, groups, strict=True)]
+    model = ensemble_graph(groups, tagger.settings.mean, tagger.fusion, len(tagger.classes), calibration)
+    about = _about(tagger, asked, window_frames, int8)
     onnx.helper.set_model_props(model, {KEY: json.dumps(dataclasses.asdict(about), ensure_ascii=False)})
     with replacing(path) as temporary:
         onnx.save(model, temporary)
-        difference = _difference(tagger, OnnxTagger(temporary, asked.hardware))
+        written = OnnxTagger(temporary, asked.hardware)
+        if comparison is None:
+            difference = _difference(tagger, written)
+            console.print(f"The graph answers as {', '.join(tagger.names)}: posteriors differ by {difference:.0e}")
+        else:
+            comparison.print(tagger, written)
     size_mb = path.stat().st_size / 1e6
-    console.print(f"The graph answers as {', '.join(tagger.names)}: a sound's posteriors differ by {difference:.0e}")
     console.print(f"Exported: {path} ({size_mb:.1f} MB)", soft_wrap=True)
     return about
 
@@ -126,7 +147,7 @@ def _hear_in(tagger: EnsembleTagger, frames: int) -> None:
     ]
 
 
-def _about(tagger: EnsembleTagger, asked: PredictConfig, window_frames: int | None) -> About:
+def _about(tagger: EnsembleTagger, asked: PredictConfig, window_frames: int | None, int8: bool) -> About:
     from audiotag.features.spectrogram import front_end_of
 
     first = tagger.groups[0][0].features
@@ -146,6 +167,7 @@ def _about(tagger: EnsembleTagger, asked: PredictConfig, window_frames: int | No
         cut=bool(asked.cut),
         window_s=window_s,
         ensemble=dataclasses.asdict(asked.ensemble),
+        int8=int8,
     )
 
 

@@ -42,6 +42,8 @@ class About:
     """How long a window of a stream is, if nobody says."""
     ensemble: dict[str, Any]
     """How posteriors become one: mean, weights, l2."""
+    int8: bool = False
+    """Whether the networks are in 8 bits."""
     format: int = FORMAT
 
     def specs(self) -> list[Features]:
