@@ -58,7 +58,7 @@ def calibration_windows(member: Member, spec: WindowSpec, root: str | None) -> W
     return np.stack(found)[:, None].astype(np.float32)
 
 
-class _Windows(CalibrationDataReader):  # type: ignore[misc]
+class _Windows(CalibrationDataReader):
     """Gives out windows, a few at a time."""
 
     def __init__(self, name: str, windows: Windows) -> None:

@@ -84,9 +84,8 @@ def test_folder_is_replaced_whole_or_not_at_all(tmp_path):
     made = tmp_path / "made"
     with replacing_folder(made) as temporary:
         (temporary / "a").write_text("1")
-    with pytest.raises(NotADirectoryError), replacing_folder(made) as temporary:
-        (temporary / "a").write_text("2")
-        (temporary / "a" / "b").write_text("2")
+    with pytest.raises(FileNotFoundError), replacing_folder(made) as temporary:
+        (temporary / "none" / "a").write_text("2")
     assert contents(tmp_path) == {"made/a": "1"}
     with replacing_folder(made) as temporary:
         (temporary / "b").write_text("3")
