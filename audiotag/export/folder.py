@@ -55,7 +55,7 @@ def export_folder(out: Path, members: Sequence[Member], asked: PredictConfig, co
     n_weights = sum(one.numel() for network in tagger.networks().values() for one in network.parameters())
     classes = sorted({str(leaf[TARGET]) for one in described for leaf in _leaves(one)})
     with replacing_folder(out) as temporary:
-        save_file(tensors, temporary / WEIGHTS, {"format": "pt", "audiotag": audiotag.__version__})
+        save_file(tensors, temporary / WEIGHTS, {"format": "pt"})  # several entries are written in any order
         write_text(temporary / CARD, card(members, asked, n_weights, config.push or out.name, _unknown(classes)))
         sums = {name: digest(temporary / name) for name in (WEIGHTS, CARD)}
         write_json(temporary / CONFIG, _config(tagger, described, sums))
