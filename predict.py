@@ -15,7 +15,9 @@ def main(config: PredictConfig) -> None:
 def _asked(config: PredictConfig) -> str:
     if config.submission is not None:
         return f"submission {config.submission}, data {config.data.title}"
-    runs = config.run if isinstance(config.run, list) else [run_path(str(config.run), config.runs_dir)]
+    runs = config.run if isinstance(config.run, list) else [config.run]
+    if len(runs) == 1 and not str(runs[0]).startswith("hf://"):
+        runs = [run_path(str(runs[0]), config.runs_dir)]
     what = f"source {config.source or 'mic'}" if config.split is None else f"split {config.split}"
     return f"run {', '.join(map(str, runs))}, {what}"
 

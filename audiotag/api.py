@@ -131,6 +131,7 @@ def load(
     accelerator: str = "auto",
     precision: str = "auto",
     runs_dir: str | Path = "runs",
+    trust: Sequence[str] = (),
 ) -> Tagger:
     """Load the networks of a run, or of several that make an ensemble, to label sound with.
 
@@ -139,8 +140,10 @@ def load(
     evenly spaced excerpts as `windows` says, with `cut` not beyond the first `features.clip_frames`. `mean` and
     `weights` are predict.py's `ensemble.mean` and `ensemble.weights`, `accelerator` and `precision` its `hardware`'s.
     Instead of a run, the path of a file that `python -m audiotag.export` wrote, MODEL.onnx, is loaded without PyTorch;
-    whom it asks, and how, was settled then. Raises RunError if a run, round or fold is not there, or its weights are
-    damaged, and ConfigError for settings that do not exist.
+    or a folder that it wrote, here or on the Hugging Face hub, "hf://OWNER/NAME" or "hf://OWNER/NAME@REVISION"; whom
+    they ask, and how their answers become one, was settled then. Of a folder, which may be a stranger's, only classes
+    of audiotag that do no harm are built, and those that `trust` names, such as "my_net.Net". Raises RunError if a run,
+    round or fold is not there, or its weights are damaged, and ConfigError for settings that do not exist.
     """
     runs = list(run) if isinstance(run, list | tuple) else [run]
     for one in runs:
@@ -154,6 +157,7 @@ def load(
         "fold": fold,
         "windows": windows,
         "cut": cut,
+        "trust": [trust] if isinstance(trust, str) else list(trust),
         "ensemble": {"mean": mean, "weights": weights},
         "hardware": {"accelerator": accelerator, "precision": precision, "workers": 0},
     }

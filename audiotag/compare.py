@@ -23,8 +23,9 @@ from audiotag.config import CompareConfig
 from audiotag.config.result import concerns, result_settings
 from audiotag.console import console, note, print_columns
 from audiotag.errors import AudiotagError, RunError
-from audiotag.files import check_output, read_json, write_csv
+from audiotag.files import check_output, write_csv
 from audiotag.run.folder import RunFolder, find_run
+from audiotag.run.held_out import test_scores
 from audiotag.run.summary import valid_map3
 
 FIGURES = ["valid_accuracy", "valid_accuracy_std", "valid_loss", "considered", "accepted", "precision", "recall"]
@@ -99,7 +100,7 @@ def _results(folder: RunFolder) -> dict[str, Any]:
     summary = folder.summary
     rounds, best = summary.get("rounds", []), summary.get("best_round")
     figures: dict[str, Any] = next((r for r in rounds if r["round"] == best), {})
-    scores = {} if best is None else _test_scores(folder, best)
+    scores = {} if best is None else test_scores(folder, best)
     return {
         "complete": complete,
         "rounds": asked,
@@ -122,22 +123,10 @@ def _effect(folder: RunFolder, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     effect = {"last_round": last["round"]}
     effect |= {f"labels_{name}": before[name] for name in ("accepted", "precision", "recall")}
     for name, figures in (("round0", first), ("last", last)):
-        scores = _test_scores(folder, figures["round"])
+        scores = test_scores(folder, figures["round"])
         effect[f"{name}_accuracy"] = figures["valid_accuracy"]
         effect |= {f"{name}_test_{figure}": scores.get(figure) for figure in ("accuracy", "map@3")}
     return effect
-
-
-def _test_scores(folder: RunFolder, round_: int) -> dict[str, Any]:
-    """Return the scores of a round's networks together, of as much of the test set as `predict.py` has scored."""
-    for usage in ("", "private_public", "private", "public"):
-        for asked in (f"round{round_}", ""):
-            file = folder.path / "predict" / "-".join(filter(None, ["test", usage, asked])) / "scores.json"
-            if file.is_file():
-                scores = read_json(file, "delete it, and predict.py split=test writes it again")
-                if scores.get("round") == round_:
-                    return scores
-    return {}
 
 
 def show(table: pd.DataFrame) -> None:

@@ -72,6 +72,26 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new, temporary folder beside `path`; once the block succeeds it becomes `path`, instead of one there.
+
+    Raises DiskFullError where there is no room for it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    earlier = temporary.with_suffix(".old")
+    with full_disk_reported(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if path.exists():
+                os.replace(path, earlier)
+            os.replace(temporary, path)
+        finally:
+            for folder in (temporary, earlier):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def damage_reported(path: Path, again: str) -> Iterator[None]:
     """Turn a failure to read a file in the block into a RunError that names it and says how it is made again."""
     try:

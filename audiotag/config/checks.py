@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # of a hub: OWNER/NAME
 # What a spreadsheet runs when it opens a table: =1+1, @SUM(1), -2+cmd|'/C calc'!A1; but no name such as -20dB.wav.
 FORMULA = re.compile(r"[=@]|[+-].*[(|!]", re.DOTALL)
 

@@ -7,25 +7,34 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from audiotag.config.checks import needs_run
+from audiotag.config.checks import REPOSITORY, needs_run
 from audiotag.config.predict import Ensemble
 from audiotag.config.schema import Program, settings
 
 
 @settings
 class ExportConfig(Program):
-    """Write the networks of one or more runs to a file, or a page, that needs neither the run nor PyTorch."""
+    """Write the networks of one or more runs to a file, a page or a folder that needs the run no more."""
 
     run: Any = ""
     """Name of the run, the folder `runs/NAME` (a path works too); several make an ensemble: [A,B]. NAME@ROUND asks that
     round: [A@best,B@3]."""
     runs_dir: str = "runs"
     """Folder that holds the run folders."""
-    to: Literal["onnx", "web"] = "onnx"
+    to: Literal["onnx", "web", "folder"] = "onnx"
     """onnx: one file, waves in, posteriors out. web: a folder with a page that labels what a microphone hears, in the
-    browser."""
+    browser. folder: the networks as they are (safetensors), and a model card."""
     out: str | None = None
-    """File to write, NAME.onnx, or the folder of the page; null: below the run folder, in `export/`."""
+    """File to write, NAME.onnx, or the folder; null: below the run folder, in `export/`."""
+    push: str | None = None
+    """With to=folder: repository of the Hugging Face hub, OWNER/NAME, to which the folder is pushed; a README.md there
+    stays."""
+    public: bool = False
+    """With push=: a repository that is made for it can be seen by all; false: by its owner."""
+    int8: bool = False
+    """With to=onnx: networks in 8 bits, front ends in float; what that costs is measured on the run's own clips."""
+    root: str | None = None
+    """With int8=true: folder of the data set, if it moved since the run was made."""
     round: Any = "best"
     """Round whose networks are exported, where run= does not say: best, last or a number."""
     fold: int | None = Field(None, ge=0, le=1000)
@@ -55,5 +64,21 @@ class ExportConfig(Program):
             yield "ort= belongs to to=web"
         if self.out == "":
             yield "out= does not name a file"
+        yield from self._of_folders()
+        if self.int8 and self.to != "onnx":
+            yield "int8= belongs to to=onnx"
+        if self.root is not None and not self.int8:
+            yield "root= belongs to int8=true"
         if self.to == "onnx" and self.out is not None and not self.out.lower().endswith(".onnx"):
             yield f"out={self.out}: name a file that ends with .onnx"
+
+    def _of_folders(self) -> Iterator[str]:
+        if self.push is not None and self.to != "folder":
+            yield "push= belongs to to=folder"
+        if self.push is not None and not REPOSITORY.fullmatch(self.push):
+            yield f"push={self.push} does not name a repository: write OWNER/NAME"
+        if self.public and self.push is None:
+            yield "public= belongs to push="
+        if self.to == "folder":
+            settled = {"windows": self.windows, "window_frames": self.window_frames, "cut": self.cut}
+            yield from (f"{name}= is for who asks a folder, as of a run" for name, said in settled.items() if said)

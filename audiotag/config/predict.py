@@ -83,7 +83,7 @@ class PredictConfig(Program):
 
     run: Any = ""
     """Name of the run, the folder `runs/NAME` (a path works too); several make an ensemble: [A,B]. NAME@ROUND asks that
-    round: [A@best,B@3,B@last]."""
+    round: [A@best,B@3,B@last]. Or what was exported: NAME.onnx, a folder, hf://OWNER/NAME[@REVISION]."""
     runs_dir: str = "runs"
     """Folder that holds the run folders."""
     source: Any = None
@@ -147,6 +147,8 @@ class PredictConfig(Program):
     """Ask this fold's network only; null: the mean of all folds."""
     root: str | None = None
     """Folder of the data set, if it moved since the run was made."""
+    trust: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Field([])
+    """Classes, [my_net.Net], that an exported folder may build besides audiotag's own, which do no harm."""
     ensemble: Ensemble = Ensemble()
     """How the posteriors of several networks become one."""
     data: ScoredData = ScoredData()

@@ -1,1 +1,1 @@
-"""Networks of runs as files that need no PyTorch: ONNX, and a page that runs it in a browser."""
+"""Networks of runs, handed on: ONNX files and a page, which need no PyTorch, and folders with a model card."""

@@ -1,10 +1,13 @@
-"""Export the networks of runs, front end included: to ONNX, or to a page that runs it in a browser.
+"""Export the networks of runs, front end included: to ONNX, to a page that runs it in a browser, or to a folder.
 
-usage: python -m audiotag.export run=NAME [to=onnx|web] [out=FILE|FOLDER] [round=best] [fold=N] [window_frames=N]
+usage: python -m audiotag.export run=NAME [to=onnx|web|folder] [out=FILE|FOLDER] [round=best] [fold=N]
+       [window_frames=N] [int8=true] [push=OWNER/NAME]
 
 to=onnx writes one file that turns waves into posteriors, in ONNX Runtime and whatever else reads ONNX;
 `audiotag.load("NAME.onnx")` and `predict.py run=NAME.onnx` take it, too. to=web writes a folder of static files: a page
-that labels what the microphone hears without sending it anywhere. run=[A,B] makes an ensemble, as in predict.py.
+that labels what the microphone hears without sending it anywhere. to=folder writes the networks as they are and a model
+card; push= sends it to the Hugging Face hub, and run=hf://OWNER/NAME takes it from there. run=[A,B] makes an ensemble,
+as in predict.py.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from audiotag.errors import AudiotagError
 from audiotag.export.front_ends import front_end_part
+from audiotag.export.int8 import Windows, in_int8
 from audiotag.export.nodes import Part, exported, model_of
 from audiotag.features.spectrogram import front_end_of
 from audiotag.inference.fusion import FLOOR, Fusion
@@ -86,10 +87,13 @@ class _Posteriors(nn.Module):
 Groups = Sequence[tuple[WindowSpec, Mapping[Key, nn.Module]]]  # networks by (member, fold), and what they hear
 
 
-def ensemble_graph(groups: Groups, mean: str, fusion: Fusion | None, classes: int) -> onnx.ModelProto:
+def ensemble_graph(
+    groups: Groups, mean: str, fusion: Fusion | None, classes: int, calibration: Sequence[Windows] | None = None
+) -> onnx.ModelProto:
     """Return the model of an ensemble, float32 networks on the CPU: `wave` (B, samples) to `posteriors` (B, C), and
     what its first front end makes of the wave, `spectrogram` (B, F, T).
 
+    With `calibration`, windows (N, 1, F, T) for each group, the networks are in 8 bits.
     Raises AudiotagError if a front end or a network cannot be written as ONNX, or all of them are too large for a file.
     """
     keys = [key for _, networks in groups for key in networks]
@@ -101,7 +105,8 @@ def ensemble_graph(groups: Groups, mean: str, fusion: Fusion | None, classes: in
         )
     made = Part([], [])
     for number, (spec, networks) in enumerate(groups):
-        made += _group_part(f"g{number}_", spec, list(networks.values()), classes)
+        windows = None if calibration is None else calibration[number]
+        made += _group_part(f"g{number}_", spec, list(networks.values()), classes, windows)
     names = ", ".join(f"g{number}_posteriors" for number in range(len(groups)))
     made += Part.of(f"each = Concat<axis=0>({names})\nspectrogram = Identity(g0_spectrogram)", {}, "")
     members = sorted({member for member, _ in keys})
@@ -125,15 +130,20 @@ def _frames(spec: WindowSpec) -> int:
     return spec.features.excerpt_frames if spec.excerpts else spec.features.clip_frames
 
 
-def _group_part(prefix: str, spec: WindowSpec, networks: list[nn.Module], classes: int) -> Part:
+def _group_part(
+    prefix: str, spec: WindowSpec, networks: list[nn.Module], classes: int, calibration: Windows | None
+) -> Part:
     """Return the part from `wave` to `{prefix}posteriors` (K, B, C) of networks that hear the same spectrograms."""
     front_end = front_end_of(spec.features)
     length = _frames(spec)
-    x = torch.rand(2, 1, front_end.bands, length)
+    x, ends = torch.rand(2, 1, front_end.bands, length), (f"{prefix}windows", f"{prefix}each")
+    asked = exported(_Posteriors(networks), x, {0: "windows"}, f"{prefix}n/", *ends)
+    if calibration is not None:
+        asked = in_int8(asked, *ends, [len(networks), "windows", classes], calibration)
     return (
         front_end_part(front_end, prefix)
         + Part.of(*_windows(spec, front_end.bands), prefix)
-        + exported(_Posteriors(networks), x, {0: "windows"}, f"{prefix}n/", f"{prefix}windows", f"{prefix}each")
+        + asked
         + Part.of(
             AVERAGED,
             {

@@ -16,6 +16,8 @@ from audiotag.config import ExportConfig, PredictConfig
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, RunError
+from audiotag.export.folder import export_folder
+from audiotag.export.sound import sound
 from audiotag.export.web import MODEL, check_page, write_page
 from audiotag.files import check_output, replacing
 from audiotag.inference.members import Member, choose_members, default_folder
@@ -35,43 +37,67 @@ def export(config: ExportConfig) -> Path:
     Raises RunError if a run, round or fold is not there or runs make no ensemble, AudiotagError if a network or a front
     end cannot be written as ONNX, or says something else there.
     """
+    asked = _asked(config)
+    members = choose_members(asked)
+    out = _output(config, members)
+    if config.to == "folder":
+        export_folder(out, members, asked, config)
+        return out
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise AudiotagError(f"to export, {', '.join(missing)} must be installed: pip install -e '.[onnx]'")
-    asked = _asked(config)
-    members = choose_members(asked)
     _check_fits(members)
-    out = _output(config, members)
     if config.to == "web":
         runtime = check_page(out, config.ort)
         frames = config.window_frames or (None if config.windows else members[0].folder.config.features.excerpt_frames)
         write_page(out, runtime, write_onnx(out / MODEL, members, asked, frames))
     else:
         check_output(out, "audiotag")
-        write_onnx(out, members, asked, config.window_frames)
+        write_onnx(out, members, asked, config.window_frames, config.int8, config.root)
     return out
 
 
-def write_onnx(path: Path, members: Sequence[Member], asked: PredictConfig, window_frames: int | None) -> About:
-    """Write the members' networks to a file, once its graph has said the same; return what it says of itself."""
+def write_onnx(
+    path: Path,
+    members: Sequence[Member],
+    asked: PredictConfig,
+    window_frames: int | None,
+    int8: bool = False,
+    root: str | None = None,
+) -> About:
+    """Write the members' networks to a file, once its graph has said the same; return what it says of itself.
+
+    With `int8`, it need not say the same: how good it is, beside the networks, is measured and printed. `root` is then
+    the folder of the data set, if it moved.
+    """
     with importing_pytorch():
         import onnx
 
         from audiotag.export.graph import ensemble_graph
+        from audiotag.export.int8 import Comparison, calibration_windows
         from audiotag.inference.ensemble import EnsembleTagger
 
+    comparison = Comparison(members, root) if int8 else None
     tagger = EnsembleTagger(members, asked)
     if window_frames is not None:
         _hear_in(tagger, window_frames)
     groups = [(spec, networks.by_key) for spec, networks in tagger.groups]
-    model = ensemble_graph(groups, tagger.settings.mean, tagger.fusion, len(tagger.classes))
-    about = _about(tagger, asked, window_frames)
+    firsts = [members[next(iter(networks))[0]] for _, networks in groups]
+    calibration = None
+    if int8:
+        calibration = [calibration_windows(one, spec, root) for one, (spec, _) in zip(firsts, groups, strict=True)]
+    model = ensemble_graph(groups, tagger.settings.mean, tagger.fusion, len(tagger.classes), calibration)
+    about = _about(tagger, asked, window_frames, int8)
     onnx.helper.set_model_props(model, {KEY: json.dumps(dataclasses.asdict(about), ensure_ascii=False)})
     with replacing(path) as temporary:
         onnx.save(model, temporary)
-        difference = _difference(tagger, OnnxTagger(temporary, asked.hardware))
+        written = OnnxTagger(temporary, asked.hardware)
+        if comparison is None:
+            difference = _difference(tagger, written)
+            console.print(f"The graph answers as {', '.join(tagger.names)}: posteriors differ by {difference:.0e}")
+        else:
+            comparison.print(tagger, written)
     size_mb = path.stat().st_size / 1e6
-    console.print(f"The graph answers as {', '.join(tagger.names)}: a sound's posteriors differ by {difference:.0e}")
     console.print(f"Exported: {path} ({size_mb:.1f} MB)", soft_wrap=True)
     return about
 
@@ -107,7 +133,7 @@ def _output(config: ExportConfig, members: Sequence[Member]) -> Path:
     folder = default_folder(members, config.runs_dir)
     name = members[0].folder.path.name if folder.name == "predict" else folder.name
     folder = folder.parent / "export" if folder.name == "predict" else folder
-    return folder / ("web" if config.to == "web" else f"{name}.onnx")
+    return folder / {"web": "web", "folder": name, "onnx": f"{name}{'-int8' if config.int8 else ''}.onnx"}[config.to]
 
 
 def _hear_in(tagger: EnsembleTagger, frames: int) -> None:
@@ -121,7 +147,7 @@ def _hear_in(tagger: EnsembleTagger, frames: int) -> None:
     ]
 
 
-def _about(tagger: EnsembleTagger, asked: PredictConfig, window_frames: int | None) -> About:
+def _about(tagger: EnsembleTagger, asked: PredictConfig, window_frames: int | None, int8: bool) -> About:
     from audiotag.features.spectrogram import front_end_of
 
     first = tagger.groups[0][0].features
@@ -141,15 +167,13 @@ def _about(tagger: EnsembleTagger, asked: PredictConfig, window_frames: int | No
         cut=bool(asked.cut),
         window_s=window_s,
         ensemble=dataclasses.asdict(asked.ensemble),
+        int8=int8,
     )
 
 
 def _difference(tagger: EnsembleTagger, written: OnnxTagger) -> float:
     """Return how much the posteriors of a sound differ; raises AudiotagError if they are not the same."""
-    rate_hz = written.about.sample_rate_hz
-    t = np.arange(rate_hz) / rate_hz
-    noise = np.random.default_rng(0).standard_normal(rate_hz)
-    wave = (np.exp(-4 * t) * (0.3 * np.sin(2 * np.pi * 700 * t) + 0.1 * noise)).astype(np.float32)
+    wave, rate_hz = sound(tagger.groups)
     found, expected = written.posteriors(wave, rate_hz), tagger.posteriors(wave, rate_hz)
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:

@@ -6,7 +6,7 @@ Shapes: M members, N recordings, C classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,26 +33,26 @@ from audiotag.inference.spectrograms import WindowSpec, wave_spectrogram
 from audiotag.inference.tagging import Networks, label, load_networks
 
 
-class EnsembleTagger:
-    """Members, their networks (those with equal features share each spectrogram), and how their posteriors become one.
+class NetworkTagger:
+    """Networks by (member, fold), those with equal features sharing spectrograms; their posteriors become one."""
 
-    Learned weights come from what training stored, and what they bring on held-out clips is printed. Raises RunError if
-    there is nothing to learn from, or weights of networks are damaged.
-    """
-
-    def __init__(self, members: Sequence[Member], config: PredictConfig) -> None:
-        self.members, self.settings = members, config.ensemble
-        self.names = [member.name for member in members]
-        self.classes = members[0].folder.classes
-        self.fusion = None if config.ensemble.weights == "equal" else _learned(members, config.ensemble.l2)
+    def __init__(
+        self,
+        names: Sequence[str],
+        classes: Sequence[str],
+        heard: Sequence[tuple[Features, Mapping[Key, nn.Module]]],
+        settings: Ensemble,
+        fusion: Fusion | None,
+        config: PredictConfig,
+    ) -> None:
+        """`heard` are the features and the networks of each member; `fusion` is None for equal weights."""
+        self.names, self.classes, self.settings, self.fusion = list(names), list(classes), settings, fusion
         set_numerics(config.hardware)
         by_features: list[tuple[Features, dict[Key, nn.Module]]] = []
-        for m, member in enumerate(members):
-            features = member.folder.config.features
-            networks = load_networks(member.folder, member.round, member.folds, m)
+        for features, networks in heard:
             equal = next((others for other, others in by_features if other == features), None)
             if equal is None:
-                by_features.append((features, networks))
+                by_features.append((features, dict(networks)))
             else:
                 equal |= networks
         # A split is heard as validation and the original's evaluation hear it; of other recordings all is wanted.
@@ -99,19 +99,46 @@ class EnsembleTagger:
         """Return the posteriors (N, C) of all recordings that were labelled."""
         return self.fuse(labelled.posteriors).posteriors
 
-    def fuse(self, answers: Sequence[dict[Key, NDArray[np.float64]]]) -> EnsembleAnswer:
+    def fuse(self, answers: Sequence[dict[Key, NDArray[np.float64]]]) -> Fused:
         """Put together what the networks say to recordings, at least one."""
+        return Fused(self._fused(self._by_member(answers)))
+
+    def _by_member(self, answers: Sequence[dict[Key, NDArray[np.float64]]]) -> NDArray[np.float64]:
+        """Return the posteriors (M, N, C) of each member, the mean over its folds."""
         by_member = [
             [self._mean(np.stack([p for (owner, _), p in own.items() if owner == m])) for own in answers]
-            for m in range(len(self.members))
+            for m in range(len(self.names))
         ]
-        posteriors = np.array(by_member)
-        if self.fusion is not None:
-            return EnsembleAnswer(self.fusion.fuse(posteriors), self.members, posteriors, self.fusion, self.settings)
-        return EnsembleAnswer(self._mean(posteriors), self.members, posteriors, None, self.settings)
+        return np.array(by_member)
+
+    def _fused(self, by_member: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._mean(by_member) if self.fusion is None else self.fusion.fuse(by_member)
 
     def _mean(self, posteriors: NDArray[np.float64]) -> NDArray[np.float64]:
         return posteriors[0] if len(posteriors) == 1 else average(posteriors, self.settings.mean)
+
+
+class EnsembleTagger(NetworkTagger):
+    """The networks of runs.
+
+    Learned weights come from what training stored, and what they bring on held-out clips is printed. Raises RunError if
+    there is nothing to learn from, or weights of networks are damaged.
+    """
+
+    def __init__(self, members: Sequence[Member], config: PredictConfig) -> None:
+        self.members, settings = members, config.ensemble
+        fusion = None if settings.weights == "equal" else _learned(members, settings.l2)
+        heard = [
+            (member.folder.config.features, load_networks(member.folder, member.round, member.folds, m))
+            for m, member in enumerate(members)
+        ]
+        names = [member.name for member in members]
+        super().__init__(names, members[0].folder.classes, heard, settings, fusion, config)
+
+    def fuse(self, answers: Sequence[dict[Key, NDArray[np.float64]]]) -> EnsembleAnswer:
+        """Put together what the networks say to recordings, at least one, with what each member says."""
+        by_member = self._by_member(answers)
+        return EnsembleAnswer(self._fused(by_member), self.members, by_member, self.fusion, self.settings)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Who labels sound: the networks of the runs that are named, or the exported file.
+"""Who labels sound: the networks of the runs that are named, or of what was exported.
 
 Shapes: N recordings, C classes.
 """
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from audiotag.config import PredictConfig
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.features.trimming import Wave
+from audiotag.inference.exported import Exported, exported
 from audiotag.inference.labelling import Fused, Key, Labelled
 from audiotag.inference.members import choose_members
-from audiotag.inference.onnx_file import onnx_file
 from audiotag.inference.onnx_tagger import OnnxTagger
 from audiotag.inference.recordings import Recording
+from audiotag.inference.tagger_folder import read_folder
 
 if TYPE_CHECKING:  # they import PyTorch
     from audiotag.inference.spectrograms import WindowSpec
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # they import PyTorch
 
 
 class Answering(Protocol):
-    """Whoever labels sound: the networks of runs, or a file that they were exported to."""
+    """Whoever labels sound: the networks of runs, or a file or folder that they were exported to."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -64,11 +65,20 @@ class Answering(Protocol):
         """Return the networks as PyTorch's modules; raises RunError if there are none."""
 
 
-def load_tagger(config: PredictConfig) -> Answering:
-    """Load what run= names; raises RunError if it is not there or damaged, ConfigError for what a file has settled."""
-    file = onnx_file(config)
-    if file is not None:
-        return OnnxTagger(file, config.hardware)
+def load_tagger(config: PredictConfig, found: Exported | None = None) -> Answering:
+    """Load what run= names; `found` is what `exported` has said of it, if it was asked before.
+
+    Raises RunError if it is not there or damaged, ConfigError for what was settled when it was exported.
+    """
+    found = exported(config) if found is None else found
+    if found is not None and found.is_onnx:
+        return OnnxTagger(found.path, config.hardware)
+    if found is not None:
+        read_folder(found.path, config.trust)
+        with importing_pytorch():  # after it has been looked at
+            from audiotag.inference.folder_networks import FolderTagger
+
+        return FolderTagger(found.path, config)
     members = choose_members(config)
     with importing_pytorch():  # after names have been checked
         from audiotag.inference.ensemble import EnsembleTagger

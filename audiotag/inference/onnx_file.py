@@ -1,4 +1,4 @@
-"""ONNX files as `python -m audiotag.export` writes them: which is asked for, what it says of itself, its session."""
+"""ONNX files as `python -m audiotag.export` writes them: what one says of itself, and its session."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotag.config import Ensemble, Features, PredictConfig
-from audiotag.errors import ConfigError, RunError
+from audiotag.config import Features
+from audiotag.errors import RunError
 from audiotag.inference.labelling import Key
 
 if TYPE_CHECKING:
@@ -42,35 +42,13 @@ class About:
     """How long a window of a stream is, if nobody says."""
     ensemble: dict[str, Any]
     """How posteriors become one: mean, weights, l2."""
+    int8: bool = False
+    """Whether the networks are in 8 bits."""
     format: int = FORMAT
 
     def specs(self) -> list[Features]:
         """Return the settings of each front end."""
         return [Features(**one) for one in self.features]
-
-
-def onnx_file(config: PredictConfig) -> Path | None:
-    """Return the exported file that run= names, or None if it names runs.
-
-    Raises ConfigError for settings that were settled when it was exported.
-    """
-    named = config.run if isinstance(config.run, list) else [config.run]
-    files = [Path(str(one)).expanduser() for one in named if str(one).lower().endswith(".onnx")]
-    files = [file for file in files if not file.is_dir()]
-    if not files:
-        return None
-    settled: dict[str, Any] = {"round": "best", "fold": None, "windows": 0, "cut": False, "ensemble": Ensemble()}
-    given = [name for name, value in settled.items() if getattr(config, name) not in (value, None)]
-    problems = [f"{name}= was settled when it was exported" for name in given]
-    if len(named) > 1:
-        problems.append(f"run={named}: several make an ensemble when they are exported, into one file")
-    if config.split is not None:
-        problems.append(f"split={config.split}: only a run's folder tells its data set; give source=, or run=NAME")
-    if config.hardware.accelerator == "gpu" or config.hardware.precision not in ("auto", "32-true"):
-        problems.append("hardware: an ONNX file is run on the CPU in single precision")
-    if problems:
-        raise ConfigError(f"{files[0]} cannot be asked so:", problems)
-    return files[0]
 
 
 def open_session(model: Path | bytes, threads: int | None) -> onnxruntime.InferenceSession:

@@ -17,9 +17,9 @@ from audiotag.errors import AudiotagError, DataError
 from audiotag.evaluation.metrics import MAP_DEPTH
 from audiotag.evaluation.scores import ScoreFiles
 from audiotag.files import check_output, write_csv
+from audiotag.inference.exported import Exported, exported
+from audiotag.inference.load import load_tagger
 from audiotag.inference.members import Member, choose_members, default_folder, held_out_folds
-from audiotag.inference.onnx_file import onnx_file
-from audiotag.inference.onnx_tagger import OnnxTagger
 from audiotag.inference.recordings import Found, check_no_leak, find_recordings, split_recordings
 from audiotag.inference.submission import check_submittable, submission_table
 
@@ -31,9 +31,9 @@ def predict(config: PredictConfig) -> Path:
     there. If some files of a source cannot be read, the others' labels are written before DataError names them; of a
     split, nothing is then.
     """
-    file = onnx_file(config)
-    if file is not None:
-        return _predict_by_file(file, config)
+    found_exported = exported(config)
+    if found_exported is not None:
+        return _predict_by_exported(found_exported, config)
     members = choose_members(config)
     classes = members[0].folder.classes
     if config.format == "predictions":
@@ -65,12 +65,12 @@ def predict(config: PredictConfig) -> Path:
     return out
 
 
-def _predict_by_file(file: Path, config: PredictConfig) -> Path:
-    """Label recordings by an exported file: as `predict` does, without PyTorch."""
-    tagger = OnnxTagger(file, config.hardware)
-    _check_top(config, file, len(tagger.classes))
+def _predict_by_exported(one: Exported, config: PredictConfig) -> Path:
+    """Label recordings by what was exported: as `predict` does; by an ONNX file, without PyTorch."""
+    tagger = load_tagger(config, one)
+    _check_top(config, one.name, len(tagger.classes))
     found = find_recordings(config.source, ())
-    out = output_file(config, file.absolute().with_name(f"{file.stem}.{config.format}.csv"), found, several=False)
+    out = output_file(config, one.beside(f".{config.format}.csv"), found, several=False)
     from audiotag.inference.results import predictions_table, print_labels, print_rest
 
     labelled = tagger.label(found.recordings)
@@ -79,12 +79,12 @@ def _predict_by_file(file: Path, config: PredictConfig) -> Path:
     table = predictions_table(names, tagger.together(labelled), tagger.classes, config.labels)
     write_csv(out, table)
     print_labels(table)
-    print_rest(found, labelled, out, f"{file}, exported from {', '.join(tagger.names)}")
+    print_rest(found, labelled, out, f"{one.name}, exported from {', '.join(tagger.names)}")
     _raise_unread(labelled.problems, len(names), len(found.recordings))
     return out
 
 
-def _check_top(config: PredictConfig, whose: Path, n_classes: int) -> None:
+def _check_top(config: PredictConfig, whose: Path | str, n_classes: int) -> None:
     if (config.top or 0) > n_classes:
         raise AudiotagError(f"top={config.top}: {whose} knows {n_classes} classes only")
 

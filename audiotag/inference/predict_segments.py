@@ -11,9 +11,9 @@ from audiotag.config import PredictConfig
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import DataError
+from audiotag.inference.exported import exported
 from audiotag.inference.load import load_tagger
 from audiotag.inference.members import choose_members, default_folder
-from audiotag.inference.onnx_file import onnx_file
 from audiotag.inference.recordings import find_recordings
 from audiotag.inference.segment_files import segment_files
 
@@ -25,16 +25,13 @@ def predict_segments(config: PredictConfig) -> Path:
 
     Raises as `predict` does. If some files cannot be read, the others' parts are written before DataError names them.
     """
-    file = onnx_file(config)
-    if file is None:
-        default = default_folder(choose_members(config), config.runs_dir)
-    else:
-        default = file.absolute().with_name(f"{file.stem}.segments")
+    one = exported(config)
+    default = default_folder(choose_members(config), config.runs_dir) if one is None else one.beside(".segments")
     found = find_recordings(config.source, ())
     files = segment_files(config, default)
     files.check(found.recordings)
 
-    tagger = load_tagger(config)
+    tagger = load_tagger(config, one)
     with importing_pytorch():
         from audiotag.inference.segments import segment_recordings
     segments, unread = segment_recordings(found.recordings, tagger, config, tagger.classes)

@@ -145,6 +145,14 @@ def split_recordings(folder: RunFolder, split: str, usage: str | None, folds: Se
     return Found(recordings)
 
 
+def training_paths(folder: RunFolder, clips: pd.DataFrame, root: str | None) -> list[Path]:
+    """Return the recordings of a manifest's rows; raises DataError if some are missing, or not in the data's folder."""
+    place = _root(folder, root)
+    paths = [place / path for path in clips["path"]]
+    _check_files(paths, place, root, folder.config.data.allow_outside)
+    return paths
+
+
 def split_clips(folder: RunFolder, split: str, usage: str | None, folds: Sequence[int]) -> pd.DataFrame:
     """Return the manifest's rows of a split, with a column `scored`; raises as `split_recordings` does."""
     manifest = folder.manifest

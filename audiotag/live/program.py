@@ -20,9 +20,9 @@ from audiotag.config.predict import MICROPHONE, STANDARD_INPUT
 from audiotag.console import console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError
+from audiotag.inference.exported import exported
 from audiotag.inference.load import Answering, load_tagger
 from audiotag.inference.members import choose_members
-from audiotag.inference.onnx_file import onnx_file
 from audiotag.live.session import Session
 from audiotag.live.sources import open_source
 from audiotag.live.view import Scene, Scroll, Smoothed
@@ -43,13 +43,14 @@ def predict_live(config: PredictConfig) -> Path | None:
 
     Raises RunError if a run, round or fold is not there, AudiotagError if the source is not, or a window is too short.
     """
-    if onnx_file(config) is None:
+    one = exported(config)
+    if one is None:
         choose_members(config)  # a wrong name is said before a device is opened
     is_file = config.source not in (MICROPHONE, STANDARD_INPUT)
     out = live_output(config, [Path(str(config.source)).expanduser()] if is_file else [])
     source = open_source(config)
 
-    tagger, every_frames = load_tagger(config), config.every_frames or EVERY_FRAMES
+    tagger, every_frames = load_tagger(config, one), config.every_frames or EVERY_FRAMES
     classes, top = tagger.classes, labels_shown(config, tagger)
     with importing_pytorch():
         from audiotag.live.stream import LiveStream
@@ -79,9 +80,10 @@ def predict_live(config: PredictConfig) -> Path | None:
 def serve_page(config: PredictConfig) -> None:
     """Serve a page that labels what the browser's microphone hears, until Ctrl-C; raises as predict_live does."""
     check_web()
-    if onnx_file(config) is None:
+    one = exported(config)
+    if one is None:
         choose_members(config)
-    tagger = load_tagger(config)
+    tagger = load_tagger(config, one)
     top = labels_shown(config, tagger)
     with importing_pytorch():
         from audiotag.live.page import LIMITS, Listener, page_app

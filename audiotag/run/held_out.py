@@ -1,13 +1,15 @@
-"""How good the networks of a round are on the verified clips that each of them held out."""
+"""How good the networks of a round are: on the verified clips that each held out, and on test clips, once scored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from audiotag.evaluation.metrics import Scores, ranking, score_posteriors
+from audiotag.files import read_json
 from audiotag.run.folder import RunFolder
 from audiotag.verification.ledger import by_rule
 
@@ -31,6 +33,18 @@ def held_out(folder: RunFolder, round_: int) -> HeldOut | None:
     first = ranking(posteriors, 1)[:, 0]
     predicted = [folder.classes[i] for i in first]
     return HeldOut(labels, predicted, score_posteriors(posteriors, labels, folder.classes))
+
+
+def test_scores(folder: RunFolder, round_: int) -> dict[str, Any]:
+    """Return the scores of a round's networks together, of as much of the test set as `predict.py` has scored."""
+    for usage in ("", "private_public", "private", "public"):
+        for asked in (f"round{round_}", ""):
+            file = folder.path / "predict" / "-".join(filter(None, ["test", usage, asked])) / "scores.json"
+            if file.is_file():
+                scores = read_json(file, "delete it, and predict.py split=test writes it again")
+                if scores.get("round") == round_:
+                    return scores
+    return {}
 
 
 def per_class_table(scores: Scores, decided: pd.DataFrame) -> pd.DataFrame:

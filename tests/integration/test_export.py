@@ -227,6 +227,27 @@ def test_export_writes_over_nothing_of_others(small_run, tmp_path):
     assert out.read_text() == "theirs"
 
 
+def test_file_in_8_bits_says_what_it_costs(small_run, clips, program, tmp_path):
+    """Smaller, asked as any other, and measured on validation and test clips; never where nothing was held out."""
+    out = tmp_path / "small-int8.onnx"
+    printed = program("-m audiotag.export", f"run={small_run}", "int8=true", f"out={out}")
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.strip()}
+    counts = audiotag.open_run(small_run).manifest.query("split == 'test' or verified")["split"].value_counts()
+    assert (int(rows["valid"][0]), int(rows["test"][0])) == (counts["train"], counts["test"])
+    file, run = audiotag.load(out), audiotag.load(small_run, precision="32-true")
+    assert file._tagger.about.int8
+    found, expected = by_class(file.predict(clips, 8)), by_class(run.predict(clips, 8))
+    assert 0 < np.abs(found - expected).to_numpy().max() < 0.2
+    graph = onnx.load(out).graph
+    kinds = [node.op_type for node in graph.node]
+    weights = {one.name: one.data_type for one in graph.initializer}
+    assert kinds.count("QuantizeLinear") > 10
+    assert list(weights.values()).count(onnx.TensorProto.INT8) > 10
+    assert weights["g0_f_basis"] == onnx.TensorProto.FLOAT
+    missing = program("-m audiotag.export", f"run={small_run}", "int8=true", f"root={tmp_path}", expected=2)
+    assert "recordings of the split are missing" in missing
+
+
 def test_file_is_asked_about_streams_and_parts_as_the_run(small_run, clips, program, tmp_path):
     """Live, and part by part, in the windows that the file was made for."""
     path = export(ExportConfig(run=str(small_run), window_frames=256, out=str(tmp_path / "live.onnx")))
