@@ -92,7 +92,7 @@ def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
     config, folder, classes = experiment.config, experiment.folder, experiment.manifest.classes
     seed_key = (config.seed, cell.round, cell.fold)
     torch.manual_seed(key("init", *seed_key))
-    network = build_network(config.model, len(classes))
+    network = build_network(config.model, len(classes), experiment.store.info["bands"])
     weighted = context.current().world_size > 1 or (config.training.weights != "none" and cell.round > 0)
     loss = build_loss(config.training, "none" if weighted else "mean")
     tagger = Tagger(network, len(classes), phase, loss, build_augmentation(config.augment), seed_key)
