@@ -61,6 +61,9 @@ class EmbeddingFrontEnd:
         self.bands = len(self._vector(np.zeros(self.window_samples, np.float32)))
         self.center_hz = np.full(self.bands, np.nan)
 
+    def __str__(self) -> str:
+        return f"the network in {self._file}"
+
     @property
     def frames_per_second(self) -> float:
         """Windows per second of audio."""

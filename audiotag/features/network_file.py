@@ -62,7 +62,7 @@ class OnnxNetwork:
     """A network in ONNX Runtime."""
 
     def __init__(self, file: str, content: bytes, output: str | None) -> None:
-        self._session = _session(file, content)
+        self._file, self._session = file, _session(file, content)
         named = {one.name: one for one in self._session.get_outputs()}
         if output is not None and output not in named:
             self._session = _session(file, _with_output(file, content, output))
@@ -77,7 +77,10 @@ class OnnxNetwork:
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
         """Return what it makes of an input."""
-        found: NDArray[np.floating] = self._session.run([self.gives], {self._takes: x})[0]
+        try:
+            found: NDArray[np.floating] = self._session.run([self.gives], {self._takes: x})[0]
+        except _raised() as error:
+            raise _cannot(self._file, x, error) from error
         return found
 
 
@@ -91,7 +94,7 @@ class TfliteNetwork:
             from ai_edge_litert.interpreter import Interpreter
         except ModuleNotFoundError as error:
             raise _missing(file, "ai-edge-litert") from error
-        buffer = bytearray(content)
+        self._file, buffer = file, bytearray(content)
         outputs = _tflite_outputs(file, buffer, output)
         try:
             self._network = Interpreter(model_content=bytes(buffer), num_threads=1)
@@ -106,12 +109,15 @@ class TfliteNetwork:
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
         """Return what it makes of an input."""
-        if x.shape != self._shape:
-            self._network.resize_tensor_input(self._takes, x.shape)
-            self._network.allocate_tensors()
-            self._shape = x.shape
-        self._network.set_tensor(self._takes, x)
-        self._network.invoke()
+        try:
+            if x.shape != self._shape:
+                self._network.resize_tensor_input(self._takes, x.shape)
+                self._network.allocate_tensors()
+                self._shape = x.shape
+            self._network.set_tensor(self._takes, x)
+            self._network.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise _cannot(self._file, x, error) from error
         found: NDArray[np.floating] = self._network.get_tensor(self._gives)
         return found
 
@@ -119,17 +125,23 @@ class TfliteNetwork:
 def _session(file: str, content: bytes) -> Any:
     try:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as raised
     except ModuleNotFoundError as error:
         raise _missing(file, "onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # processes share the clips
-    options.log_severity_level = 3  # errors are raised
+    options.log_severity_level = 4  # errors are raised
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except (raised.Fail, raised.InvalidArgument, raised.InvalidGraph, raised.InvalidProtobuf, raised.NotImplemented,
-            raised.RuntimeException, RuntimeError) as error:  # fmt: skip
+    except _raised() as error:
         raise _damaged(file, error) from error
+
+
+def _raised() -> tuple[type[Exception], ...]:
+    """Return what ONNX Runtime raises, which has no class of its own for all of it."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as raised
+
+    kinds = (raised.Fail, raised.InvalidArgument, raised.InvalidGraph, raised.InvalidProtobuf, raised.NotImplemented)
+    return (*kinds, raised.RuntimeException, RuntimeError)
 
 
 def _with_output(file: str, content: bytes, name: str) -> bytes:
@@ -188,9 +200,17 @@ def _sizes(shape: Any) -> Shape:
     return tuple(int(size) if isinstance(size, int | np.integer) and size > 0 else None for size in shape)
 
 
+def _cannot(file: str, x: NDArray[np.float32], error: Exception) -> ValueError:
+    return ValueError(f"{file} cannot be asked about a window, {x.shape} as it takes them: {_first_line(error)}")
+
+
 def _damaged(file: str, error: Exception) -> ValueError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ValueError(f"{file} is damaged, or its weights lie in another file, or it is of another format ({first})")
+    why = "is damaged, or its weights lie in another file, or it is of another format"
+    return ValueError(f"{file} {why} ({_first_line(error)})")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _missing(file: str, package: str) -> AudiotagError:
