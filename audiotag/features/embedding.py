@@ -121,7 +121,8 @@ class EmbeddingFrontEnd:
         if given is None and said is None:
             raise ValueError(f"{self._file} does not say at which rate it hears: set sample_rate_hz=")
         if None not in (given, said) and given != said:
-            raise ValueError(f"sample_rate_hz={given}, but {self._file} hears {said} Hz: leave it out")
+            hearing = self._file if self._inner is None else "front_end"
+            raise ValueError(f"sample_rate_hz={given}, but {hearing} hears {said} Hz: leave it out")
         return int(said if given is None else given)  # type: ignore[arg-type] # one of them is there
 
     def _window(self, given_s: float | None, said: int | None) -> int:
@@ -160,17 +161,14 @@ class SpectrogramLayout:
     """
 
     def __init__(self, file: str, takes: Shape, inner: FrontEnd) -> None:
-        batched = range(1 if len(takes) > 2 else 0, len(takes))
-        axes = [axis for axis in batched if takes[axis] != 1][-2:]
-        orders = [(bands, frames) for bands, frames in (axes, axes[::-1]) if takes[bands] in (inner.bands, None)] \
-            if len(axes) == 2 else []  # fmt: skip
+        axes = [axis for axis, size in enumerate(takes) if size != 1 and (axis > 0 or len(takes) == 2)][-2:]
         others = [size for axis, size in enumerate(takes) if axis not in axes]
-        if not orders or any(size not in (1, None) for size in others):
+        fit = [axis for axis in axes if takes[axis] == inner.bands] or [axis for axis in axes if takes[axis] is None]
+        if len(axes) < 2 or not fit or any(size not in (1, None) for size in others):
             raise ValueError(
                 f"{file} takes {takes}, which are no spectrograms of {inner.bands} bands as front_end= makes"
             )
-        fixed = [order for order in orders if takes[order[0]] is not None]
-        self._bands, self._frames = (fixed or orders)[0]
+        self._bands, self._frames = fit[0], axes[0] if fit[0] == axes[1] else axes[1]
         self._inner, self._n_frames, self._axes = inner, takes[self._frames], len(takes)
         self.window_samples = None if self._n_frames is None else _samples_for(inner, self._n_frames)
 

@@ -22,6 +22,7 @@ from audiotag.features.embedding import EmbeddingFrontEnd
 from audiotag.features.spectrogram import front_end_of
 from audiotag.inference.load import load_tagger
 from audiotag.live.page import Listener
+from audiotag.review.recordings import read_recording
 from audiotag.run.folder import RunFolder
 from tests.clips import tune
 from tests.conftest import copy_to_change
@@ -143,6 +144,8 @@ def test_embedding_run_is_seen_by_frequencies(run, program, recording, tmp_path)
     assert answer["spectrogram"]["bands"] == 128
     listener.close()
     soundfile.write(tmp_path / "a.wav", tune(3, 2.0), 44_100)
+    at_the_desk = read_recording(tmp_path / "a.wav", RunFolder(run).config.features, 10.0, 2.0)
+    assert [khz for khz, _ in at_the_desk.shape["khz"]] == ["0.5", "1", "2", "4", "8"]
     program("-m audiotag.show", str(tmp_path / "a.wav"), f"run={run}", f"--out={tmp_path / 'pictures'}")
     assert list((tmp_path / "pictures").glob("*.png"))
     program("-m audiotag.report", f"run={run}")
