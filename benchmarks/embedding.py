@@ -12,6 +12,7 @@ trained is not trained again. Nothing here is used to choose anything in a run.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from typing import Any
 import pandas as pd
 
 import audiotag
-from audiotag.compare import compare
 from audiotag.run.folder import RunFolder
 
 EVERY = ["report=false", "devices=1", "hardware.threads=1", "hardware.workers=0", "hardware.share_devices=true"]
@@ -33,10 +33,12 @@ def train(run: Path, seed: int, settings: list[str]) -> dict[str, Any]:
     figures: dict[str, Any] = {"seed": seed, "minutes": folder.summary["wall_s"] / 60, "best_round": best}
     figures |= {name: rounds[0][name] for name in ("accepted", "precision", "recall")}
     for round_, when in ((0, "round 0"), (best, "best")):
-        audiotag.predict([f"run={run}", "split=test", f"round={round_}", "bootstrap=0"])
-        scores = compare([folder]).iloc[0][["test_accuracy", "test_map@3"]]
+        file = run / "predict" / f"test-round{round_}" / "scores.json"
+        if not file.is_file():
+            audiotag.predict([f"run={run}", "split=test", f"round={round_}", "bootstrap=0"])
+        scores = json.loads(file.read_text(encoding="utf-8"))
         figures[f"{when}: valid_accuracy"] = rounds[round_]["valid_accuracy"]
-        figures |= {f"{when}: {name}": value for name, value in scores.items()}
+        figures |= {f"{when}: test_{name}": scores[name] for name in ("accuracy", "map@3")}
     return figures
 
 
