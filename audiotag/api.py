@@ -30,6 +30,7 @@ from omegaconf import OmegaConf
 from audiotag.cli.arguments import refuse_forgotten_data
 from audiotag.cli.composition import compose_config
 from audiotag.config import CompareConfig, Features, PredictConfig, ReferenceLevel, TrainConfig, VerifyConfig
+from audiotag.config.leaf import pinned
 from audiotag.config.schema import validate
 from audiotag.errors import AudiotagError, ConfigError, DataError, RunError
 from audiotag.inference.window import Window
@@ -68,6 +69,8 @@ def train(settings: Sequence[str] | TrainConfig = ()) -> Run:
     from audiotag.distributed.launch import devices_for, launch, leads
     from audiotag.experiment.checks import check_run_and_data
 
+    front_end = pinned(config.features.front_end, "features.front_end")
+    config = dataclasses.replace(config, features=dataclasses.replace(config.features, front_end=front_end))
     if config.devices is None and config.fold is None:
         devices = devices_for(config.folds, config.hardware)
         config = dataclasses.replace(config, devices=devices, parallel="folds" if devices > 1 else config.parallel)

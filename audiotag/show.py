@@ -116,7 +116,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("source", nargs="*", help="recordings and folders; or data=... data.root=... of a data set")
     parser.add_argument(
         "--front-end",
-        choices=sorted(file.stem for file in (CONF / "features").glob("*.yaml")),
+        choices=sorted(file.stem for file in (CONF / "features").glob("*.yaml") if "???" not in file.read_text()),
         help="spectrogram to draw (default: v1, or the run's)",
     )
     parser.add_argument("--run", help="run whose networks are asked; run=NAME works too")

@@ -29,7 +29,7 @@ def row(option: str) -> tuple[str, ...]:
     front_end, frames = front_end_of(config.features), config.features.clip_frames
     seconds = frames / front_end.frames_per_second
     with torch.device("meta"):
-        network = build_network(config.model, CLASSES).eval()
+        network = build_network(config.model, CLASSES, front_end.bands).eval()
         x = torch.empty(1, 1, front_end.bands, frames)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         ask(network, x)

@@ -30,6 +30,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from audiotag.config.messages import message
 from audiotag.errors import ConfigError, Nearest
+from audiotag.files import digest
 
 TARGET = "_target_"
 HEADLINE = "The configuration cannot be run:"
@@ -39,11 +40,13 @@ HEADLINE = "The configuration cannot be run:"
 class Leaf:
     """Marks a field of a schema as a leaf.
 
-    `given` are the arguments that the program adds; `usual` are others to suggest for a misspelt one, besides those of
-    the default. With `several`, it holds any number of leaves by name.
+    `given` are the arguments that the program adds, `offered` those that it adds for a class that takes them; `usual`
+    are others to suggest for a misspelt one, besides those of the default. With `several`, it holds any number of
+    leaves by name.
     """
 
     given: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
     usual: tuple[str, ...] = ()
     several: bool = False
 
@@ -85,10 +88,13 @@ def find_class(leaf: Mapping[str, Any], setting: str) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", found)
 
 
-def leaf_problems(leaf: Mapping[str, Any], setting: str, given: tuple[str, ...] = ()) -> list[str]:
+def leaf_problems(
+    leaf: Mapping[str, Any], setting: str, given: tuple[str, ...] = (), offered: tuple[str, ...] = ()
+) -> list[str]:
     """Return what is wrong with a leaf: its class, and each argument that is unknown, missing, or of a wrong type.
 
-    `given` are the arguments that the program adds, such as a network's `classes`.
+    `given` are the arguments that the program adds, such as a network's `classes`, `offered` those that it adds for a
+    class that takes them.
     """
     try:
         parameters = inspect.signature(found := find_class(leaf, setting)).parameters
@@ -96,6 +102,7 @@ def leaf_problems(leaf: Mapping[str, Any], setting: str, given: tuple[str, ...] 
         return error.problems
     named = {name: one for name, one in parameters.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
     takes_any = any(one.kind == one.VAR_KEYWORD for one in parameters.values())
+    given = (*given, *(name for name in offered if name in named))
     near, hints, problems = Nearest(named.keys() - {*given}), _annotations(found), []
     arguments = {name: value for name, value in leaf.items() if name != TARGET}
     for name, value in arguments.items():
@@ -118,14 +125,18 @@ def leaf_problems(leaf: Mapping[str, Any], setting: str, given: tuple[str, ...] 
     ]
 
 
-def build(leaf: Mapping[str, Any], setting: str, **given: Any) -> Any:
-    """Build the object that a leaf describes; `given` are arguments that the program adds.
+def build(leaf: Mapping[str, Any], setting: str, offered: Mapping[str, Any] | None = None, **given: Any) -> Any:
+    """Build the object that a leaf describes; `given` are arguments that the program adds, as it does those `offered`
+    that the class takes.
 
     Raises ConfigError with everything that is wrong with the class or its arguments, or what its constructor raised.
     """
-    problems = leaf_problems(leaf, setting, tuple(given))
+    offered = offered or {}
+    problems = leaf_problems(leaf, setting, tuple(given), tuple(offered))
     if problems:
         raise ConfigError(HEADLINE, problems)
+    taken = inspect.signature(find_class(leaf, setting)).parameters.keys()
+    given |= {name: value for name, value in offered.items() if name in taken}
     arguments = {name: value for name, value in leaf.items() if name != TARGET}
     try:
         return find_class(leaf, setting)(**arguments, **given)
@@ -142,6 +153,19 @@ def leaf_identity(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:
     parameters = inspect.signature(find_class(leaf, setting)).parameters
     defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
     return {**leaf, **{name: value for name, value in defaults.items() if name not in leaf}}
+
+
+def pinned(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    """Return a leaf that has a `file` and its `sha256` with an absolute path and, if null, the sum as it is now.
+
+    Any other is returned as it is. Raises ConfigError if the file is not there.
+    """
+    if not isinstance(leaf.get("file"), str) or "sha256" not in leaf:
+        return dict(leaf)
+    path = Path(leaf["file"]).expanduser().absolute()
+    if not path.is_file():
+        raise _error(f"{setting}.file={leaf['file']}: there is no such file")
+    return {**leaf, "file": str(path), "sha256": leaf["sha256"] or digest(path)}
 
 
 def class_name(leaf: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from audiotag.errors import ConfigError
 # May differ when a run is continued.
 WHERE_AND_HOW = {"run", "runs_dir", "cache_dir", "config_dir", "round", "fold", "devices", "parallel", "report"}
 WHERE_AND_HOW |= {"hardware", "logger", "training.save_every_s", "data.root", "data.download"}
+WHERE_AND_HOW |= {"features.front_end.file"}  # what it holds counts: its sha256
 WHERE_AND_HOW |= {"warm_start"}  # the result is that of training round 0 anew
 WHERE_AND_HOW |= {"hparams_search"}  # a trial is the run that its settings make by hand
 # May differ too, but what makes a run again must name them. Of corrections the content counts: `corrections.csv`.

@@ -126,7 +126,11 @@ def check_leaves(config: Settings) -> None:
     for path, field in schema_fields(schema).items():
         if (mark := _leaf(field)) and (leaf := operator.attrgetter(path)(config)):
             named = {f"{path}.{name}": one for name, one in leaf.items()} if mark.several else {path: leaf}
-            found += [problem for setting, one in named.items() for problem in leaf_problems(one, setting, mark.given)]
+            found += [
+                problem
+                for setting, one in named.items()
+                for problem in leaf_problems(one, setting, mark.given, mark.offered)
+            ]
     if found:
         raise ConfigError("The configuration cannot be run:", found)
 

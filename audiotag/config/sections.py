@@ -55,7 +55,7 @@ class Model(Settings):
 
     name: str | None = None
     """Name of the configuration; for people only; null: the network's class."""
-    network: Annotated[dict[str, Any], Leaf(given=("classes",))] = Field(VGG_GAP)
+    network: Annotated[dict[str, Any], Leaf(given=("classes",), offered=("bands",))] = Field(VGG_GAP)
     """Class of the network (`_target_`) and its arguments; for VggGap: width, channels of the first convolution, of
     which all others are multiples; dropout after the blocks and head_dropout, 0.3 and 0.5 in the paper, to be scaled
     with the width."""

@@ -100,7 +100,7 @@ def build_tagger(experiment: Experiment, cell: Cell, phase: Phase) -> Tagger:
     config, folder, classes = experiment.config, experiment.folder, experiment.manifest.classes
     seed_key = (config.seed, cell.round, cell.fold)
     torch.manual_seed(key("init", *seed_key))
-    network = build_network(config.model, len(classes))
+    network = build_network(config.model, len(classes), experiment.store.info["bands"])
     training = config.training
     weighted = training.balance != "none" or (training.weights != "none" and cell.round > 0)
     loss = build_loss(training, "none" if weighted or context.current().world_size > 1 else "mean")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from audiotag.errors import AudiotagError
 from audiotag.export.nodes import Part, exported
 from audiotag.features.log_mel import KaldiFrontEnd, LogMelFrontEnd
 from audiotag.features.spectrogram import FourierFrontEnd, FrontEnd, LogFrontEnd, MelFrontEnd
@@ -86,14 +87,16 @@ half_precision = Cast<to=10>(bands)
 def front_end_part(front_end: FrontEnd, prefix: str) -> Part:
     """Return the part from `wave` (B, samples) to `{prefix}spectrogram` (B, F, T).
 
-    Raises AudiotagError if a front end of one's own has operators that ONNX lacks.
+    Raises AudiotagError if a front end of one's own has operators that ONNX lacks, or is no module of PyTorch.
     """
     made, half = f"{prefix}spectrogram", HALF.format(spectrogram=f"{prefix}spectrogram")
     written = _written(front_end)
     if written is not None:
         text, constants = written
         return Part.of(text + half, constants, f"{prefix}f_", keep=("wave", made))
-    assert isinstance(front_end, torch.nn.Module), "a front end is a module"
+    if not isinstance(front_end, torch.nn.Module):
+        name = f"{type(front_end).__module__}.{type(front_end).__qualname__}"
+        raise AudiotagError(f"{name} cannot be written as ONNX: PyTorch does not compute it, but {front_end}")
     wave = torch.linspace(-1, 1, 2 * front_end.sample_rate_hz).reshape(2, -1)
     bands = exported(front_end, wave, {0: "clips", 1: "samples"}, f"{prefix}f/", "wave", f"{prefix}f_bands")
     return bands + Part.of(half, {}, f"{prefix}f_", keep=(made,))

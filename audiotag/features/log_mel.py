@@ -42,7 +42,7 @@ class LogMelFrontEnd(FourierFrontEnd):
     one. The defaults are those of PANNs (Kong et al. 2020): with std = ln(10) / 10, values are decibels.
     """
 
-    revision = 1
+    revision: int | str = 1
     window_at = 0.5  # share of what the window lacks to n_fft that goes before it
 
     def __init__(

@@ -5,6 +5,7 @@ Shapes: B clips, F bands, T frames. See `audiotag.features.audio` for how waves 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from abc import ABC, abstractmethod
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from audiotag.config import Features
 from audiotag.config.leaf import build, leaf_identity
+from audiotag.config.sections import V1
 from audiotag.errors import AudiotagError, ConfigError
 from audiotag.features.audio import SAMPLE_RATE_HZ, AudioStream
 
@@ -40,8 +42,9 @@ class FrontEnd(Protocol):
     """Float32 waves (B, samples) at `sample_rate_hz` in, float32 spectrograms (B, F, T) out, each clip by itself.
 
     The constructor's arguments are the settings, and together with the class the key under which spectrograms are
-    stored; `revision` is to be raised when the same settings come to mean other values. Values must be finite in half
-    precision. `stream` gives the same spectrogram of one wave, too long to be held, in pieces.
+    stored; `revision` is to be raised when the same settings come to mean other values, or says what else these depend
+    on, such as what a file holds. Values must be finite in half precision. `stream` gives the same spectrogram of one
+    wave, too long to be held, in pieces.
     """
 
     sample_rate_hz: int
@@ -51,8 +54,8 @@ class FrontEnd(Protocol):
     bands: int
     """F."""
     center_hz: NDArray[np.float64]
-    """Where each band (F,) peaks."""
-    revision: int
+    """Where each band (F,) peaks; NaN where bands are no frequencies."""
+    revision: int | str
 
     @property
     def frames_per_second(self) -> float:
@@ -74,7 +77,7 @@ class FourierFrontEnd(nn.Module, ABC):
     A wave shorter than `min_samples` is filled up with zeros to that length; an empty one raises AudiotagError.
     """
 
-    revision = 2
+    revision: int | str = 2
     window: Tensor
     filterbank: Tensor  # (F, FFT bins)
     _bins: Tensor  # of every weight in the bank that is not 0, band by band
@@ -496,9 +499,19 @@ def _built(leaf: str) -> FrontEnd:
     return front_end
 
 
+def as_seen(features: Features) -> Features:
+    """Return the features by which a recording is shown: its own or, where bands are no frequencies, those of v1."""
+    if np.isnan(front_end_of(features).center_hz).any():
+        return dataclasses.replace(features, name="v1", front_end=V1)
+    return features
+
+
 def front_end_settings(features: Features) -> dict[str, Any]:
     """Return what determines a front end's values: the key under which spectrograms are stored."""
-    return {**leaf_identity(features.front_end, SETTING), "revision": front_end_of(features).revision}
+    identity = leaf_identity(features.front_end, SETTING)
+    by_content = ("file", "sha256") if "sha256" in identity else ()  # what a file holds, the revision says
+    settings = {name: value for name, value in identity.items() if name not in by_content}
+    return {**settings, "revision": front_end_of(features).revision}
 
 
 @torch.inference_mode()

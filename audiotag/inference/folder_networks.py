@@ -63,13 +63,14 @@ def _built(about: HandedOn) -> tuple[dict[Key, nn.Module], list[str]]:
     networks: dict[Key, nn.Module] = {}
     problems: list[str] = []
     for m, member in enumerate(about.members):
+        bands = 1  # if there is no front end to say so
         try:
-            front_end_of(member.features)
+            bands = front_end_of(member.features).bands
         except ConfigError as error:
             problems += [f"members.{m}.{problem}" for problem in error.problems]
         try:
             for fold in member.folds:
-                networks[m, fold] = build_network(Model(network=member.network), len(about.classes))
+                networks[m, fold] = build_network(Model(network=member.network), len(about.classes), bands)
         except ConfigError as error:
             problems += [f"members.{m}.{problem}" for problem in error.problems]
     return networks, list(dict.fromkeys(problems))

@@ -12,7 +12,7 @@ from audiotag.config import Features, Hardware
 from audiotag.console import progress
 from audiotag.distributed.hardware import set_numerics
 from audiotag.features.audio import AudioError, AudioStream
-from audiotag.features.spectrogram import frames, front_end_of
+from audiotag.features.spectrogram import as_seen, frames, front_end_of
 from audiotag.files import write_csv
 from audiotag.inference.members import choose_folds, choose_round
 from audiotag.inference.recordings import Recording
@@ -101,23 +101,25 @@ def picture_of(
     advance: Callable[[float], None] = lambda share: None,
 ) -> tuple[RecordingData, PosteriorTrack | None]:
     """Read a recording and compute what is drawn of it, in memory that does not grow with it; raises AudioError."""
-    front_end = front_end_of(features)
+    front_end, shown = front_end_of(features), front_end_of(as_seen(features))
     audio = AudioStream(recording.path, features.trim, rate_hz=front_end.sample_rate_hz)
     wave = ColumnMaxima(audio.n_source)
     for block in audio.source():
         wave.add(np.stack((block, -block), axis=1))
-    n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
-    spectrogram = ColumnMaxima(n_frames)
+    seen = audio if shown is front_end else AudioStream(recording.path, features.trim, rate_hz=shown.sample_rate_hz)
+    spectrogram = ColumnMaxima(shown.n_frames(seen.n_samples))
 
     def kept() -> Iterator[Frames]:
-        for piece in frames(audio, front_end):
+        for piece in frames(seen, shown):
             spectrogram.add(piece)
             yield piece
 
     pieces = kept()
     posteriors = None
     if tagger is not None:
-        posteriors = tagger.posteriors(pieces, n_frames, hop_s, audio.kept_s[0], advance)
+        heard = pieces if shown is front_end else frames(audio, front_end)
+        n_frames, hop_s = front_end.n_frames(audio.n_samples), 1 / front_end.frames_per_second
+        posteriors = tagger.posteriors(heard, n_frames, hop_s, audio.kept_s[0], advance)
     for _ in pieces:  # what the networks were not asked about
         pass
     picture = RecordingData(
@@ -128,8 +130,8 @@ def picture_of(
         audio.duration_s,
         audio.kept_s,
         spectrogram.largest.T,
-        spectrogram.step * hop_s,
-        front_end.center_hz,
-        features.title,
+        spectrogram.step / shown.frames_per_second,
+        shown.center_hz,
+        as_seen(features).title,
     )
     return picture, posteriors

@@ -21,6 +21,7 @@ from audiotag.config import Hardware
 from audiotag.distributed.hardware import choose_device, choose_precision
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioError
+from audiotag.features.spectrogram import front_end_of
 from audiotag.inference.labelling import Heard, Key, Labelled, OnWindow, label_each
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import (
@@ -134,9 +135,10 @@ class Networks(Asked):
 def load_networks(folder: RunFolder, round_: int, folds: Iterable[int], member: int = 0) -> dict[Key, nn.Module]:
     """Load the best weights of a round's folds; raises RunError if they are missing or damaged."""
     networks: dict[Key, nn.Module] = {}
+    bands = front_end_of(folder.config.features).bands
     for fold in folds:
         cell = Cell(round_, fold)
-        networks[member, fold] = build_network(folder.config.model, len(folder.classes))
+        networks[member, fold] = build_network(folder.config.model, len(folder.classes), bands)
         load_weights(networks[member, fold], folder.checked(cell, "best.ckpt"), folder.best_epoch(cell))
     return networks
 

@@ -26,7 +26,7 @@ import audiotag.web
 from audiotag.config import PredictConfig
 from audiotag.errors import AudiotagError
 from audiotag.features.audio import RATES_HZ, WaveStream, checked_wave
-from audiotag.features.spectrogram import frames, front_end_of
+from audiotag.features.spectrogram import as_seen, frames, front_end_of
 from audiotag.features.trimming import Wave
 from audiotag.inference.load import Answering
 from audiotag.inference.spectrograms import Frames
@@ -87,14 +87,15 @@ class Listener:
         self._tagger, self._config, self._every_frames = tagger, config, every_frames
         # One thread instead of a lock, which is handed to nobody in particular.
         self._networks = ThreadPoolExecutor(1, "networks")
-        front_end = front_end_of(tagger.groups[0][0].features)
-        self.sample_rate_hz = front_end.sample_rate_hz
-        self._hop = self.sample_rate_hz / front_end.frames_per_second
+        features = tagger.groups[0][0].features
+        self.sample_rate_hz, self._shown = front_end_of(features).sample_rate_hz, front_end_of(as_seen(features))
+        self._hop = self.sample_rate_hz / self._shown.frames_per_second
         with self._stream(self.sample_rate_hz) as stream:  # raises what is wrong with the settings
-            window = {"window_s": stream.window_s, "window_frames": stream.window_frames}
+            window_frames = round(stream.window_s * self._shown.frames_per_second)
+            window = {"window_s": stream.window_s, "window_frames": window_frames}
         self.about = {"runs": list(tagger.names), "classes": list(tagger.classes), **window}
         self.about |= {"sample_rate_hz": self.sample_rate_hz, "hop_samples": self._hop, "longest_s": LONGEST_S}
-        self.about |= {"bands_hz": [round(float(hz), 1) for hz in front_end.center_hz]}
+        self.about |= {"bands_hz": [round(float(hz), 1) for hz in self._shown.center_hz]}
         self.about |= {"top": top, "smoothing_s": config.smoothing_s}
 
     def hear(self, feed: Feed, sample_rate_hz: int, send: Send) -> None:
@@ -121,9 +122,8 @@ class Listener:
         began_s = time.monotonic()
         posteriors = self._ask(self._tagger.posteriors, wave, sample_rate_hz).tolist()
         drawn = wave[-round(DRAWN_FRAMES * self._hop * sample_rate_hz / self.sample_rate_hz) :]
-        audio = WaveStream(drawn, sample_rate_hz, trim_silence=False, rate_hz=self.sample_rate_hz)
-        front_end = front_end_of(self._tagger.groups[0][0].features)
-        picture = self._ask(lambda: np.concatenate(list(frames(audio, front_end))))[-DRAWN_FRAMES:]
+        audio = WaveStream(drawn, sample_rate_hz, trim_silence=False, rate_hz=self._shown.sample_rate_hz)
+        picture = self._ask(lambda: np.concatenate(list(frames(audio, self._shown))))[-DRAWN_FRAMES:]
         answer, meter = _answer(0.0, len(wave) / sample_rate_hz, posteriors, picture), Meter()
         meter.add(wave)
         took_ms = 1000 * (time.monotonic() - began_s)

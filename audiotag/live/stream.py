@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from audiotag.config import Features
 from audiotag.features.audio import RESAMPLING_QUALITY, checked_wave
-from audiotag.features.spectrogram import front_end_of
+from audiotag.features.spectrogram import as_seen, front_end_of
 from audiotag.features.streaming import Reference, frame_stream
 from audiotag.features.trimming import Wave
 from audiotag.inference.labelling import Key
@@ -53,6 +53,7 @@ class LiveStream:
     ) -> None:
         checked_wave(np.zeros(0, np.float32), sample_rate_hz)
         features = tagger.groups[0][0].features
+        self._seen = as_seen(features)
         self.sample_rate_hz, self.classes, self.skipped = sample_rate_hz, classes, 0
         self.window_frames = tagger.window_frames if window_frames is None else window_frames
         self.every_frames, self._reference, self._tagger = every_frames, reference, tagger
@@ -71,7 +72,7 @@ class LiveStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for ear in self._ears:
+        for ear in self._all:
             ear.close()
 
     def restart(self, at_s: float) -> None:
@@ -80,6 +81,10 @@ class LiveStream:
         self._ears = [
             Ear(spec.features, self.sample_rate_hz, self.window_s, self._reference) for spec, _ in self._tagger.groups
         ]
+        self._eye, self._all = self._ears[0], self._ears
+        if self._seen != self._tagger.groups[0][0].features:
+            self._eye = Ear(self._seen, self.sample_rate_hz, self.window_s, self._reference)
+            self._all = [*self._ears, self._eye]
 
     def push(self, block: NDArray[np.floating], newest: bool = False) -> list[Window]:
         """Take the next samples, and return the windows that they complete; `newest`: the last of them alone.
@@ -90,7 +95,7 @@ class LiveStream:
         if len(wave) > LONGEST_S * self.sample_rate_hz and not newest:
             pieces = np.array_split(wave, math.ceil(len(wave) / (LONGEST_S * self.sample_rate_hz)))
             return [window for piece in pieces for window in self.push(piece)]
-        for ear in self._ears:
+        for ear in self._all:
             ear.push(wave)
         due = []
         while all(ear.holds(self._begin_s(self._next)) for ear in self._ears):
@@ -102,7 +107,7 @@ class LiveStream:
         windows = self._label(due)
         # The last window may yet be one that ends here.
         needed_s = min(self._begin_s(self._next), self._end_s - self.window_s)
-        for ear in self._ears:
+        for ear in self._all:
             ear.forget(needed_s)
         return windows
 
@@ -114,7 +119,7 @@ class LiveStream:
         if self._ended:
             return []
         self._ended = True
-        for ear in self._ears:
+        for ear in self._all:
             ear.finish()
         windows = self.push(np.zeros(0, np.float32))
         if self._end_s > self._heard_s + 1e-9:
@@ -128,8 +133,11 @@ class LiveStream:
         yield from self.finish()
 
     def new_frames(self) -> Frames:
-        """Return the frames (T, F) that came since the last call, as a window of the first run holds them."""
-        return self._ears[0].new_frames()
+        """Return the frames (T, F) that came since the last call, as a window of the first run holds them.
+
+        Of a front end whose bands are no frequencies, they are those by which recordings are shown instead.
+        """
+        return self._eye.new_frames()
 
     @property
     def _end_s(self) -> float:

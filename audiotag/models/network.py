@@ -26,9 +26,10 @@ HALF = (torch.float16, torch.bfloat16)
 class Network(Protocol):
     """A `torch.nn.Module` that turns spectrograms (B, 1, F, T) into logits (B, C), each clip by itself.
 
-    The program gives its constructor `classes`, the number C; all other arguments come from the configuration. It draws
-    its initial weights from PyTorch's global generator, which is seeded beforehand. `fixed_frames` may be left out: any
-    T from `min_frames` on is taken then. One that takes a single T sees longer clips in windows (see `ask`).
+    The program gives its constructor `classes`, the number C, and, if it takes that, `bands`, the number F; all other
+    arguments come from the configuration. It draws its initial weights from PyTorch's global generator, which is seeded
+    beforehand. `fixed_frames` may be left out: any T from `min_frames` on is taken then. One that takes a single T sees
+    longer clips in windows (see `ask`).
 
     The constructor reads no file and asks nobody: whoever predicts builds the network again, and gives it the run's
     weights.
@@ -56,9 +57,9 @@ class Network(Protocol):
         """
 
 
-def build_network(model: Model, classes: int) -> nn.Module:
+def build_network(model: Model, classes: int, bands: int) -> nn.Module:
     """Build the configured network; raises ConfigError if it cannot be imported or built."""
-    network: nn.Module = build(model.network, SETTING, classes=classes)
+    network: nn.Module = build(model.network, SETTING, {"bands": bands}, classes=classes)
     return network
 
 
@@ -97,7 +98,7 @@ def check_network(model: Model, features: Features, bands: int, pretrained: bool
     start = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = build_network(model, TRIED_CLASSES)
+        network = build_network(model, TRIED_CLASSES, bands)
         problems = _attribute_problems(network, features)
         if not problems and pretrained:
             start = load_start(network)

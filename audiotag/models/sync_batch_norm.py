@@ -37,7 +37,10 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(var * count / (count - 1), share)
-        scaled = centred * (self.weight / torch.sqrt(var + self.eps))[None, :, None, None]
+        deviation = torch.sqrt(var + self.eps)
+        if not self.affine:
+            return (centred / deviation[None, :, None, None]).to(x.dtype)
+        scaled = centred * (self.weight / deviation)[None, :, None, None]
         return (scaled + self.bias[None, :, None, None]).to(x.dtype)
 
 

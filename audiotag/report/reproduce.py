@@ -78,8 +78,10 @@ def _composed(*arguments: str) -> Mapping[str, Any]:
 
 
 def _needed(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings without which data sets other than the embedded one are refused."""
-    return {f"data.{name}": getattr(config.data, name) for name in config.data.needs}
+    """Return the settings without which some options are refused: data sets, and front ends made of a file."""
+    file = config.features.front_end.get("file")
+    of_file = {} if file is None else {"features.front_end.file": file}
+    return {f"data.{name}": getattr(config.data, name) for name in config.data.needs} | of_file
 
 
 def _hydra(value: Any) -> str:

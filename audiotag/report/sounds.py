@@ -19,7 +19,7 @@ from audiotag.config import Features
 from audiotag.data.scan import hash_of
 from audiotag.data.store import spectrogram
 from audiotag.features import audio
-from audiotag.features.spectrogram import front_end_of
+from audiotag.features.spectrogram import as_seen, front_end_of
 
 LONGEST_S = 30.0  # of a recording, what is shown and played
 MOST_COLUMNS = 800  # of a picture; the page is not wider
@@ -56,7 +56,7 @@ class Sound:
 
 def render_sound(request: SoundRequest) -> Sound | str:
     """Return a recording's picture and sound, or why there is none."""
-    path, features = request.path, request.features
+    path, features = request.path, as_seen(request.features)
     try:
         if hash_of(path) != request.content_hash:
             return "the file has changed since the run read it"

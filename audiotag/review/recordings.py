@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audiotag.api import spectrogram
 from audiotag.config import Features
 from audiotag.features.audio import decode_beginning, resample
+from audiotag.features.spectrogram import as_seen
 from audiotag.report.sounds import marks_khz, webp
 
 COLUMNS = 800  # of a waveform
@@ -35,7 +36,7 @@ class Recording:
 def read_recording(path: Path, features: Features, longest_s: float, duration_s: float) -> Recording:
     """Read the first `longest_s` of a recording that lasts `duration_s`; raises AudioError if it cannot be heard."""
     wave, rate_hz = decode_beginning(path, longest_s)
-    seen = spectrogram((wave, rate_hz), features)
+    seen = spectrogram((wave, rate_hz), as_seen(features))
     peak = float(np.abs(wave).max())
     played_s = len(wave) / rate_hz
     shape = {

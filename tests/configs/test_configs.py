@@ -32,12 +32,15 @@ from audiotag.experiment.prepare import check_joints
 from audiotag.run.naming import run_name
 from audiotag.verification.promise import PromiseRule
 from audiotag.verification.rules import AgreementRule, CleanlabRule, rule_of
+from tests.tiny_networks import write_onnx
 
 PROGRAMS: dict[str, type] = {"train": TrainConfig, "verify": VerifyConfig, "predict": PredictConfig}
 NEEDED = {  # what a user must say besides the name of the option
     "data=csv": ["data.root=DIR", "data.table=FILE"],
     "data=kaggle": ["data.root=DIR"],
     "data=folders": ["data.root=DIR"],
+    "features=embedding": ["features.front_end.file=FILE"],
+    "model=embedding": ["features.front_end.file=FILE"],
     "verify": ["run=NAME"],
     "predict": ["run=NAME", "split=test"],
 }
@@ -522,10 +525,13 @@ WITH_JOINTS = ("model=", "features=", "augment=", "training=", "verification=")
 
 
 @pytest.mark.parametrize("option", [option for option in options("train") if option.startswith(WITH_JOINTS)])
-def test_joints_of_every_option_keep_their_contract(option):
-    extra, smaller = EXTRAS.get(option, ("torch", []))
+def test_joints_of_every_option_keep_their_contract(option, tmp_path):
+    extra, overrides = EXTRAS.get(option, ("torch", []))
     pytest.importorskip(extra)
-    check_joints(composed(option, *smaller))
+    if option.endswith("=embedding"):
+        file = write_onnx(tmp_path / "net.onnx", [1, 800], 800, sample_rate="8000")
+        option, overrides = "model=embedding", [f"features.front_end.file={file}"]
+    check_joints(composed(option, *overrides))
 
 
 @pytest.mark.parametrize("experiment", groups(TrainConfig)["experiment"])

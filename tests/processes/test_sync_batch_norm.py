@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -30,13 +31,15 @@ dist.destroy_process_group()
 """
 
 
-def test_sync_batch_norm_of_unequal_shares_equals_one_device(tmp_path):
+@pytest.mark.parametrize("affine", [True, False])
+def test_sync_batch_norm_of_unequal_shares_equals_one_device(tmp_path, affine):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(7, 3, 5, 4, generator=generator, dtype=torch.float64) * 3 + 100
     factor = torch.randn(7, 3, 5, 4, generator=generator, dtype=torch.float64)
-    norm = nn.BatchNorm2d(3, eps=1e-4, momentum=0.1).double()
-    with torch.no_grad():
-        norm.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
+    norm = nn.BatchNorm2d(3, eps=1e-4, momentum=0.1, affine=affine).double()
+    if affine:
+        with torch.no_grad():
+            norm.weight.copy_(torch.tensor([0.5, 1.0, -2.0]))
     of_rank = [[0, 2, 4, 6], [1, 3, 5]]
     torch.save({"norm": norm, "x": x, "factor": factor, "of_rank": of_rank}, tmp_path / "given.pt")
     run_ranks(f"-c {RANK}", [str(tmp_path)], TOP, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1", GLOO_SOCKET_IFNAME="lo")
