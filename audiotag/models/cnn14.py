@@ -57,8 +57,8 @@ class Cnn14(nn.Module):
         """Return logits (B, C) of spectrograms (B, 1, F, T); raises AudiotagError for another F."""
         if x.shape[2] != self.bands:
             raise AudiotagError(
-                f"the network takes {self.bands} bands, and spectrograms have {x.shape[2]}: set features=panns, the "
-                "front end that its checkpoint was trained with, or model.network.bands"
+                f"the network takes {self.bands} bands, and spectrograms have {x.shape[2]}; its checkpoint was trained "
+                "with features=panns"
             )
         x = self.bn0(x.transpose(1, 2)).transpose(1, 2)  # (B, F, 1, T): statistics by band
         # Its convolutions have time before bands.

