@@ -28,8 +28,13 @@ AGAIN = "export it again with python -m audiotag.export to=folder, or fetch it a
 STARTS = ("checkpoint", "pretrained")
 # Reviewed: whatever their arguments, but STARTS and tables of options for other libraries, they compute, and no more.
 HARMLESS = {
+    "audiotag.features.log_mel.KaldiFrontEnd",
+    "audiotag.features.log_mel.LogMelFrontEnd",
     "audiotag.features.spectrogram.LogFrontEnd",
     "audiotag.features.spectrogram.MelFrontEnd",
+    "audiotag.models.cnn14.Cnn14",
+    "audiotag.models.embedding_head.EmbeddingHead",
+    "audiotag.models.mobilenet.MobileNet",
     "audiotag.models.timm_network.TimmNetwork",
     "audiotag.models.vgg_gap.VggGap",
 }
