@@ -33,6 +33,7 @@ HARMLESS = {
     "audiotag.features.spectrogram.LogFrontEnd",
     "audiotag.features.spectrogram.MelFrontEnd",
     "audiotag.models.cnn14.Cnn14",
+    "audiotag.models.embedding_head.EmbeddingHead",
     "audiotag.models.mobilenet.MobileNet",
     "audiotag.models.timm_network.TimmNetwork",
     "audiotag.models.vgg_gap.VggGap",
