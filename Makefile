@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test unit test-slow test-faults bench bench-gpu lint types docs notebooks check format clean
+.PHONY: setup demo test unit test-slow test-faults bench bench-gpu lint types docs notebooks package check format clean
 
 setup: .venv/installed
 
@@ -56,7 +56,18 @@ notebooks: demo ## what they show, as pages that load nothing from elsewhere: bu
 	$(BIN)/python -m nbconvert --execute --to html --output-dir build/notebooks notebooks/*.ipynb \
 	    --HTMLExporter.require_js_url= --HTMLExporter.mathjax_url=
 
-check: lint types test docs
+package: setup ## the wheel, installed into an environment of its own and tried in an empty folder; what it needs, .venv lends
+	rm -rf build/package && mkdir -p build/package/empty
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/package .
+	$(BIN)/python -m venv build/package/venv
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    > $$(build/package/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lent.pth
+	build/package/venv/bin/pip install --quiet --no-deps build/package/*.whl
+	cd build/package/empty && ../venv/bin/python -c 'import audiotag; assert "/build/package/" in audiotag.__file__' \
+	    && ../venv/bin/audiotag train experiment=smoke finetune_rounds=0 run=tried && ../venv/bin/audiotag verify run=tried \
+	    && ../venv/bin/audiotag predict run=tried split=test && ../venv/bin/audiotag export run=tried to=folder
+
+check: lint types test docs package
 
 format: setup
 	$(BIN)/ruff check --fix .

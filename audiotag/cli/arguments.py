@@ -23,7 +23,10 @@ from audiotag.config.result import is_in_name
 from audiotag.config.schema import in_leaf, is_key, is_text, schema_fields, type_problems, unknown_key
 from audiotag.errors import ConfigError, Nearest
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = PACKAGE / "conf"  # of an installed package; of a checkout, beside it
+if not CONF.is_dir():
+    CONF = PACKAGE.parent / "conf"
 OPTIONAL = ("experiment", "hparams_search")  # groups of which nothing need be chosen
 SEVERAL = ("logger",)  # groups of which several options may be chosen together, as in logger=[csv,wandb]
 CONFIG_DIR = ("--config-dir", "-cd")

@@ -51,8 +51,7 @@ def check_command_line(schema: type, arguments: Sequence[str]) -> list[str]:
     """Return the arguments as Hydra needs them; answers --help, and raises ConfigError with everything misspelt."""
     if not CONF.is_dir():
         raise AudiotagError(
-            f"{CONF} is not there: audiotag works from a checkout, not from an installed copy of its package; get the "
-            "checkout and install it with pip install -e ."
+            f"{CONF} is not there, so the package is not whole: install it again, from a checkout with pip install -e ."
         )
     arguments = quoted(in_order(arguments), schema)
     for folder in own_folders(arguments):

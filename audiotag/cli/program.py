@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.markup import escape
 
-from audiotag.cli.arguments import own_folders, settings_of
+from audiotag.cli.arguments import CONF, own_folders, settings_of
 from audiotag.cli.composition import check_command_line, compose, config_name, register
 from audiotag.config import TrainConfig
 from audiotag.config.schema import Schema, validate
@@ -40,7 +40,7 @@ def start(schema: type[Schema], main: Callable[[Schema], object]) -> None:
     if "torch" not in sys.modules:
         gc.disable()  # what is imported and composed is no garbage; the job enables it again
     reported(lambda: _prepare(schema))
-    hydra_main = hydra.main(version_base="1.3", config_path="conf", config_name=config_name(schema))
+    hydra_main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name(schema))
     reported(hydra_main(_job(schema, main)))
 
 

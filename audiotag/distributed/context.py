@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.plugins.environments import LightningEnvironment
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from audiotag.distributed.processes import STORE_FD
 from audiotag.errors import AudiotagError
@@ -75,6 +73,8 @@ def joined(job: DistributedContext, device_type: str, apart: bool) -> Iterator[N
             _current = _init_process_group(job, device_type)
             _control = dist.new_group(backend="gloo", timeout=TIMEOUT)
         # Lightning has read it from the environment, where processes that work apart have a number too.
+        from pytorch_lightning.utilities.rank_zero import rank_zero_only  # here: who predicts needs no Lightning
+
         rank_zero_only.rank = _current.rank  # type: ignore[attr-defined]
         yield
         leave()
@@ -136,30 +136,3 @@ def assert_same_on_all_ranks(what: str, text: str) -> None:
             f"{what} differs between the processes of this job (rank 0 and {', '.join(different)}): start all of them "
             "with the same command, on the same files"
         )
-
-
-class RanksEnvironment(LightningEnvironment):
-    """Tells Lightning of the context found here, so that it looks for none of its own and starts no process."""
-
-    creates_processes_externally = True  # always: a property there
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._global_rank, self._world_size = _current.rank, _current.world_size
-
-    def local_rank(self) -> int:
-        """Return the number of this rank on its machine."""
-        return _current.local_rank
-
-    def node_rank(self) -> int:
-        """Return the number of the machine."""
-        return _current.rank // _current.local_world_size
-
-    def set_world_size(self, size: int) -> None:
-        """Keep what was found, which holds where machines have different numbers of devices, too."""
-
-    def set_global_rank(self, rank: int) -> None:
-        """Keep what was found."""
-
-    def teardown(self) -> None:
-        """Leave the environment's variables as they are: other networks are fitted after this one."""

@@ -24,6 +24,7 @@ from audiotag.config import Phase, TrainConfig
 from audiotag.data.datamodule import CellClips, FoldDataModule
 from audiotag.distributed import context
 from audiotag.distributed.hardware import choose_device, choose_precision, set_numerics
+from audiotag.distributed.lightning import RanksEnvironment
 from audiotag.errors import DiskFullError, RunError
 from audiotag.experiment.prepare import Experiment, refuse_other_start
 from audiotag.experiment.progress import ProgressDisplay
@@ -133,7 +134,7 @@ def build_trainer(config: TrainConfig, where: Path, phase: Phase, callbacks: lis
         sync_batchnorm=shared and device != "cpu",
         precision=choose_precision(config.hardware),  # type: ignore[arg-type] # the schema has checked it
         callbacks=callbacks,
-        plugins=[WholeCheckpoints(), context.RanksEnvironment(), *sync_on_cpu],
+        plugins=[WholeCheckpoints(), RanksEnvironment(), *sync_on_cpu],
         default_root_dir=where,
         logger=False,  # what trackers show comes from EpochCheckpoint, a row of metrics at a time
         enable_progress_bar=False,

@@ -58,8 +58,9 @@ real = dist.init_process_group
 # Serves GPUs alone, as NCCL does: what is told on the way must go by another group.
 dist.init_process_group = lambda backend, **how: real({"nccl": "cuda:gloo"}[backend], **how)
 from audiotag.distributed import context
+from audiotag.distributed.lightning import RanksEnvironment
 with context.joined(context.from_environment(), "cuda", apart=False):
-    lightning = context.RanksEnvironment()
+    lightning = RanksEnvironment()
     now = context.current()
     output = {"chosen": chosen, "place": [now.local_rank, now.local_world_size, now.world_size]}
     output["lightning"] = [lightning.local_rank(), lightning.node_rank()]
