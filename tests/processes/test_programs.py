@@ -17,13 +17,18 @@ from tests.clips import TOP
 from tests.programs import run_program
 
 
-def test_program_of_an_installed_copy_says_that_it_works_from_a_checkout(tmp_path):
-    shutil.copytree(TOP / "audiotag", tmp_path / "audiotag", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "audiotag.plan", "data=kaggle", "data.root=x"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "audiotag works from a checkout, not from an installed copy" in done.stderr
+def copied(*command: str, cwd: Path) -> str:
+    """Call what a copy of the package in a folder does; it must be refused without a traceback."""
+    shutil.copytree(TOP / "audiotag", cwd / "audiotag", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run([sys.executable, *command], cwd=cwd, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stdout
     assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_program_without_its_configuration_says_that_the_package_is_not_whole(tmp_path):
+    output = copied("-m", "audiotag.plan", "data=kaggle", "data.root=x", cwd=tmp_path)
+    assert f"{tmp_path / 'conf'} is not there, so the package is not whole: install it again" in output
 
 
 def call(program: str | Path, *arguments: str, cwd: Path, expected: int = 2) -> str:
@@ -82,13 +87,12 @@ def test_programs_verify_and_predict_refuse_it_too(tmp_path, program, arguments,
 
 
 def test_program_refuses_a_misspelt_key_in_a_file(tmp_path):
-    """The program beside a copy of conf/ with a slip in it."""
-    shutil.copytree(TOP / "conf", tmp_path / "copy" / "conf")
-    shutil.copy(TOP / "train.py", tmp_path / "copy")
-    with open(tmp_path / "copy" / "conf" / "experiment" / "smoke.yaml", "a") as file:
+    """A copy of the checkout whose conf/ has a slip in it."""
+    shutil.copytree(TOP / "conf", tmp_path / "conf")
+    shutil.copy(TOP / "train.py", tmp_path)
+    with open(tmp_path / "conf" / "experiment" / "smoke.yaml", "a") as file:
         file.write("trainng: {batch_size: 3}\n")
-    (tmp_path / "work").mkdir()
-    output = call(tmp_path / "copy" / "train.py", "experiment=smoke", cwd=tmp_path / "work")
+    output = copied("train.py", "experiment=smoke", cwd=tmp_path)
     assert "trainng.batch_size is not a setting; did you mean training.batch_size?" in output
 
 
