@@ -24,6 +24,20 @@ EM_STEPS = 40
 UNMODELLED = 0.01  # share of the wrong labels that are assumed to agree with the networks for reasons of no model
 
 
+class Ranked:
+    """Scores (N,) in rising order, to ask again and again what lies above which of them."""
+
+    def __init__(self, scores: Floats) -> None:
+        self.order = np.argsort(scores, kind="stable")
+        self.scores = scores[self.order]
+
+    def above(self, weights: Floats, levels: Floats) -> Floats:
+        """Return the weight, of weights (N,), of the scores of at least each level (L,)."""
+        total = np.concatenate([[0.0], np.cumsum(weights[self.order])])
+        found: Floats = total[-1] - total[np.searchsorted(self.scores, levels)]
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """What a round's networks say: posteriors (N, C) and labels (N,) of unverified clips, and of verified ones (M).
@@ -69,6 +83,21 @@ class Evidence:
         return self.verified_posteriors.max(axis=1)
 
     @cached_property
+    def ranked_refused(self) -> Ranked:
+        """Posteriors of the predicted classes, of the clips for which these are not the labels."""
+        return Ranked(self.surest[~self.agrees])
+
+    @cached_property
+    def ranked_verified(self) -> Ranked:
+        """Posteriors of the predicted classes of the verified clips."""
+        return Ranked(self.verified_surest)
+
+    @cached_property
+    def tail_levels(self) -> Floats:
+        """Levels that a falling share of the verified clips' surest posteriors reach: all to 15 %."""
+        return np.quantile(self.verified_surest, np.linspace(0, 0.85, 18))
+
+    @cached_property
     def verified_errors(self) -> Floats:
         """What networks take verified clips of each class for (C, C), if not for that class: by their posteriors."""
         classes = self.posteriors.shape[1]
@@ -77,12 +106,12 @@ class Evidence:
         np.fill_diagonal(errors, 0)
         return errors / np.maximum(errors.sum(axis=1, keepdims=True), 1e-9)
 
-    @property
+    @cached_property
     def agrees(self) -> NDArray[np.bool_]:
         """Whether the networks predict the given label (N,)."""
         return self.predicted == self.labels
 
-    @property
+    @cached_property
     def verified_agrees(self) -> NDArray[np.bool_]:
         """Whether the networks predict the label of a verified clip (M,)."""
         return self.verified_predicted == self.verified_labels
@@ -117,21 +146,21 @@ def estimate_noise(
     wrong_mass = (origin * of_label[:, None]).T  # (right class, label): clips
     np.fill_diagonal(wrong_mass, 0)
 
-    v, sure_v = e.verified_agrees, e.verified_surest
+    v, above_v = e.verified_agrees, e.ranked_verified.above
     # Clips of other known classes that are predicted as labelled: verified ones under the label predicted for them.
     each = verified_weights / np.maximum(per_class[e.verified_labels], 1e-9)
-    wrong = _above(sure_v, wrong_mass[e.verified_labels, e.verified_predicted] * each, levels)
+    wrong = above_v(wrong_mass[e.verified_labels, e.verified_predicted] * each, levels)
     # What the pooled confusion adds, where a class has few verified clips, scores as their errors do.
-    errors = _above(sure_v, verified_weights * (~v + 1e-3), levels)
+    errors = above_v(verified_weights * (~v + 1e-3), levels)
     added = max(float((wrong_mass * confusion).sum()) - wrong[-1], 0.0)
     wrong = wrong + added * errors / max(errors[-1], 1e-9)
 
     known = _known_share(e, right_share, verified_weights, weights)
     refused = ~e.agrees
-    sure_refused, refused_weights = e.surest[refused], weights[refused]
+    refused_weights = weights[refused]
     n_wrong, n_refused = (1 - right_share) * n, float(refused_weights.sum())
     if n_refused > 0:
-        shape = _above(sure_refused, refused_weights, levels) / n_refused
+        shape = e.ranked_refused.above(refused_weights, levels) / n_refused
         # Clips of no class in the list agree with their label by chance, as often as predictions and labels coincide.
         missed = right_share * n * float((verified_weights * ~v).sum()) / m
         strange = max(n_refused - missed - known * n_wrong, 0.0)
@@ -139,7 +168,7 @@ def estimate_noise(
         chance = float((of_label / n * predicted).sum())
         wrong = wrong + (strange * chance / max(1 - chance, 1e-9) + UNMODELLED * n_wrong) * shape
     others = wrong_mass.sum(axis=1)[e.verified_labels] * each * v
-    return NoiseModel(origin, right_share, known, wrong, known * _above(sure_v, others, relabel_levels))
+    return NoiseModel(origin, right_share, known, wrong, known * above_v(others, relabel_levels))
 
 
 def right_probabilities(e: Evidence) -> Floats:
@@ -220,17 +249,9 @@ def _known_share(e: Evidence, right_share: float, verified_weights: Floats, weig
     refused clips' surest posteriors becomes thin (the largest share that a mixture leaves room for).
     """
     n, m, refused = len(e.labels), len(e.verified_labels), ~e.agrees
-    levels = np.quantile(e.verified_surest, np.linspace(0, 0.85, 18))
-    all_refused = _above(e.surest[refused], weights[refused], levels)
-    missed = _above(e.verified_surest, verified_weights * ~e.verified_agrees, levels) / m
-    expected = (1 - right_share) * n * _above(e.verified_surest, verified_weights, levels) / m
+    levels, above_v = e.tail_levels, e.ranked_verified.above
+    all_refused = e.ranked_refused.above(weights[refused], levels)
+    missed = above_v(verified_weights * ~e.verified_agrees, levels) / m
+    expected = (1 - right_share) * n * above_v(verified_weights, levels) / m
     ratio = (all_refused - right_share * n * missed) / np.maximum(expected, 1e-9)
     return float(np.clip(ratio.min() / ratio[0], 0, 1)) if ratio[0] > 0 else 0.0
-
-
-def _above(scores: Floats, weights: Floats, levels: Floats) -> Floats:
-    """Return the weight of the scores of at least each level (L,)."""
-    order = np.argsort(scores, kind="stable")
-    total = np.concatenate([[0.0], np.cumsum(weights[order])])
-    found: Floats = total[-1] - total[np.searchsorted(scores[order], levels)]
-    return found
