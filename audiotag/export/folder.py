@@ -104,6 +104,7 @@ def _member(member: Member) -> dict[str, Any]:
     front_end = _whole(config.features.front_end, "features.front_end")
     features = {**dataclasses.asdict(config.features), "front_end": front_end}
     network = _whole(config.model.network, "model.network")
+    network.pop("bands", None)  # is given by whoever builds it
     about = {"run": name, "round": member.round, "folds": list(member.folds), "features": features, "network": network}
     paths = [
         f"{leaf[TARGET]}: {name}={text}"
@@ -123,10 +124,10 @@ def _leaves(about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _whole(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:
     """Return a leaf with all arguments, as defaults may change, but not where it began, if that may be left out."""
-    parameters = inspect.signature(find_class(leaf, setting)).parameters
-    optional = {name for name, one in parameters.items() if one.default is not one.empty}
-    whole = leaf_identity(leaf, setting)
-    return {name: value for name, value in whole.items() if name not in STARTS or name not in optional}
+    found = find_class(leaf, setting)
+    optional = {name for name, one in inspect.signature(found).parameters.items() if one.default is not one.empty}
+    starts = {*STARTS, *getattr(found, "starts", ())} & optional
+    return {name: value for name, value in leaf_identity(leaf, setting).items() if name not in starts}
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -22,6 +22,8 @@ class HfNetwork(nn.Module):
     say the same; null: random ones.
     """
 
+    starts = ("name",)
+
     def __init__(self, classes: int, config: dict[str, Any], name: str | None = None) -> None:
         super().__init__()
         try:

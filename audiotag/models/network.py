@@ -39,6 +39,8 @@ class Network(Protocol):
     """Fewest frames T that it takes."""
     fixed_frames: int | None
     """The only T that it takes; None: any from `min_frames` on."""
+    starts: tuple[str, ...]
+    """Arguments that, beside `checkpoint` and `pretrained`, say what it starts from; may be left out."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return logits (B, C) of spectrograms (B, 1, F, T)."""

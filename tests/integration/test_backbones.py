@@ -20,6 +20,7 @@ from tests.integration.test_export import SAME, by_class, same
 from tests.integration.test_predict import sound
 from tests.unit.test_hub_networks import AST, ast_folder, timm_file
 
+HF = ["audiotag.models.hf_network.HfNetwork"]  # the only one that is not trusted whatever its arguments
 LENGTHS_S = (0.05, 0.7, 2.5)
 
 
@@ -87,6 +88,8 @@ def test_backbone_trains_resumes_votes_labels_and_is_exported_without_what_it_st
     assert len(answers) == len(LENGTHS_S)
     assert np.ptp(answers, axis=0).max() > SAME, "they tell clips apart"
     same(audiotag.load(export(ExportConfig(run=[str(run)], fold=0))), tagger, clips)
+    kept = audiotag.load(export(ExportConfig(run=[str(run)], fold=0, to="folder")), precision="32-true", trust=HF)
+    np.testing.assert_array_equal(by_class(kept.predict(clips, 8)), answers)
 
 
 def test_backbone_starts_where_its_checkpoint_ends(tmp_path):
