@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def export_folder(out: Path, members: Sequence[Member], asked: PredictConfig, co
     with replacing_folder(out) as temporary:
         save_file(tensors, temporary / WEIGHTS, {"format": "pt"})  # several entries are written in any order
         write_text(temporary / CARD, card(members, asked, n_weights, config.push or out.name, _unknown(classes)))
+        shutil.copymode(temporary / CARD, temporary / WEIGHTS)  # safetensors lets nobody else read it
         sums = {name: digest(temporary / name) for name in (WEIGHTS, CARD)}
         write_json(temporary / CONFIG, _config(tagger, described, sums))
         again = FolderTagger(temporary, dataclasses.replace(asked, trust=classes))

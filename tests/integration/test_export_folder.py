@@ -107,6 +107,7 @@ def test_folder_says_what_the_run_says_to_the_bit(folder, small_run, clips, prog
     program("predict.py", f"run={folder}", f"source={clips / '1.wav'}")
     assert folder.with_name("bells.predictions.csv").is_file()
     assert sorted(file.name for file in folder.iterdir()) == NAMES
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1, "who may read one may read all"
 
 
 @pytest.mark.parametrize(
