@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -32,6 +31,7 @@ from audiotag.cli.arguments import (
 )
 from audiotag.config.leaf import import_from
 from audiotag.config.schema import Schema, is_key, leaf_paths, leaves, nested, schema_fields, validate
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, ConfigError
 
 
@@ -129,9 +129,11 @@ def composed_defaults(schema: type) -> dict[str, Any]:
 def print_help(schema: type) -> None:
     """Print what a person can set: groups with their options, then every setting with meaning and default."""
     screen = Console(soft_wrap=False, emoji=False)
-    program = Path(sys.argv[0]).name
-    screen.print(f"[bold]{program}[/]: {schema.__doc__}\n")
-    screen.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)
+    program = f"{schema.__name__.removesuffix('Config').lower()}.py"
+    screen.print(f"[bold]{as_called(program)}[/]: {as_called(str(schema.__doc__))}\n")
+    screen.print(
+        f"usage: {as_called(f'python {program}')} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False
+    )
     screen.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
     for name, options in groups(schema).items():
         screen.print(f"  {name}={'|'.join(options)}", soft_wrap=True, highlight=False)
@@ -144,7 +146,7 @@ def print_help(schema: type) -> None:
         for name, value in leaves({path: defaults[path]}):  # several are those of a leaf
             default = "null" if value is None else str(value)
             screen.print(f"  [bold]{name}[/]={escape(default)}", soft_wrap=True, highlight=False)
-        screen.print(Padding(escape(str(field.description)), (0, 0, 0, 6)), highlight=False)
+        screen.print(Padding(escape(as_called(str(field.description))), (0, 0, 0, 6)), highlight=False)
     screen.print(
         "\nA group sets several settings at once; a setting named on the command line always wins. --cfg job prints "
         "the composed configuration; -m with comma-separated values runs a sweep, one job after another, or side by "

@@ -115,13 +115,13 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
         return made
     for split, step, words in (("test", "Test", TEST), (UNLABELLED, "Propose", PROPOSE)):
         if split in set(folder.manifest["split"]):
-            made.append(Step(step.lower(), step, words, program("predict.py", run=run, split=split)))
-    own = program("predict.py", run=run, source="my_recordings", out="predictions.csv")
+            made.append(Step(step.lower(), step, words, program("python predict.py", run=run, split=split)))
+    own = program("python predict.py", run=run, source="my_recordings", out="predictions.csv")
     made.append(Step("predict", "Predict", PREDICT, own))
     if not data.decided.empty:
         made.append(Step("verify", "Verify", VERIFY, other_rules(value(run), config.verification, data.decided)))
     if rows is not None and len(rows):
-        made.append(Step("listen", "Listen", LISTEN, program("-m", "audiotag.review", run=run)))
+        made.append(Step("listen", "Listen", LISTEN, program("python -m audiotag.review", run=run)))
         made.append(Step("correct", "Correct", *_correct(data)))
     return made
 

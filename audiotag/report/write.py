@@ -58,7 +58,7 @@ def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: flo
         first=FIRST,
         script_data=for_script(data, rows, kept) if rows is not None and clips else None,
         review=kept.name,
-        moved=program("-m", "audiotag.report", run=run_named(folder.path), root="DIR"),
+        moved=program("python -m audiotag.report", run=run_named(folder.path), root="DIR"),
         command=command(data.config),
         versions={"audiotag": audiotag.__version__, "PyTorch": torch.__version__},
         state=state(folder),

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.table import Table
 
 from audiotag.config import Verification
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.data.manifest import Manifest
 from audiotag.data.tables import find
 from audiotag.errors import DataError, RunError
@@ -188,7 +188,7 @@ def other_rules(run: str, verification: Verification, ledger: pd.DataFrame) -> s
     """Return the command that shows what other thresholds would accept of a round, or other rules if none would."""
     thresholds = ",".join(f"{threshold:g}" for threshold in _thresholds(verification, ledger))
     other = f"verification.rule.threshold={thresholds}" if thresholds else "verification=calibrated,as_coded"
-    return f"python verify.py run={run} -m {other}"
+    return f"{as_called('python verify.py')} run={run} -m {other}"
 
 
 def _of_last_round(rounds: list[dict[str, Any]], ledger: pd.DataFrame) -> pd.DataFrame:
