@@ -16,8 +16,9 @@ from audiotag.config import Phase, Training
 def layers_of(network: nn.Module) -> list[list[nn.Parameter]]:
     """Return the weights of each layer, from the input to the head, every one once.
 
-    One that layers share is of the last of them. A network says by `layers()` what its layers are. Of one that does not, a layer begins with each module that owns a
-    matrix or a kernel, in the order in which they were made; so what normalises belongs to what comes before it.
+    A network says by `layers()` what its layers are. Of one that does not, a layer begins with each module that owns a
+    matrix or a kernel, in the order in which they were made; so what normalises belongs to what comes before it. A
+    weight that layers share is of the last of them.
     """
     layers = getattr(network, "layers", None)
     if layers is not None:

@@ -457,7 +457,7 @@ def test_config_refuses_values_of_the_wrong_type(override, message):
         ),
         (
             ["training=frozen", "training.finetune.layer_decay=0.8"],
-            "training.finetune.layer_decay=0.8 has no effect with training.finetune.head_share=1, by which the last layer",
+            "training.finetune.layer_decay=0.8 has no effect with training.finetune.head_share=1, by which",
         ),
         (["training.average_decay=0.9"], "training.average_decay=0.9 has no effect without training.average=ema"),
         (
