@@ -30,7 +30,7 @@ from audiotag.cli.arguments import (
     settings_of,
 )
 from audiotag.config.leaf import import_from
-from audiotag.config.schema import Schema, is_key, leaf_paths, leaves, nested, schema_fields, validate
+from audiotag.config.schema import Schema, as_own, is_key, leaf_paths, leaves, nested, schema_fields, validate
 from audiotag.console import as_called
 from audiotag.errors import AudiotagError, ConfigError
 
@@ -44,7 +44,7 @@ def compose_config(schema: type[Schema], arguments: Sequence[str]) -> Schema:
     flags = [text for text in arguments if text.startswith("-") and text.partition("=")[0] not in CONFIG_DIR]
     if flags:
         raise ConfigError("These are not settings:", [f"{flag} is not known here" for flag in flags])
-    return validate(compose(schema, arguments), schema)
+    return as_own(validate(compose(schema, arguments), schema))
 
 
 def check_command_line(schema: type, arguments: Sequence[str]) -> list[str]:
@@ -72,7 +72,8 @@ def compose(schema: type, arguments: Sequence[str] = ()) -> DictConfig:
     register(schema)
     folders, settings = own_folders(arguments), settings_of(arguments)
     if folders:
-        places = ",".join(f"'file://{folder.absolute()}'" for folder in folders)
+        paths = [str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'") for folder in folders]
+        places = ",".join(f"'file://{path}'" for path in paths)
         settings.append(f"hydra.searchpath=[{places}]")
     job, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:

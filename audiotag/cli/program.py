@@ -23,7 +23,7 @@ from rich.markup import escape
 from audiotag.cli.arguments import CONF, own_folders, settings_of
 from audiotag.cli.composition import check_command_line, compose, config_name, register
 from audiotag.config import TrainConfig
-from audiotag.config.schema import Schema, validate
+from audiotag.config.schema import Schema, as_own, validate
 from audiotag.console import Screen, as_called, console
 from audiotag.distributed.processes import end_with
 from audiotag.errors import AudiotagError, ConfigError, Failed
@@ -112,7 +112,7 @@ def _job(schema: type[Schema], main: Callable[[Schema], object]) -> Callable[[Di
         gc.enable()
         try:
             with _ends_with_program():
-                return main(validate(composed, schema))
+                return main(as_own(validate(composed, schema)))
         except AudiotagError as error:
             if not _in_sweep():
                 raise

@@ -16,6 +16,7 @@ from audiotag.config.result import is_needed_again
 from audiotag.config.schema import leaves, schema_fields, to_dict, validate
 from audiotag.console import as_called
 from audiotag.run.folder import RunFolder
+from audiotag.run.naming import own_words, run_named
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
 _DEFAULTS = {name: str(field.default) for name, field in schema_fields(TrainConfig).items()}
@@ -45,15 +46,15 @@ def training(config: TrainConfig, folder: RunFolder, others: Mapping[str, Any] |
     return command(config, {"run": folder.path.name, **elsewhere, **(others or {})})
 
 
-def program(called: str, **settings: str) -> str:
-    """Return a line for the shell that starts one of the programs, such as `python verify.py`."""
+def program(called: str, folder: RunFolder, **settings: str) -> str:
+    """Return a line for the shell that starts one of the programs, such as `python verify.py`, with a run."""
     words = [f"{setting}={_hydra(given)}" for setting, given in settings.items()]
-    return f"{as_called(called)} {shlex.join(words)}"
+    return f"{as_called(called)} {shlex.join([*run_words(folder), *words])}"
 
 
-def value(text: str) -> str:
-    """Return what stands behind the = of a setting in a line for the shell."""
-    return shlex.quote(_hydra(text))
+def run_words(folder: RunFolder) -> list[str]:
+    """Return the words of a command that name a run and, if it has any, the folder of its user's own classes."""
+    return [f"run={_hydra(run_named(folder.path))}", *own_words(folder.config)]
 
 
 def _groups(config: TrainConfig) -> list[str]:
