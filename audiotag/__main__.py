@@ -3,4 +3,4 @@
 from audiotag.cli.commands import main
 
 if __name__ == "__main__":
-    main()
+    main("python -m audiotag")

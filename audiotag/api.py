@@ -31,7 +31,7 @@ from audiotag.cli.arguments import refuse_forgotten_data
 from audiotag.cli.composition import compose_config
 from audiotag.config import CompareConfig, Features, PredictConfig, ReferenceLevel, TrainConfig, VerifyConfig
 from audiotag.config.leaf import pinned
-from audiotag.config.schema import validate
+from audiotag.config.schema import as_own, validate
 from audiotag.errors import AudiotagError, ConfigError, DataError, RunError
 from audiotag.inference.window import Window
 from audiotag.run.naming import run_name, run_path
@@ -144,9 +144,10 @@ def load(
     `weights` are predict.py's `ensemble.mean` and `ensemble.weights`, `accelerator` and `precision` its `hardware`'s.
     Instead of a run, the path of a file that `python -m audiotag.export` wrote, MODEL.onnx, is loaded without PyTorch;
     or a folder that it wrote, here or on the Hugging Face hub, "hf://OWNER/NAME" or "hf://OWNER/NAME@REVISION"; whom
-    they ask, and how their answers become one, was settled then. Of a folder, which may be a stranger's, only classes
-    of audiotag that do no harm are built, and those that `trust` names, such as "my_net.Net". Raises RunError if a run,
-    round or fold is not there, or its weights are damaged, and ConfigError for settings that do not exist.
+    they ask, and how their answers become one, was settled then. All of these may be a stranger's: only classes of
+    audiotag are built (of a folder, those that do no harm whatever their arguments), and those that `trust` names, such
+    as "my_net.Net". Raises RunError if a run, round or fold is not there, or its weights are damaged, and ConfigError
+    for settings that do not exist and classes that are not trusted.
     """
     runs = list(run) if isinstance(run, list | tuple) else [run]
     for one in runs:
@@ -164,7 +165,7 @@ def load(
         "ensemble": {"mean": mean, "weights": weights},
         "hardware": {"accelerator": accelerator, "precision": precision, "workers": 0},
     }
-    return Tagger(validate(OmegaConf.create(settings), PredictConfig))
+    return Tagger(as_own(validate(OmegaConf.create(settings), PredictConfig)))
 
 
 def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:

@@ -10,15 +10,16 @@ larger n adds clips; verdicts are kept.
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from audiotag.cli.composition import compose_config
 from audiotag.cli.program import run_command
 from audiotag.config import AuditConfig
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.run.audit import FILE, keep_figures, ledger_to_audit, statements, write_sample
 from audiotag.run.folder import RunFolder, find_run
-from audiotag.run.naming import run_named
+from audiotag.run.naming import own_words, run_named
 
 
 def audit(config: AuditConfig) -> dict[str, Any]:
@@ -36,11 +37,12 @@ def audit(config: AuditConfig) -> dict[str, Any]:
 
 
 def _how_to(folder: RunFolder, n: int) -> list[str]:
+    run = shlex.join([f"run={run_named(folder.path)}", *own_words(folder.config)])
     return [
         f"{n} accepted labels, drawn at random: {folder.path / FILE}",
         f"Listen to them (paths are below {folder.config.data.root}), write right, wrong or unsure into the column "
         "verdict, and give this command again.",
-        f"Or by key, in a browser: python -m audiotag.review run={run_named(folder.path)} audit={n}",
+        f"Or by key, in a browser: {as_called('python -m audiotag.review')} {run} audit={n}",
     ]
 
 

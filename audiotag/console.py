@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -12,6 +14,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+CALLED = "AUDIOTAG_CALLED"  # the environment's: how the installed command was called, for the processes it starts too
+INSTALLED = (Path(__file__).parent / "conf").is_dir()  # of a checkout, it stands beside the package
+# As the package speaks of its commands: `python train.py`, `train.py`, `python -m audiotag.report`, `audiotag.report`.
+PROGRAM = r"(?:python )?\b(?P<program>train|verify|predict)\.py\b"
+MODULE = r"(?:python -m )?\baudiotag\.(?P<module>report|review|audit|export|compare|doctor|plan|show)\b"
+
+
+def as_called(text: str) -> str:
+    """Return a text with its commands as the user calls them: those of a checkout, or `audiotag train` and so on."""
+    command = os.environ.get(CALLED, "audiotag" if INSTALLED else None)
+    if command is None:
+        return text
+    text = re.sub(r"pip install -e '\.(\[\w+\])'", r"pip install 'audiotag\1'", text)
+    return re.sub(f"{PROGRAM}|{MODULE}", lambda found: f"{command} {found['program'] or found['module']}", text)
 
 
 class Screen(Console):

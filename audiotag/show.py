@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from audiotag.cli.arguments import CONF
 from audiotag.cli.program import run_command
 from audiotag.config import Features
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.data.manifest import build_manifest
 from audiotag.errors import AudiotagError, ConfigError, DataError
 from audiotag.files import PNG_MARK, check_output, write_csv
@@ -111,7 +111,9 @@ def show_data_set(settings: list[str], out: Path) -> None:
 def main(arguments: list[str]) -> None:
     """Draw recordings, or the lengths of a data set."""
     parser = argparse.ArgumentParser(
-        prog="python -m audiotag.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=as_called("python -m audiotag.show"),
+        description=as_called(str(__doc__)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", nargs="*", help="recordings and folders; or data=... data.root=... of a data set")
     parser.add_argument(

@@ -21,6 +21,7 @@ from audiotag.config import Data, PredictConfig, TrainConfig, VerifyConfig
 from audiotag.config.data import reads
 from audiotag.config.result import is_in_name
 from audiotag.config.schema import in_leaf, is_key, is_text, schema_fields, type_problems, unknown_key
+from audiotag.console import as_called
 from audiotag.errors import ConfigError, Nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -33,6 +34,7 @@ CONFIG_DIR = ("--config-dir", "-cd")
 # Hydra's flags that are followed by their value.
 TAKING_A_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--info", "-i"}
 TAKING_A_VALUE |= {*CONFIG_DIR, "--experimental-rerun"}
+INSTALL = "pip install -e '.[sweep]'"
 SWEEP_PACKAGES = {
     "hydra/launcher=joblib": "hydra-joblib-launcher",
     "hydra/launcher=submitit_local": "hydra-submitit-launcher",
@@ -213,7 +215,7 @@ def _package_problems(text: str) -> list[str]:
     try:
         importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
-        return [f"{text} needs {package}, which is not installed: pip install -e '.[sweep]'"]
+        return [f"{text} needs {package}, which is not installed: {as_called(INSTALL)}"]
     return []
 
 

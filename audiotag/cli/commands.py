@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 
 import audiotag
 from audiotag.cli.program import print_error
+from audiotag.console import CALLED
 from audiotag.errors import Nearest
 
 PROGRAMS = {
@@ -27,12 +29,18 @@ COMMANDS = {
 }
 
 
-def main() -> None:
-    """Run what the first argument names, with the others; without one, list what there is."""
+def main(called: str = "audiotag") -> None:
+    """Run what the first argument names, with the others; without one, list what there is.
+
+    Hints, here and in the processes that are started from here, name commands as they were `called`.
+    """
+    os.environ[CALLED] = called
+    if called == "audiotag":
+        os.environ["PYTHONSAFEPATH"] = "1"  # no process imports from the working directory; this one does not
     name, *others = sys.argv[1:] or ["--help"]
     known = PROGRAMS | COMMANDS
     if name in ("--help", "-h"):
-        print(f"usage: audiotag COMMAND [SETTING=VALUE ...]      audiotag COMMAND --help\n\n{_listed(known)}")
+        print(f"usage: {called} COMMAND [SETTING=VALUE ...]      {called} COMMAND --help\n\n{_listed(known)}")
     elif name == "--version":
         print(f"audiotag {audiotag.__version__}")
     elif name not in known:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -31,7 +30,8 @@ from audiotag.cli.arguments import (
     settings_of,
 )
 from audiotag.config.leaf import import_from
-from audiotag.config.schema import Schema, is_key, leaf_paths, leaves, nested, schema_fields, validate
+from audiotag.config.schema import Schema, as_own, is_key, leaf_paths, leaves, nested, schema_fields, validate
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, ConfigError
 
 
@@ -44,7 +44,7 @@ def compose_config(schema: type[Schema], arguments: Sequence[str]) -> Schema:
     flags = [text for text in arguments if text.startswith("-") and text.partition("=")[0] not in CONFIG_DIR]
     if flags:
         raise ConfigError("These are not settings:", [f"{flag} is not known here" for flag in flags])
-    return validate(compose(schema, arguments), schema)
+    return as_own(validate(compose(schema, arguments), schema))
 
 
 def check_command_line(schema: type, arguments: Sequence[str]) -> list[str]:
@@ -72,7 +72,8 @@ def compose(schema: type, arguments: Sequence[str] = ()) -> DictConfig:
     register(schema)
     folders, settings = own_folders(arguments), settings_of(arguments)
     if folders:
-        places = ",".join(f"'file://{folder.absolute()}'" for folder in folders)
+        paths = [str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'") for folder in folders]
+        places = ",".join(f"'file://{path}'" for path in paths)
         settings.append(f"hydra.searchpath=[{places}]")
     job, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
@@ -129,9 +130,11 @@ def composed_defaults(schema: type) -> dict[str, Any]:
 def print_help(schema: type) -> None:
     """Print what a person can set: groups with their options, then every setting with meaning and default."""
     screen = Console(soft_wrap=False, emoji=False)
-    program = Path(sys.argv[0]).name
-    screen.print(f"[bold]{program}[/]: {schema.__doc__}\n")
-    screen.print(f"usage: python {program} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False)
+    program = f"{schema.__name__.removesuffix('Config').lower()}.py"
+    screen.print(f"[bold]{as_called(program)}[/]: {as_called(str(schema.__doc__))}\n")
+    screen.print(
+        f"usage: {as_called(f'python {program}')} \\[GROUP=OPTION ...] \\[SETTING=VALUE ...]\n", highlight=False
+    )
     screen.print("[bold]Groups[/] (conf/GROUP/OPTION.yaml)")
     for name, options in groups(schema).items():
         screen.print(f"  {name}={'|'.join(options)}", soft_wrap=True, highlight=False)
@@ -144,7 +147,7 @@ def print_help(schema: type) -> None:
         for name, value in leaves({path: defaults[path]}):  # several are those of a leaf
             default = "null" if value is None else str(value)
             screen.print(f"  [bold]{name}[/]={escape(default)}", soft_wrap=True, highlight=False)
-        screen.print(Padding(escape(str(field.description)), (0, 0, 0, 6)), highlight=False)
+        screen.print(Padding(escape(as_called(str(field.description))), (0, 0, 0, 6)), highlight=False)
     screen.print(
         "\nA group sets several settings at once; a setting named on the command line always wins. --cfg job prints "
         "the composed configuration; -m with comma-separated values runs a sweep, one job after another, or side by "

@@ -23,8 +23,8 @@ from rich.markup import escape
 from audiotag.cli.arguments import CONF, own_folders, settings_of
 from audiotag.cli.composition import check_command_line, compose, config_name, register
 from audiotag.config import TrainConfig
-from audiotag.config.schema import Schema, validate
-from audiotag.console import Screen, console
+from audiotag.config.schema import Schema, as_own, validate
+from audiotag.console import Screen, as_called, console
 from audiotag.distributed.processes import end_with
 from audiotag.errors import AudiotagError, ConfigError, Failed
 from audiotag.run.naming import run_name, run_path
@@ -60,7 +60,7 @@ def run_command(main: Callable[[list[str]], int | None], usage: str | None, *, n
     """Run a command, `python -m audiotag.NAME`: `main` with the arguments; --help prints its usage, if given."""
     arguments = sys.argv[1:]
     if usage is not None and ({"--help", "-h"} & set(arguments) or (needs_arguments and not arguments)):
-        print(usage.strip())
+        print(as_called(usage.strip()))
     else:
         reported(lambda: sys.exit(main(arguments)))
 
@@ -89,7 +89,7 @@ def reported(function: Callable[[], Result]) -> Result:
 
 def announce(program: str, what: str) -> None:
     """Print at once what a program is about to do: what it has to import may take seconds."""
-    console.print(f"{program}: {what}", soft_wrap=True)
+    console.print(f"{as_called(program)}: {what}", soft_wrap=True)
 
 
 def print_error(text: str) -> None:
@@ -112,7 +112,7 @@ def _job(schema: type[Schema], main: Callable[[Schema], object]) -> Callable[[Di
         gc.enable()
         try:
             with _ends_with_program():
-                return main(validate(composed, schema))
+                return main(as_own(validate(composed, schema)))
         except AudiotagError as error:
             if not _in_sweep():
                 raise

@@ -8,12 +8,14 @@ by `audiotag.config.schema.check_leaves`. What Hydra composes upon has empty lea
 group brings its class and all of its arguments, and none is left of another class.
 
 The module may lie anywhere on the import path, to which --config-dir adds its folder. Everything here imports the
-module, which may take seconds: call it after what can be refused without.
+module, which may take seconds: call it after what can be refused without. Settings may be a stranger's, those of a run
+folder: before anything is imported, a class must be one of audiotag's own, or one that the user trusts.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -29,11 +31,41 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from audiotag.config.messages import message
+from audiotag.console import as_called
 from audiotag.errors import ConfigError, Nearest
 from audiotag.files import digest
 
 TARGET = "_target_"
 HEADLINE = "The configuration cannot be run:"
+TRUST = "AUDIOTAG_TRUST"  # in the environment: names of classes, and folders whose modules' classes may be built
+# Those that ship. Not all of audiotag: some of its functions write files.
+OWN = {
+    "audiotag.data.sources.class_folders.ClassFolders",
+    "audiotag.data.sources.csv_table.CsvTable",
+    "audiotag.data.sources.fsdkaggle2018.FSDKaggle2018",
+    "audiotag.data.sources.kaggle.Kaggle",
+    "audiotag.data.sources.synthetic.Synthetic",
+    "audiotag.features.embedding.EmbeddingFrontEnd",
+    "audiotag.features.log_mel.KaldiFrontEnd",
+    "audiotag.features.log_mel.LogMelFrontEnd",
+    "audiotag.features.spectrogram.LogFrontEnd",
+    "audiotag.features.spectrogram.MelFrontEnd",
+    "audiotag.models.augmentation.Masking",
+    "audiotag.models.cnn14.Cnn14",
+    "audiotag.models.embedding_head.EmbeddingHead",
+    "audiotag.models.hf_network.HfNetwork",
+    "audiotag.models.loss.GeneralizedCrossEntropy",
+    "audiotag.models.loss.SoftTargetCrossEntropy",
+    "audiotag.models.mobilenet.MobileNet",
+    "audiotag.models.timm_network.TimmNetwork",
+    "audiotag.models.vgg_gap.VggGap",
+    "audiotag.tracking.mlflow.MlflowTracker",
+    "audiotag.tracking.tensorboard.TensorBoardTracker",
+    "audiotag.tracking.wandb.WandbTracker",
+    "audiotag.verification.promise.PromiseRule",
+    "audiotag.verification.rules.AgreementRule",
+    "audiotag.verification.rules.CleanlabRule",
+}
 
 
 @dataclass(frozen=True)
@@ -59,17 +91,36 @@ def import_from(folder: str) -> None:
     paths = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     if path not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, path])
+    trust(path)
+
+
+def trust(*names: str) -> None:
+    """Let classes, or those of the modules in a folder, be built here and in processes that are started from here."""
+    os.environ[TRUST] = os.pathsep.join(dict.fromkeys([*_trusted(), *names]))
+
+
+def _trusted() -> list[str]:
+    return list(filter(None, os.environ.get(TRUST, "").split(os.pathsep)))
+
+
+def is_own(target: str) -> bool:
+    """Return whether a class is one that ships, or one of torch.nn."""
+    return target in OWN or target.rpartition(".")[0] == "torch.nn"
 
 
 def find_class(leaf: Mapping[str, Any], setting: str) -> Callable[..., Any]:
-    """Return the class that a leaf names; raises ConfigError if it cannot be imported, saying where it was looked for.
+    """Return the class that a leaf names.
 
-    An error that the module itself raises is not caught: its traceback says most.
+    Raises ConfigError if it is neither audiotag's own nor trusted, in which case nothing is imported; or if it cannot
+    be imported, saying where it was looked for. An error that the module itself raises is not caught: its traceback
+    says most.
     """
     target = leaf.get(TARGET)
-    module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
-    if not module_name or not name:
+    module_name, _, name = str(target).rpartition(".")
+    if not isinstance(target, str) or not module_name or not name:
         raise _error(f"{setting}.{TARGET}={target} does not name a class: write it as module.Class")
+    if not (is_own(target) or target in _trusted() or _lies_in_trusted_folder(module_name)):
+        raise _strange(target, setting)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -85,6 +136,10 @@ def find_class(leaf: Mapping[str, Any], setting: str) -> Callable[..., Any]:
     if not callable(found):
         near = Nearest(key for key in vars(module) if not key.startswith("_"))(name)
         raise _error(f"{setting}.{TARGET}={target} cannot be imported: {module.__file__} has no class {name}{near}")
+    # What a module of the user's has imported from elsewhere, such as subprocess.run, was not meant.
+    packages = {one.partition(".")[0] for one in (module_name, getattr(found, "__module__", None) or "")}
+    if len(packages) > 1 and target not in _trusted():
+        raise _strange(target, setting)
     return typing.cast("Callable[..., Any]", found)
 
 
@@ -171,6 +226,26 @@ def pinned(leaf: Mapping[str, Any], setting: str) -> dict[str, Any]:
 def class_name(leaf: Mapping[str, Any]) -> str:
     """Return a leaf's class without its module, for people."""
     return str(leaf.get(TARGET, "")).rpartition(".")[2]
+
+
+def _lies_in_trusted_folder(module_name: str) -> bool:
+    """Return whether a module would be found directly in a trusted folder, or nowhere; imports nothing."""
+    try:
+        spec = importlib.util.find_spec(module_name.partition(".")[0])
+    except (ImportError, ValueError):  # __main__, or no name at all
+        return False
+    if spec is None:
+        return True
+    places = list(spec.submodule_search_locations or [str(spec.origin)])
+    return bool(places) and all(str(Path(place).parent) in _trusted() for place in places)
+
+
+def _strange(target: str, setting: str) -> ConfigError:
+    return _error(
+        f"{setting}.{TARGET}={target} is not one of audiotag's own, and building it runs its code. If you know it, say "
+        f"so: --config-dir DIR names the folder of its module, {TRUST}={target} in the environment the class, as does "
+        f"{as_called(f'trust=[{target}] of predict.py')} and audiotag.load"
+    )
 
 
 def _error(problem: str) -> ConfigError:

@@ -148,7 +148,7 @@ class PredictConfig(Program):
     root: str | None = None
     """Folder of the data set, if it moved since the run was made."""
     trust: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Field([])
-    """Classes, [my_net.Net], that an exported folder may build besides audiotag's own, which do no harm."""
+    """Classes, [my_net.Net], that a run or an exported folder may build besides audiotag's own."""
     ensemble: Ensemble = Ensemble()
     """How the posteriors of several networks become one."""
     data: ScoredData = ScoredData()

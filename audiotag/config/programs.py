@@ -99,6 +99,11 @@ class TrainConfig(Program):
             yield f"devices={self.devices} cannot share training.batch_size={self.training.batch_size} clips"
         if self.hparams_search is not None and (self.round is not None or self.fold is not None):
             yield f"hparams_search={self.hparams_search} compares whole runs: leave out round= and fold="
+        if self.training.average != "none" and self.hardware.precision == "bf16-true":
+            yield (
+                f"training.average={self.training.average} stands still in hardware.precision=bf16-true: a step of the "
+                "mean is less than bfloat16 can tell apart; take bf16-mixed"
+            )
         if self.distil == []:
             yield "distil=[] names no run: leave it out"
         if self.data.train_on_all and self.finetune_rounds > 0:

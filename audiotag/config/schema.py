@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticKnownError
 
-from audiotag.config.leaf import TARGET, Leaf, import_from, leaf_problems
+from audiotag.config.leaf import TARGET, Leaf, import_from, is_own, leaf_problems, trust
 from audiotag.config.messages import OUT_OF_RANGE, message, parts
 from audiotag.errors import ConfigError
 
@@ -90,8 +90,6 @@ def validate(composed: DictConfig, schema: type[Schema]) -> Schema:
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError("The configuration cannot be resolved:", [str(error).splitlines()[0]]) from error
-    if isinstance(values.get("config_dir"), str):
-        import_from(values["config_dir"])
     config, wrong, impossible = _checked(values, schema)
     if config is None or wrong:
         raise ConfigError("The configuration cannot be run:", [*wrong, *impossible])
@@ -121,18 +119,36 @@ def _checked(values: dict[str, Any], schema: type[Schema]) -> tuple[Schema | Non
 
 def check_leaves(config: Settings) -> None:
     """Raise ConfigError with everything that is wrong with the leaves of a configuration; imports their classes."""
+    found = [
+        problem
+        for setting, mark, leaf in _leaves_of(config)
+        for problem in leaf_problems(leaf, setting, mark.given, mark.offered)
+    ]
+    if found:
+        raise ConfigError("The configuration cannot be run:", found)
+
+
+def strange_classes(config: Settings) -> list[str]:
+    """Return the classes that a configuration names and that are not audiotag's own."""
+    named = [leaf.get(TARGET) for _, _, leaf in _leaves_of(config)]
+    return [target for target in named if isinstance(target, str) and not is_own(target)]
+
+
+def as_own(config: Schema) -> Schema:
+    """Return settings of the user's own, whose classes may be built from now on, unlike those that a run names."""
+    if folder := getattr(config, "config_dir", None):
+        import_from(folder)
+    trust(*strange_classes(config), *getattr(config, "trust", ()))
+    return config
+
+
+def _leaves_of(config: Settings) -> Iterator[tuple[str, Leaf, dict[str, Any]]]:
+    """Yield every leaf of a configuration with its path and its mark."""
     schema: type = type(config)
-    found = []
     for path, field in schema_fields(schema).items():
         if (mark := _leaf(field)) and (leaf := operator.attrgetter(path)(config)):
             named = {f"{path}.{name}": one for name, one in leaf.items()} if mark.several else {path: leaf}
-            found += [
-                problem
-                for setting, one in named.items()
-                for problem in leaf_problems(one, setting, mark.given, mark.offered)
-            ]
-    if found:
-        raise ConfigError("The configuration cannot be run:", found)
+            yield from ((setting, mark, one) for setting, one in named.items())
 
 
 def _as_meant(value: Any, kinds: tuple[Any, ...]) -> Any:

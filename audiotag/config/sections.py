@@ -104,6 +104,9 @@ class Phase(Settings):
             yield f"{decay} must lie in 0 to {prefix}epochs={self.epochs}"
         if self.epochs == 1 and self.decay_from_epoch == 0:
             yield f"{decay} leaves the only epoch a learning rate of 0: set it to 1"
+        if self.head_share == 1 and self.layer_decay < 1:
+            layers = f"{prefix}layer_decay={self.layer_decay}"
+            yield f"{layers} has no effect with {prefix}head_share=1, by which the last layer alone is trained"
 
 
 @settings
@@ -136,6 +139,10 @@ class Training(Settings):
     """Round 0: on all clips, verified or not."""
     finetune: Phase = Phase()
     """Rounds 1 and later: on verified and self-verified clips."""
+
+    def clashes(self, prefix: str) -> Iterator[str]:
+        if self.average != "ema" and self.average_decay != Training.average_decay:
+            yield f"{prefix}average_decay={self.average_decay} has no effect without {prefix}average=ema"
 
     def schedule(self, round_: int, n_clips: int) -> Phase:
         """Return the schedule of a round with `n_clips` training clips, its epochs raised to `min_steps`."""

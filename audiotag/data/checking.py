@@ -12,7 +12,7 @@ import pandas as pd
 from rich.text import Text
 
 from audiotag.config import TrainConfig
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.data.clips import NO_LABEL_GIVEN, ClipTable, check_clips, mark_outside, mark_same_file
 from audiotag.data.corrections import apply_corrections, read_corrections
 from audiotag.data.folds import plan_folds
@@ -111,7 +111,9 @@ def refuse(checked: Checked, skip: bool) -> None:
         if any(NO_LABEL_GIVEN in problem for problem in found):
             advice += " Clips that are to be labelled by the networks, and not trained on, need data.unlabelled=true."
         if len(found) > FIRST + LAST:
-            advice += " python -m audiotag.doctor, with the same settings of data and out=DIR, lists them all."
+            advice += as_called(
+                " python -m audiotag.doctor, with the same settings of data and out=DIR, lists them all."
+            )
         raise DataError(f"{len(found)} problems in the data set:", found, advice)
     if skipped:
         console.print(

@@ -10,7 +10,7 @@ import pandas as pd
 from rich.text import Text
 
 from audiotag.config import TrainConfig
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.data.checking import check_data, refuse
 from audiotag.data.clips import UNLABELLED, Problem
 from audiotag.data.corrections import CORRECTION_COLUMNS, NO_CORRECTIONS, dropped_problems, say_applied
@@ -64,7 +64,7 @@ def build_manifest(config: TrainConfig) -> Manifest:
             f"{len(checked.clips.left_out)} test rows with neither label nor file are left out", soft_wrap=True
         )
     if without := (frame["split"] == UNLABELLED).sum():
-        note = "predict.py run=NAME split=unlabelled labels them"
+        note = as_called("predict.py run=NAME split=unlabelled labels them")
         console.print(f"{without} clips without a label are not trained on: {note}", soft_wrap=True)
     say_applied(applied)
     scans = [checked.scans[checked.root / path] for path in frame["path"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from audiotag.config import TrainConfig
+from audiotag.console import as_called
 from audiotag.data.checking import check_tables
 from audiotag.errors import RunError
 from audiotag.experiment.teachers import find_teachers
@@ -20,7 +21,9 @@ def check_run(config: TrainConfig) -> tuple[RunFolder, WarmStart]:
     run, or the one that it takes round 0 over from, was made with other settings.
     """
     if config.run is None:
-        raise RunError("run=NAME is missing: train.py makes a name from what was chosen, other callers give one")
+        raise RunError(
+            as_called("run=NAME is missing: train.py makes a name from what was chosen, other callers give one")
+        )
     folder = find_run(config.run, config.runs_dir)
     check_folder("run", folder.path)
     check_folder("cache_dir", Path(config.cache_dir).absolute())

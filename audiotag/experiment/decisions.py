@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.files import damage_reported, read_json, write_csv
 from audiotag.run.folder import RunFolder
 from audiotag.run.summary import rate
@@ -22,7 +22,7 @@ def read_decisions(folders: list[Path]) -> pd.DataFrame:
     """Return one row per decision and round of the decisions in these folders: name, settings, figures."""
     rows: list[dict[str, Any]] = []
     for folder in folders:
-        file, again = folder / "summary.json", "delete its folder, or decide so again with verify.py"
+        file, again = folder / "summary.json", as_called("delete its folder, or decide so again with verify.py")
         with damage_reported(file, again):
             summary = read_json(file, again)
             settings = {f"rule.{k}" if k in FIGURES else k: value for k, value in summary.items() if k != "rounds"}

@@ -49,7 +49,7 @@ def verify(config: VerifyConfig) -> pd.DataFrame:
     table = pd.DataFrame(rounds)
     _print(table, verification, where)
     if not in_sweep():
-        print_few(rounds, folder.path, verification, ledger)
+        print_few(rounds, folder, verification, ledger)
     return table
 
 

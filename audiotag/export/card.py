@@ -94,7 +94,7 @@ def _use(name: str, unknown: Sequence[str]) -> str:
     classes = f"\n\nIts classes {', '.join(unknown)} are not audiotag's own: they are needed on the import path."
     return (
         f'```python\nimport audiotag\n\ntagger = audiotag.load("{named}"{trust})\ntagger.predict("clips/")\n```\n\n'
-        "`pip install 'audiotag[hub]'`. Or `python predict.py run=" + named + " source=clips`."
+        "`pip install 'audiotag[hub]'`. Or `audiotag predict run=" + named + " source=clips`."
     ) + (classes if unknown else "")
 
 
@@ -176,7 +176,7 @@ def _scores(member: Member) -> str:
         rows.append(["test", accuracy, f"{test['map@3']:.4f}", how])
     if len(rows) == 1:
         return "None are stored: nothing was held out, and no test clips were scored."
-    advice = "" if test else "\n\nTest clips were not scored (`python predict.py run=NAME split=test`)."
+    advice = "" if test else "\n\nTest clips were not scored (`audiotag predict run=NAME split=test`)."
     return table(rows) + advice
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import audiotag
 from audiotag.config import ExportConfig, PredictConfig
 from audiotag.config.leaf import TARGET, find_class, leaf_identity
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, RunError
 from audiotag.export.card import card
@@ -38,7 +38,7 @@ def export_folder(out: Path, members: Sequence[Member], asked: PredictConfig, co
     """
     lacking = [name for name in ("safetensors", *(["huggingface_hub"] if config.push else [])) if _is_missing(name)]
     if lacking:
-        raise AudiotagError(f"to export a folder, {', '.join(lacking)} must be installed: {INSTALL}")
+        raise AudiotagError(f"to export a folder, {', '.join(lacking)} must be installed: {as_called(INSTALL)}")
     check_own(out)
     if config.push is not None:
         from audiotag.export.push import check_token

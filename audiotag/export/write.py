@@ -13,7 +13,7 @@ import numpy as np
 
 import audiotag
 from audiotag.config import ExportConfig, PredictConfig
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.distributed.processes import importing_pytorch
 from audiotag.errors import AudiotagError, RunError
 from audiotag.export.folder import export_folder
@@ -45,7 +45,7 @@ def export(config: ExportConfig) -> Path:
         return out
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise AudiotagError(f"to export, {', '.join(missing)} must be installed: pip install -e '.[onnx]'")
+        raise AudiotagError(as_called(f"to export, {', '.join(missing)} must be installed: pip install -e '.[onnx]'"))
     _check_fits(members)
     if config.to == "web":
         runtime = check_page(out, config.ort)

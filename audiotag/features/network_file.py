@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, Nearest
 
 Shape = tuple[int | None, ...]  # None: any size
@@ -214,4 +215,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _missing(file: str, package: str) -> AudiotagError:
-    return AudiotagError(f"{file} needs {package}, which is not installed: {INSTALL}")
+    return AudiotagError(f"{file} needs {package}, which is not installed: {as_called(INSTALL)}")

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from audiotag.config import Features, Model, PredictConfig
+from audiotag.console import as_called
 from audiotag.errors import ConfigError, RunError
 from audiotag.features.spectrogram import front_end_of
 from audiotag.inference.ensemble import NetworkTagger
@@ -49,7 +50,7 @@ def load_folder(path: Path, about: HandedOn) -> dict[Key, nn.Module]:
         tensors = read_tensors(path / WEIGHTS)
         problems = tensor_problems(tensors, expected_tensors(networks))
     if problems:
-        raise FolderError(f"{path} cannot be loaded:", problems, AGAIN)
+        raise FolderError(f"{path} cannot be loaded:", problems, as_called(AGAIN))
     for (m, fold), network in networks.items():
         prefix = f"{m}/{fold}/"
         network.load_state_dict(
@@ -91,11 +92,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ModuleNotFoundError as error:
-        raise RunError(f"{file} needs safetensors, which is not installed: {INSTALL}") from error
+        raise RunError(f"{file} needs safetensors, which is not installed: {as_called(INSTALL)}") from error
     try:
         found: dict[str, Tensor] = load_file(file)
     except (SafetensorError, OSError, ValueError, LookupError) as error:
-        raise FolderError(f"{file} cannot be read:", [str(error)], AGAIN) from error
+        raise FolderError(f"{file} cannot be read:", [str(error)], as_called(AGAIN)) from error
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import audiotag
 from audiotag.config.checks import REPOSITORY
+from audiotag.console import as_called
 from audiotag.errors import RunError
 from audiotag.inference.tagger_folder import CARD, CONFIG, WEIGHTS
 
@@ -29,7 +30,7 @@ def hub_folder(name: str) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError
     except ModuleNotFoundError as error:
-        raise RunError(f"{name} needs {error.name}, which is not installed: {INSTALL}") from error
+        raise RunError(f"{name} needs {error.name}, which is not installed: {as_called(INSTALL)}") from error
     try:
         return Path(
             snapshot_download(

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audiotag.config import PredictConfig
+from audiotag.console import as_called
 from audiotag.errors import DataError, RunError
 from audiotag.inference.recordings import split_clips
 from audiotag.randomness import key
@@ -86,7 +87,8 @@ def choose_round(folder: RunFolder, wanted: str, folds: Sequence[int]) -> int:
     complete = [r for r in rounds if all(folder.status(Cell(r, fold)) is not None for fold in folds)]
     if not complete:
         raise RunError(
-            f"{folder.path}: no round is complete yet; run train.py again with the same settings, and it continues"
+            f"{folder.path}: no round is complete yet; "
+            + as_called("run train.py again with the same settings, and it continues")
         )
     there = f"complete are: {', '.join(map(str, complete))}"
     if wanted == "last":
@@ -98,8 +100,9 @@ def choose_round(folder: RunFolder, wanted: str, folds: Sequence[int]) -> int:
     best = (folder.summary or {}).get("best_round")
     if best is None:
         raise RunError(
-            f"{folder.path} has no best round yet (summary.json is written when train.py ends): let it finish, or set "
-            f"round=last or a number; {there}"
+            f"{folder.path} has no best round yet "
+            + as_called("(summary.json is written when train.py ends): let it finish, or set ")
+            + f"round=last or a number; {there}"
         )
     return int(best)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiotag.config import Features
+from audiotag.console import as_called
 from audiotag.errors import RunError
 from audiotag.inference.labelling import Key
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 KEY = "audiotag"  # in the file's metadata
 FORMAT = 1  # to be raised when the same fields or names come to mean something else
+WRITER = "was not written by python -m audiotag.export"
 AGAIN = "export it again with python -m audiotag.export"
 
 
@@ -57,7 +59,9 @@ def open_session(model: Path | bytes, threads: int | None) -> onnxruntime.Infere
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as raised
     except ModuleNotFoundError as error:
-        raise RunError("ONNX files need onnxruntime, which is not installed: pip install -e '.[onnx]'") from error
+        raise RunError(
+            as_called("ONNX files need onnxruntime, which is not installed: pip install -e '.[onnx]'")
+        ) from error
     if isinstance(model, Path) and not model.is_file():
         raise RunError(f"{model}: there is no such file")
     options = onnxruntime.SessionOptions()
@@ -71,19 +75,23 @@ def open_session(model: Path | bytes, threads: int | None) -> onnxruntime.Infere
     except (raised.Fail, raised.InvalidArgument, raised.InvalidGraph, raised.InvalidProtobuf, raised.NotImplemented,
             raised.RuntimeException, RuntimeError) as error:  # fmt: skip
         what = model if isinstance(model, Path) else "a part of it"
-        raise RunError(f"{what} is damaged, or not an ONNX file ({type(error).__name__}): {AGAIN}") from error
+        raise RunError(
+            f"{what} is damaged, or not an ONNX file ({type(error).__name__}): {as_called(AGAIN)}"
+        ) from error
 
 
 def read_about(path: Path, metadata: Mapping[str, str]) -> About:
     """Return what a file says of itself; raises RunError if audiotag did not write it, or another version did."""
     if KEY not in metadata:
-        raise RunError(f"{path} was not written by python -m audiotag.export: it does not say what its classes are")
+        raise RunError(f"{path} {as_called(WRITER)}: it does not say what its classes are")
     try:
         fields = json.loads(metadata[KEY])
         if fields["format"] != FORMAT:
-            raise RunError(f"{path} was written by audiotag {fields['version']}, in another format: {AGAIN}")
+            raise RunError(f"{path} was written by audiotag {fields['version']}, in another format: {as_called(AGAIN)}")
         about = About(**{**fields, "networks": [[(m, fold) for m, fold in keys] for keys in fields["networks"]]})
         about.specs()
     except (ValueError, TypeError, LookupError) as error:
-        raise RunError(f"{path} is damaged ({type(error).__name__} in what it says of itself): {AGAIN}") from error
+        raise RunError(
+            f"{path} is damaged ({type(error).__name__} in what it says of itself): {as_called(AGAIN)}"
+        ) from error
     return about

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotag.console import as_called
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioStream
 from audiotag.inference.labelling import Key, OnWindow
@@ -64,7 +65,7 @@ class Parts:
         except ModuleNotFoundError as error:
             raise RunError(
                 "a recording of more than a minute, and windows of a stream, need onnx, which is not installed: "
-                "pip install -e '.[onnx]'"
+                + as_called("pip install -e '.[onnx]'")
             ) from error
         extract = onnx.utils.Extractor(onnx.load(path)).extract_model
         self.groups: list[tuple[WindowSpec, OnnxNetworks]] = []

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotag.config import Hardware
+from audiotag.console import as_called
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioStream, WaveStream
 from audiotag.features.trimming import Wave
@@ -89,5 +90,5 @@ class OnnxTagger:
         else:
             found = self._session.run(["posteriors"], {"wave": audio.whole()[None]})[0][0]
         if not np.isfinite(found).all():
-            raise RunError(f"{self.path}: its posteriors are not finite: {AGAIN}")
+            raise RunError(f"{self.path}: its posteriors are not finite: {as_called(AGAIN)}")
         return found.astype(np.float64)

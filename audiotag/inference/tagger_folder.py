@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from audiotag.config import Ensemble, Features
 from audiotag.config.leaf import TARGET
 from audiotag.config.schema import Settings, settings
+from audiotag.console import as_called
 from audiotag.errors import ProblemsError, RunError
 from audiotag.files import digest
 
@@ -106,7 +107,7 @@ def read_folder(path: Path, trust: Collection[str] = ()) -> HandedOn:
     if digest(path / WEIGHTS) != about.sha256.get(WEIGHTS):
         problems.append(f"{WEIGHTS} is not the file that {CONFIG} was written with: cut off, or changed")
     if problems:
-        raise FolderError(f"{path} is damaged:", problems, AGAIN)
+        raise FolderError(f"{path} is damaged:", problems, as_called(AGAIN))
     _refuse_classes(path, about, trust)
     return about
 
@@ -115,15 +116,15 @@ def read_config(path: Path) -> HandedOn:
     """Return what `config.json` holds; raises FolderError if it, or the weights' file, is missing or damaged."""
     missing = [f"{name} is missing" for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
     if missing:
-        raise FolderError(f"{path} is not a whole tagger:", missing, AGAIN)
+        raise FolderError(f"{path} is not a whole tagger:", missing, as_called(AGAIN))
     try:
         return _parsed(path / CONFIG)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise FolderError(f"{path / CONFIG} does not describe a tagger:", problems, AGAIN) from error
+        raise FolderError(f"{path / CONFIG} does not describe a tagger:", problems, as_called(AGAIN)) from error
     except (ValueError, TypeError, RecursionError) as error:
         reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "too deep"
-        raise FolderError(f"{path / CONFIG} cannot be read:", [reason], AGAIN) from error
+        raise FolderError(f"{path / CONFIG} cannot be read:", [reason], as_called(AGAIN)) from error
 
 
 def _parsed(file: Path) -> HandedOn:

@@ -24,6 +24,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 import audiotag.web
 from audiotag.config import PredictConfig
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError
 from audiotag.features.audio import RATES_HZ, WaveStream, checked_wave
 from audiotag.features.spectrogram import as_seen, frames, front_end_of
@@ -156,7 +157,7 @@ def _answer(begin_s: float, end_s: float, posteriors: list[float], new: Frames) 
 
 def page_app(listener: Listener) -> FastAPI:
     """Return the application of the page."""
-    app = create_app("predict.py", ASSETS, FILES)
+    app = create_app(as_called("predict.py"), ASSETS, FILES)
 
     @app.get("/about.json")
     def about() -> dict[str, Any]:
@@ -226,7 +227,7 @@ async def _fill(feed: Feed, socket: WebSocket, sample_rate_hz: int) -> None:
 async def _whole(socket: WebSocket, samples: int, most: int) -> Wave:
     """Return a recording of so many samples; raises UnfitError if those are too many, or others come."""
     if samples > most:
-        raise UnfitError(f"the file lasts more than {LONGEST_S} s: predict.py takes files of any length")
+        raise UnfitError(f"the file lasts more than {LONGEST_S} s: {as_called('predict.py')} takes files of any length")
     parts, n = [], 0
     while n < samples:
         message = await _message(socket)

@@ -15,6 +15,7 @@ import numpy as np
 
 from audiotag.config import PredictConfig
 from audiotag.config.predict import MICROPHONE, STANDARD_INPUT
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, DataError
 from audiotag.features.audio import LARGEST_SAMPLE, mono, read_frames, read_rate_hz
 from audiotag.features.trimming import Wave
@@ -112,7 +113,7 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except ModuleNotFoundError as error:
-        raise AudiotagError("source=mic: sounddevice is not installed: pip install -e '.[live]'") from error
+        raise AudiotagError(as_called("source=mic: sounddevice is not installed: pip install -e '.[live]'")) from error
     except OSError as error:
         advice = "install it (Debian and Ubuntu: apt install libportaudio2)"
         raise AudiotagError(f"source=mic: {error}: {advice}; source=FILE and source=- need none") from error

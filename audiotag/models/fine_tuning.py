@@ -17,7 +17,8 @@ def layers_of(network: nn.Module) -> list[list[nn.Parameter]]:
     """Return the weights of each layer, from the input to the head, every one once.
 
     A network says by `layers()` what its layers are. Of one that does not, a layer begins with each module that owns a
-    matrix or a kernel, in the order in which they were made; so what normalises belongs to what comes before it.
+    matrix or a kernel, in the order in which they were made; so what normalises belongs to what comes before it. A
+    weight that layers share is of the last of them.
     """
     layers = getattr(network, "layers", None)
     if layers is not None:
@@ -29,8 +30,9 @@ def layers_of(network: nn.Module) -> list[list[nn.Parameter]]:
             if any(weight.ndim > 1 for weight in own):
                 groups.append([])
             groups[-1] += own
-    known = {weight for group in groups for weight in group}
-    groups[0] = [weight for weight in network.parameters() if weight not in known] + groups[0]
+    last = {weight: depth for depth, group in enumerate(groups) for weight in group}
+    groups = [[one for one in dict.fromkeys(group) if last[one] == depth] for depth, group in enumerate(groups)]
+    groups[0] = [weight for weight in network.parameters() if weight not in last] + groups[0]
     return [group for group in groups if group]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, ConfigError
 from audiotag.models.pretrained import load_head_less
 
@@ -29,7 +30,9 @@ class HfNetwork(nn.Module):
         try:
             from transformers import AutoConfig, AutoModelForAudioClassification
         except ModuleNotFoundError as error:
-            raise AudiotagError("model.network: transformers is not installed: pip install -e '.[hf]'") from error
+            raise AudiotagError(
+                as_called("model.network: transformers is not installed: pip install -e '.[hf]'")
+            ) from error
         kind = config.get("model_type")
         if kind != AST:
             raise ValueError(f"config.model_type={kind} does not take spectrograms; this one does: {AST}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor, nn
 
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, ConfigError, Nearest
 from audiotag.models.pretrained import load_head_less, read_tensors
 
@@ -37,7 +38,7 @@ class TimmNetwork(nn.Module):
         try:
             import timm
         except ModuleNotFoundError as error:
-            raise AudiotagError("model.network: timm is not installed: pip install -e '.[timm]'") from error
+            raise AudiotagError(as_called("model.network: timm is not installed: pip install -e '.[timm]'")) from error
         if not timm.is_model(name):
             raise ValueError(f"timm has no network {name}{Nearest(timm.list_models())(name)}")
         if pretrained and checkpoint is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from audiotag.console import as_called
 from audiotag.errors import RunError
 
 PREFIX = "network."  # what the tagger calls it
@@ -48,7 +49,7 @@ def load_weights(network: nn.Module, file: Path, epoch: int | None) -> None:
     if epoch is not None and checkpoint.get("epoch") != epoch:
         raise RunError(
             f"{file}: these are the weights of epoch {checkpoint.get('epoch')}, and epoch {epoch} was the best one: "
-            "delete the cell's folder and the later rounds, then start train.py again"
+            + as_called("delete the cell's folder and the later rounds, then start train.py again")
         )
     state = checkpoint["state_dict"]
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import traceback
 
 from audiotag.config import TrainConfig
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, RunError, WorkError
 from audiotag.files import FileLock
 from audiotag.report.data import PAGE, state
@@ -30,7 +31,8 @@ def report_finished(config: TrainConfig) -> None:
 
                 write_report(folder)
     except Exception as error:
-        advice = f"The run is complete, but not its report; python -m audiotag.report run={folder.path} writes it."
+        again = as_called("python -m audiotag.report")
+        advice = f"The run is complete, but not its report; {again} run={folder.path} writes it."
         if isinstance(error, AudiotagError):
             raise RunError(f"{advice}\n{error}") from error
         raise WorkError(f"{advice}\n{traceback.format_exc()}", 1) from error

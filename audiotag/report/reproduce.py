@@ -14,7 +14,9 @@ from audiotag.cli.composition import compose
 from audiotag.config import TrainConfig
 from audiotag.config.result import is_needed_again
 from audiotag.config.schema import leaves, schema_fields, to_dict, validate
+from audiotag.console import as_called
 from audiotag.run.folder import RunFolder
+from audiotag.run.naming import own_words, run_named
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # what Hydra reads as a word, and a shell without quotes
 _DEFAULTS = {name: str(field.default) for name, field in schema_fields(TrainConfig).items()}
@@ -32,7 +34,7 @@ def command(config: TrainConfig, others: Mapping[str, Any] | None = None) -> str
     gone = [
         name for name in named if name not in own and any(one.startswith(name.rpartition(".")[0] + ".") for one in own)
     ]
-    return shlex.join(["python", "train.py", *groups, *(f"~{name}" for name in gone), *settings])
+    return f"{as_called('python train.py')} {shlex.join([*groups, *(f'~{name}' for name in gone), *settings])}"
 
 
 def training(config: TrainConfig, folder: RunFolder, others: Mapping[str, Any] | None = None) -> str:
@@ -44,14 +46,15 @@ def training(config: TrainConfig, folder: RunFolder, others: Mapping[str, Any] |
     return command(config, {"run": folder.path.name, **elsewhere, **(others or {})})
 
 
-def program(*words: str, **settings: str) -> str:
-    """Return a line for the shell that starts one of the programs."""
-    return shlex.join(["python", *words, *(f"{setting}={_hydra(given)}" for setting, given in settings.items())])
+def program(called: str, folder: RunFolder, **settings: str) -> str:
+    """Return a line for the shell that starts one of the programs, such as `python verify.py`, with a run."""
+    words = [f"{setting}={_hydra(given)}" for setting, given in settings.items()]
+    return f"{as_called(called)} {shlex.join([*run_words(folder), *words])}"
 
 
-def value(text: str) -> str:
-    """Return what stands behind the = of a setting in a line for the shell."""
-    return shlex.quote(_hydra(text))
+def run_words(folder: RunFolder) -> list[str]:
+    """Return the words of a command that name a run and, if it has any, the folder of its user's own classes."""
+    return [f"run={_hydra(run_named(folder.path))}", *own_words(folder.config)]
 
 
 def _groups(config: TrainConfig) -> list[str]:

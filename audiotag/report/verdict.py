@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,8 @@ import pandas as pd
 from audiotag.data.clips import UNLABELLED
 from audiotag.report import review
 from audiotag.report.data import ReportData
-from audiotag.report.reproduce import program, training, value
+from audiotag.report.reproduce import program, run_words, training
 from audiotag.report.rounding import counted, percent
-from audiotag.run.naming import run_named
 from audiotag.run.summary import few_accepted, other_rules
 from audiotag.verification.rules import rule_of
 
@@ -102,12 +102,12 @@ def other_rules_hint(data: ReportData) -> str:
         return ""
     last = data.ledger[data.ledger["round"] == data.rounds[-1]["round"]]
     text = few_accepted(data.rounds, rule, last)
-    return text and f"{text} {other_rules(value(run_named(data.folder.path)), rule, last)}"
+    return text and f"{text} {other_rules(shlex.join(run_words(data.folder)), rule, last)}"
 
 
 def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
     """Return what to do next with a run."""
-    folder, run, config = data.folder, run_named(data.folder.path), data.config
+    folder, config = data.folder, data.config
     made = []
     if len(data.rounds) < config.finetune_rounds + 1 and not config.data.train_on_all:
         made.append(Step("go-on", "Go on", "This goes on with the run where it was.", training(config, folder)))
@@ -115,13 +115,14 @@ def steps(data: ReportData, rows: pd.DataFrame | None) -> list[Step]:
         return made
     for split, step, words in (("test", "Test", TEST), (UNLABELLED, "Propose", PROPOSE)):
         if split in set(folder.manifest["split"]):
-            made.append(Step(step.lower(), step, words, program("predict.py", run=run, split=split)))
-    own = program("predict.py", run=run, source="my_recordings", out="predictions.csv")
+            made.append(Step(step.lower(), step, words, program("python predict.py", folder, split=split)))
+    own = program("python predict.py", folder, source="my_recordings", out="predictions.csv")
     made.append(Step("predict", "Predict", PREDICT, own))
     if not data.decided.empty:
-        made.append(Step("verify", "Verify", VERIFY, other_rules(value(run), config.verification, data.decided)))
+        others = other_rules(shlex.join(run_words(folder)), config.verification, data.decided)
+        made.append(Step("verify", "Verify", VERIFY, others))
     if rows is not None and len(rows):
-        made.append(Step("listen", "Listen", LISTEN, program("-m", "audiotag.review", run=run)))
+        made.append(Step("listen", "Listen", LISTEN, program("python -m audiotag.review", folder)))
         made.append(Step("correct", "Correct", *_correct(data)))
     return made
 

@@ -20,7 +20,6 @@ from audiotag.report.rounding import counted, decimals, percent
 from audiotag.report.sections import sections
 from audiotag.report.verdict import other_rules_hint, steps, verdict
 from audiotag.run.folder import RunFolder
-from audiotag.run.naming import run_named
 from audiotag.run.summary import valid_map3
 
 FOLDER = "report"
@@ -58,7 +57,7 @@ def write_report(folder: RunFolder, root: Path | None = None, largest_bytes: flo
         first=FIRST,
         script_data=for_script(data, rows, kept) if rows is not None and clips else None,
         review=kept.name,
-        moved=program("-m", "audiotag.report", run=run_named(folder.path), root="DIR"),
+        moved=program("python -m audiotag.report", folder, root="DIR"),
         command=command(data.config),
         versions={"audiotag": audiotag.__version__, "PyTorch": torch.__version__},
         state=state(folder),

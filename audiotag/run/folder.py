@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from audiotag.config import TrainConfig
 from audiotag.config.result import refuse_other_settings
 from audiotag.config.schema import to_dict, validate
+from audiotag.console import as_called
 from audiotag.data.corrections import NO_CORRECTIONS, read_applied, verified_by_correction
 from audiotag.data.manifest_file import read_manifest, training_clips
 from audiotag.errors import ConfigError, RunError
@@ -220,7 +221,7 @@ class RunFolder:
             unverified, checked = (self.table(cell, name) for name in (POSTERIORS, VERIFIED_POSTERIORS))
         else:
             folder = RunFolder(self.votes_folder(excerpts)).cell(cell)
-            with damage_reported(folder, "delete it, and verify.py with vote_again=true makes it again"):
+            with damage_reported(folder, as_called("delete it, and verify.py with vote_again=true makes it again")):
                 files = (pd.read_parquet(folder / name) for name in (POSTERIORS, VERIFIED_POSTERIORS))
                 unverified, checked = (_posteriors(table, self.classes) for table in files)
         new = checked["clip_id"].isin(verified_by_correction(self.corrections))

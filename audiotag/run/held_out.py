@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audiotag.console import as_called
 from audiotag.evaluation.metrics import Scores, ranking, score_posteriors
 from audiotag.files import read_json
 from audiotag.run.folder import RunFolder
@@ -41,7 +42,7 @@ def test_scores(folder: RunFolder, round_: int) -> dict[str, Any]:
         for asked in (f"round{round_}", ""):
             file = folder.path / "predict" / "-".join(filter(None, ["test", usage, asked])) / "scores.json"
             if file.is_file():
-                scores = read_json(file, "delete it, and predict.py split=test writes it again")
+                scores = read_json(file, as_called("delete it, and predict.py split=test writes it again"))
                 if scores.get("round") == round_:
                     return scores
     return {}

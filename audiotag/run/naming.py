@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from audiotag.config import TrainConfig
 from audiotag.config.result import is_in_name
+from audiotag.config.schema import strange_classes
 from audiotag.randomness import key
 
 NAMED_GROUPS = ("experiment", "data", "features", "model", "augment", "loss", "training", "verification", "logger")
@@ -42,6 +43,11 @@ def run_path(run: str, runs_dir: str) -> Path:
     """Return the folder `runs/NAME` of a run, or the path itself where it names a folder outside."""
     path, inside = Path(run), Path(runs_dir) / run
     return (path if len(path.parts) > 1 and not inside.is_dir() else inside).absolute()
+
+
+def own_words(config: TrainConfig) -> list[str]:
+    """Return the words of a command by which it finds the classes of a run that are not audiotag's own, if any."""
+    return ["--config-dir", config.config_dir] if config.config_dir and strange_classes(config) else []
 
 
 def run_named(path: Path) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.table import Table
 
 from audiotag.config import Verification
-from audiotag.console import console
+from audiotag.console import as_called, console
 from audiotag.data.manifest import Manifest
 from audiotag.data.tables import find
 from audiotag.errors import DataError, RunError
@@ -20,7 +20,7 @@ from audiotag.files import write_json
 from audiotag.run.audit import audit_figures
 from audiotag.run.folder import RunFolder
 from audiotag.run.ledgers import noise_figures
-from audiotag.run.naming import run_named
+from audiotag.run.naming import own_words, run_named
 from audiotag.verification.ledger import by_rule, corrected_share, measure
 from audiotag.verification.rules import rule_of
 
@@ -177,18 +177,24 @@ def few_accepted(rounds: list[dict[str, Any]], verification: Verification, ledge
     return f"The rule accepted next to nothing: {counts}. What other {others} accept, without training:"
 
 
-def print_few(rounds: list[dict[str, Any]], run: Path, verification: Verification, ledger: pd.DataFrame) -> None:
+def print_few(
+    rounds: list[dict[str, Any]], folder: RunFolder, verification: Verification, ledger: pd.DataFrame
+) -> None:
     """Say that the last round accepted next to nothing, if it did; the command is a line of its own, to be copied."""
     if few := few_accepted(rounds, verification, ledger):
         console.print(few, soft_wrap=True)
-        console.out(other_rules(shlex.quote(run_named(run)), verification, _of_last_round(rounds, ledger)))
+        run = shlex.join([f"run={run_named(folder.path)}", *own_words(folder.config)])
+        console.out(other_rules(run, verification, _of_last_round(rounds, ledger)))
 
 
 def other_rules(run: str, verification: Verification, ledger: pd.DataFrame) -> str:
-    """Return the command that shows what other thresholds would accept of a round, or other rules if none would."""
+    """Return the command that shows what other thresholds would accept of a round, or other rules if none would.
+
+    `run` are the words of a shell that name the run.
+    """
     thresholds = ",".join(f"{threshold:g}" for threshold in _thresholds(verification, ledger))
     other = f"verification.rule.threshold={thresholds}" if thresholds else "verification=calibrated,as_coded"
-    return f"python verify.py run={run} -m {other}"
+    return f"{as_called('python verify.py')} {run} -m {other}"
 
 
 def _of_last_round(rounds: list[dict[str, Any]], ledger: pd.DataFrame) -> pd.DataFrame:
@@ -236,7 +242,7 @@ def print_summary(summary: dict[str, Any], folder: RunFolder, ledger: pd.DataFra
             f"held them out recognise {best['corrected'] * best['corrected_accuracy']:.0f}",
             soft_wrap=True,
         )
-    print_few(summary["rounds"], folder.path, folder.config.verification, ledger)
+    print_few(summary["rounds"], folder, folder.config.verification, ledger)
     if summary["skipped"]:
         console.print(f"{len(summary['skipped'])} rows or files were left out: see summary.json")
     console.print(f"Results: {folder.path}", soft_wrap=True)

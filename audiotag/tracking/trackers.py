@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from audiotag.config import TrainConfig
 from audiotag.config.leaf import HEADLINE, TARGET, build
 from audiotag.config.schema import to_dict
-from audiotag.console import note
+from audiotag.console import as_called, note
 from audiotag.distributed import context
 from audiotag.distributed.processes import last_words
 from audiotag.errors import AudiotagError, ConfigError
@@ -217,4 +217,6 @@ def need_packages(names: Collection[str], extra: str) -> None:
     # A mere folder, such as W&B's own `wandb/`, has no origin.
     missing = [name for name, spec in specs.items() if spec is None or spec.origin is None]
     if missing:
-        raise AudiotagError(f"logger={extra}: {', '.join(missing)} is not installed: pip install -e '.[{extra}]'")
+        raise AudiotagError(
+            as_called(f"logger={extra}: {', '.join(missing)} is not installed: pip install -e '.[{extra}]'")
+        )

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from audiotag.config import Verification
 from audiotag.config.leaf import build
+from audiotag.console import as_called
 from audiotag.errors import AudiotagError, ConfigError, RunError
 
 SETTING = "verification.rule"
@@ -118,7 +119,7 @@ class CleanlabRule(AgreementRule):
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("cleanlab") is None:
-            raise AudiotagError(f"{SETTING}: cleanlab is not installed: pip install -e '.[cleanlab]'")
+            raise AudiotagError(as_called(f"{SETTING}: cleanlab is not installed: pip install -e '.[cleanlab]'"))
 
     def _flagged(self, posteriors: np.ndarray, labels: np.ndarray) -> np.ndarray:
         # Of the unverified clips alone. Verified ones would dilute the noise rates that it estimates, and since it

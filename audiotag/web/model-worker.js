@@ -68,7 +68,7 @@ async function hear() {
 }
 
 async function file(wave) {
-  if (wave.length > LONGEST_S * about.sample_rate_hz) throw new Error(`the file lasts more than ${LONGEST_S} s: predict.py takes files of any length`);
+  if (wave.length > LONGEST_S * about.sample_rate_hz) throw new Error(`the file lasts more than ${LONGEST_S} s: audiotag predict takes files of any length`);
   postMessage({ prediction: { begin: 0, end: wave.length, left_out: 0, file: true, ...(await ask(wave)) } });
 }
 

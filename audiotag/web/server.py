@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiotag.console import console, note
+from audiotag.console import as_called, console, note
 from audiotag.errors import AudiotagError
 from audiotag.web.guard import LOOPBACK, TOKEN, Access, Limits
 
@@ -38,7 +38,9 @@ def check_web() -> None:
     """Raise AudiotagError if what serves pages is not installed."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise AudiotagError(f"a page needs {', '.join(missing)}, which is not installed: pip install -e '.[web]'")
+        raise AudiotagError(
+            as_called(f"a page needs {', '.join(missing)}, which is not installed: pip install -e '.[web]'")
+        )
 
 
 def create_app(title: str, folder: Path, files: Mapping[str, str]) -> FastAPI:

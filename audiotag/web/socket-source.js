@@ -29,7 +29,7 @@ export class SocketSource {
 
   file(wave) {
     const { sample_rate_hz, longest_s } = this.about;
-    if (wave.length > longest_s * sample_rate_hz) throw new Error(`the file lasts more than ${longest_s} s: predict.py takes files of any length`);
+    if (wave.length > longest_s * sample_rate_hz) throw new Error(`the file lasts more than ${longest_s} s: audiotag predict takes files of any length`);
     this.reset();
     this.socket = this.connect({ samples: wave.length }, (socket) => {
       for (let at = 0; at < wave.length; at += CHUNK) socket.send(wave.subarray(at, at + CHUNK));

@@ -455,6 +455,15 @@ def test_config_refuses_values_of_the_wrong_type(override, message):
             ["training.pretrain.epochs=0", "training.pretrain.decay_from_epoch=0"],
             "training.pretrain.epochs=0 must be 1 or more",
         ),
+        (
+            ["training=frozen", "training.finetune.layer_decay=0.8"],
+            "training.finetune.layer_decay=0.8 has no effect with training.finetune.head_share=1, by which",
+        ),
+        (["training.average_decay=0.9"], "training.average_decay=0.9 has no effect without training.average=ema"),
+        (
+            ["training.average=swa", "hardware.precision=bf16-true"],
+            "training.average=swa stands still in hardware.precision=bf16-true",
+        ),
         (["training.finetune.decay_from_epoch=99"], "training.finetune.decay_from_epoch=99 must lie in 0 to"),
         (
             ["training.finetune.epochs=1", "training.finetune.decay_from_epoch=0"],

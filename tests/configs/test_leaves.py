@@ -14,8 +14,8 @@ from pydantic import Field
 from audiotag.cli.arguments import quoted
 from audiotag.cli.composition import check_command_line, register
 from audiotag.config import TrainConfig
-from audiotag.config.leaf import Leaf
-from audiotag.config.schema import Program, Settings, check_leaves, is_key, schema_fields, settings, validate
+from audiotag.config.leaf import TRUST, Leaf, import_from
+from audiotag.config.schema import Program, Settings, as_own, check_leaves, is_key, schema_fields, settings, validate
 from audiotag.errors import ConfigError
 
 
@@ -44,6 +44,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv(TRUST, "")
     monkeypatch.delitem(sys.modules, "leafy", raising=False)
     return tmp_path
 
@@ -59,7 +60,7 @@ def test_leaf_takes_any_key_until_its_class_is_asked(folder):
     assert config.model.network == leaf
     with pytest.raises(ConfigError, match=r"leafy\.Net cannot be imported"):
         check_leaves(config)
-    sys.path.append(str(folder))
+    import_from(str(folder))
     with pytest.raises(ConfigError, match=r"model\.network\.chanels is not an argument.*did you mean channels"):
         check_leaves(config)
     check_leaves(LeafyConfig())
@@ -85,6 +86,16 @@ def test_config_dir_is_on_the_import_path_and_part_of_the_settings(folder):
     assert str(folder) in os.environ["PYTHONPATH"].split(os.pathsep), "that of processes started from here"
 
 
-def test_config_dir_of_a_run_is_on_the_import_path_once_its_settings_are_read(folder):
-    assert validate(OmegaConf.create({"config_dir": str(folder)}), TrainConfig).config_dir == str(folder)
+def test_config_dir_is_on_the_import_path_where_settings_are_the_users_own(folder):
+    """Those of a run are read like others; but what it names is a stranger's."""
+    leaf = {"_target_": "leafy.Net", "channels": 9}
+    config = validate(OmegaConf.create({"config_dir": str(folder), "model": {"network": leaf}}), TrainConfig)
+    assert str(folder) not in sys.path
+    assert not trusted()
+    assert as_own(config) is config
     assert str(folder) in sys.path
+    assert trusted() == {str(folder), "leafy.Net"}
+
+
+def trusted() -> set[str]:
+    return set(filter(None, os.environ[TRUST].split(os.pathsep)))

@@ -17,6 +17,7 @@ import soundfile
 
 from audiotag.cli.composition import compose_config
 from audiotag.config import TrainConfig
+from audiotag.config.leaf import TRUST, import_from
 from audiotag.errors import AudiotagError, ConfigError
 from audiotag.experiment.prepare import check_joints
 from tests.clips import TOP
@@ -43,6 +44,7 @@ def unchanged_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of a folder that a test names stays importable in this process."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", str(TOP))
+    monkeypatch.setenv(TRUST, "")
     for name in [name for name in sys.modules if name.startswith("my_")]:
         monkeypatch.delitem(sys.modules, name)
 
@@ -77,13 +79,15 @@ def test_extend_labels_reports_and_decides_again_of_a_run_that_has_moved(run, mi
     moved = tmp_path / "moved"
     shutil.copytree(run, moved)
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(30_000) / 5), 22_050)
-    program("predict.py", f"run={moved}", f"source={tmp_path / 'a.wav'}", f"out={tmp_path / 'labels.csv'}")
+    asked = [f"run={moved}", "--config-dir", str(mine)]
+    program("predict.py", *asked, f"source={tmp_path / 'a.wav'}", f"out={tmp_path / 'labels.csv'}")
     assert len(pd.read_csv(tmp_path / "labels.csv")) == 1
-    program("-m audiotag.report", f"run={moved}")
+    program("-m audiotag.report", *asked)
     page = (moved / "report.html").read_text()
     assert "the label is predicted by a margin of 0.5" in page
-    assert f"--config-dir {mine}" in page, "the command that trains it again"
-    output = program("verify.py", f"run={moved}", "verification.rule.margin=0")
+    assert f"python train.py --config-dir {mine}" in page
+    assert f"python predict.py run={moved} --config-dir {mine} split=test" in page
+    output = program("verify.py", *asked, "verification.rule.margin=0")
     assert "the label is predicted by a margin of 0" in output
     assert (moved / "verify" / "margin,margin=0" / "ledger.csv").is_file()
 
@@ -95,15 +99,13 @@ def test_extend_refuses_to_go_on_with_another_class_or_arguments(run, mine, prog
     assert "verification.rule.margin was 0.5, now 0.1" in output
 
 
-def test_extend_names_a_class_that_is_gone(run, program, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(run, moved)
-    text = (moved / "config.yaml").read_text().partition("\n")[2]  # without its checksum, as an older one
-    (moved / "config.yaml").write_text("\n" + re.sub(r"config_dir: .*", "config_dir: /nowhere", text))
+def test_extend_names_a_class_whose_folder_is_not_given(run, program, tmp_path):
+    """Where it was in training, the run says; but a run may be a stranger's."""
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(30_000) / 5), 22_050)
-    output = program("predict.py", f"run={moved}", f"source={tmp_path / 'a.wav'}", expected=2)
+    output = program("predict.py", f"run={run}", f"source={tmp_path / 'a.wav'}", expected=2)
     assert "model.network._target_=my_net.Pooled cannot be imported: there is no module my_net in" in output
-    for command in (("verify.py", f"run={moved}"), ("-m audiotag.report", f"run={moved}")):
+    assert "--config-dir DIR adds a folder" in output
+    for command in (("verify.py", f"run={run}"), ("-m audiotag.report", f"run={run}")):
         assert "verification.rule._target_=my_rule.MarginRule cannot be imported" in program(*command, expected=2)
 
 
@@ -234,13 +236,13 @@ def test_extend_refuses_a_class_that_breaks_its_contract(broken, section, leaf, 
     fields = {"model": "network", "verification": "rule", "features": "front_end", "training": "loss"}
     config = TrainConfig()
     changed = dataclasses.replace(getattr(config, section), **{fields.get(section, "transform"): leaf})
-    sys.path.append(str(broken))
+    import_from(str(broken))
     with pytest.raises(ConfigError, match=message):
         check_joints(dataclasses.replace(config, **{section: changed}))
 
 
 def test_extend_tries_a_network_of_one_length_on_windows(broken):
-    sys.path.append(str(broken))
+    import_from(str(broken))
     config = TrainConfig()
     config = dataclasses.replace(
         config,

@@ -12,6 +12,8 @@ from tests.programs import run_program, run_ranks
 
 RECIPE = ["warmup_share=0.3", "head_share=0.4", "head_factor=3", "layer_decay=0.7"]
 LAYERS = [f"training.{phase}.{setting}" for phase in ("pretrain", "finetune") for setting in RECIPE]
+FROZEN = ["training=frozen", "training.pretrain.epochs=3", "training.pretrain.decay_from_epoch=1"]
+FROZEN += ["training.pretrain.min_steps=0", "training.finetune.min_steps=0"]
 ONE_CELL = [*SMALL, "finetune_rounds=0", "fold=0"]
 
 
@@ -58,8 +60,7 @@ def test_run_with_an_average_that_is_broken_off_ends_like_an_unbroken_one(progra
 
 def test_frozen_network_keeps_all_but_its_head(small_run, program, work_folder):
     """Of two rounds, too: the second begins with the weights of the first."""
-    program("train.py", *SMALL, "training=frozen", "training.pretrain.epochs=3", "training.pretrain.min_steps=0",
-            "training.finetune.min_steps=0", "training.pretrain.decay_from_epoch=1", "run=frozen")  # fmt: skip
+    program("train.py", *SMALL, *FROZEN, "run=frozen")
     first, second = (weights(work_folder / "runs" / "frozen", round_) for round_ in (0, 1))
     changed = {name for name, value in first.items() if not torch.equal(value, second[name])}
     head = {name for name in first if name.startswith(("network.head.8.", "network.head.9."))}
@@ -67,11 +68,15 @@ def test_frozen_network_keeps_all_but_its_head(small_run, program, work_folder):
     assert changed <= head
 
 
-def test_ranks_of_a_recipe_learn_what_one_device_learns(program, work_folder):
-    settings = [*ONE_CELL, *LAYERS, "training.average=ema", "training.balance=classes", "hardware.precision=64-true"]
-    settings += ["model.network.head_dropout=0"]  # each rank draws its own
-    program("train.py", *settings, "run=recipe-one")
-    run_ranks("train.py", [*settings, "run=recipe-two"], work_folder)
-    one, two = (weights(work_folder / "runs" / f"recipe-{name}") for name in ("one", "two"))
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("by-layer", [*LAYERS, "training.average=ema", "training.balance=classes"]), ("frozen", FROZEN)],
+)
+def test_ranks_of_a_recipe_learn_what_one_device_learns(program, work_folder, name, recipe):
+    # Each rank draws its own dropout.
+    settings = [*ONE_CELL, *recipe, "hardware.precision=64-true", "model.network.head_dropout=0"]
+    program("train.py", *settings, f"run={name}-one")
+    run_ranks("train.py", [*settings, f"run={name}-two"], work_folder)
+    one, two = (weights(work_folder / "runs" / f"{name}-{number}") for number in ("one", "two"))
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=1e-6, atol=1e-9, err_msg=name)

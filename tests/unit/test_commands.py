@@ -12,6 +12,7 @@ import pytest
 
 import audiotag
 from audiotag.cli.commands import COMMANDS, PROGRAMS, main
+from audiotag.console import CALLED, as_called
 from tests.clips import TOP
 
 PACKAGE = TOP / "audiotag"
@@ -19,14 +20,15 @@ PACKAGE = TOP / "audiotag"
 NEED_AN_EXTRA = {"tracking/mlflow.py", "tracking/tensorboard.py", "tracking/wandb.py", "live/page.py", "review/app.py"}
 NEED_AN_EXTRA |= {"web/guard.py", "web/protocols.py", "web/server.py", "export/front_ends.py", "export/graph.py"}
 NEED_AN_EXTRA |= {"export/int8.py", "export/nodes.py", "export/push.py"}
-
-
+HINT = re.compile(r"\b(train|verify|predict)\.py\b|python -m audiotag\.|pip install -e '\.\[")
 # Packages that a declared one brings along and hands out as its own.
 BROUGHT_ALONG = {"pydantic-core": "pydantic", "markupsafe": "jinja2", "pillow": "matplotlib"}
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["audiotag", *arguments])
+    for name in (CALLED, "PYTHONSAFEPATH"):
+        monkeypatch.setenv(name, "")  # put back after the test
     main()
 
 
@@ -47,6 +49,40 @@ def test_command_that_is_misspelt_is_refused_with_the_nearest(monkeypatch, capsy
         call(monkeypatch, "trian", "seed=1")
     assert ended.value.code == 2
     assert "no command trian (did you mean train?)" in capsys.readouterr().err
+
+
+def test_hint_names_commands_as_they_were_called(monkeypatch):
+    names = {f"python {name}.py": name for name in PROGRAMS} | {f"python -m audiotag.{name}": name for name in COMMANDS}
+    monkeypatch.delenv(CALLED, raising=False)
+    assert [as_called(checkout) for checkout in names] == list(names)
+    for called in ("audiotag", "python -m audiotag"):
+        monkeypatch.setenv(CALLED, called)
+        assert [as_called(checkout) for checkout in names] == [f"{called} {name}" for name in names.values()]
+        assert as_called("train.py makes it") == f"{called} train makes it"
+    assert as_called("needs x: pip install -e '.[web]'") == "needs x: pip install 'audiotag[web]'"
+    for other in ("audiotag.load(FOLDER)", "audiotag.models.cnn14.Cnn14", "constrain.py", "python -m http.server"):
+        assert as_called(other) == other
+
+
+def test_hints_that_name_a_command_of_the_checkout_are_all_said_as_it_was_called():
+    """Documentation is let be, and so are constants of a module, which are told where they are used."""
+    missed = []
+    for file in PACKAGE.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        told = [part for call in ast.walk(tree) if is_told(call) for part in ast.walk(call)]
+        told += [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]  # documentation
+        told += [node.value for node in tree.body if isinstance(node, ast.Assign)]  # AGAIN, INSTALL, PROGRAM
+        for node in ast.walk(tree):
+            named = isinstance(node, ast.Constant) and isinstance(node.value, str) and HINT.search(node.value)
+            if named and not any(node is one for one in told):
+                missed.append(f"{file.relative_to(PACKAGE)}:{node.lineno}: {node.value}")
+    assert not missed
+
+
+def is_told(node: ast.AST) -> bool:
+    """Return whether this is a call of what names commands as they were called."""
+    names = {"as_called", "announce", "program"}
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
 
 
 def test_commands_are_all_modules_that_one_can_run():

@@ -35,6 +35,18 @@ class Named(nn.Module):
         return [self.first, self.second, self.head]
 
 
+class Tied(nn.Module):
+    """Its head decodes with the weight by which its first layer encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(4, 3), nn.Linear(3, 4), nn.Linear(4, 3)
+        self.head.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(x)))
+
+
 def small() -> nn.Sequential:
     return nn.Sequential(
         nn.BatchNorm2d(1), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)
@@ -62,6 +74,22 @@ def test_layers_hold_every_weight_once_and_the_head_last():
     weights = [weight for layer in layers for weight in layer]
     assert len(weights) == len(set(weights)) == len(list(network.parameters()))
     assert [tuple(weight.shape) for weight in layers[-1]] == [(5, 32, 1, 1), (5,), (5,)]
+
+
+def test_weight_that_layers_share_is_of_the_last_of_them_and_learns_as_that_does():
+    network, phase = Tied(), Phase(head_factor=3, layer_decay=0.5)
+    first, second, head = layers_of(network)
+    assert {*first} == {network.first.bias}
+    assert {*second} == {*network.second.parameters()}
+    assert {*head} == {network.first.weight, network.head.bias}
+    optimiser = torch.optim.Adam(parameter_groups(network, phase))  # refuses a weight in two groups
+    for group, rate in zip(optimiser.param_groups, learning_rates(phase, 0, 3), strict=True):
+        group["lr"] = rate
+    before = network.first.weight.clone()
+    network(torch.randn(6, 4)).square().sum().backward()
+    optimiser.step()
+    moved = (network.first.weight - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 3 * phase.learning_rate), rtol=1e-3, atol=0)
 
 
 def test_rates_are_one_by_default():

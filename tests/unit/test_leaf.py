@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from audiotag.config.leaf import build, class_name, leaf_identity, leaf_problems
+from audiotag.cli.arguments import CONF
+from audiotag.config import Features, Model, Training
+from audiotag.config.leaf import OWN, TRUST, build, class_name, find_class, leaf_identity, leaf_problems
 from audiotag.errors import ConfigError
 
 MODULE = """
@@ -44,6 +48,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.py").write_text(text)
         sys.modules.pop(name, None)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(TRUST, str(tmp_path))
     return tmp_path
 
 
@@ -131,3 +136,59 @@ def test_leaf_whose_constructor_fails_is_reported_with_its_line(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"breaks\.Breaks cannot be built: TypeError: .*breaks\.py, line 3"):
         build({"_target_": "breaks.Breaks", "width": 2}, "model.network")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.exec",
+        "leaf_net.Net",
+        "leaf_pack.inner.Net",
+        "audiotag.files.write_text",
+        "audiotag.models.vgg_gap.nn.Conv2d",
+        "audiotag.models.vgg_gap.VggGap\x00",
+        "torch.nn.modules.conv.Conv2d",
+        "torch.hub.load",
+        "torchvision.models.resnet18",
+        "__main__.main",
+        "..x",
+    ],
+)
+def test_leaf_whose_class_is_a_strangers_is_refused_before_anything_is_imported(modules, monkeypatch, target):
+    monkeypatch.delenv(TRUST)
+    (modules / "leaf_pack" / "inner").mkdir(parents=True)
+    mark = modules / "mark"
+    for file in ("leaf_net.py", "leaf_pack/__init__.py", "leaf_pack/inner/__init__.py"):
+        (modules / file).write_text(f"open({str(mark)!r}, 'w')\nclass Net: ...\n")
+    before = set(sys.modules)
+    [problem] = leaf_problems({"_target_": target}, "model.network")
+    assert problem.startswith(f"model.network._target_={target} is not one of audiotag's own")
+    assert f"AUDIOTAG_TRUST={target}" in problem
+    assert not mark.exists()
+    assert set(sys.modules) == before
+    if target.startswith("leaf_"):
+        monkeypatch.setenv(TRUST, target)
+        assert leaf_problems({"_target_": target}, "model.network") == []
+        assert mark.exists()
+
+
+def test_leaf_of_a_trusted_folder_is_what_its_modules_hold_themselves(modules, monkeypatch):
+    """Nor is what they import from elsewhere, or what lies deeper, such as the packages of an environment."""
+    (modules / "leaf_imports.py").write_text("from subprocess import Popen\nfrom shutil import rmtree\n")
+    (modules / "deeper").mkdir()
+    (modules / "deeper" / "leaf_deeper.py").write_text("class Net: ...\n")
+    monkeypatch.syspath_prepend(modules / "deeper")
+    for target in ("leaf_imports.Popen", "leaf_imports.rmtree", "leaf_deeper.Net", "os.system"):
+        [problem] = leaf_problems({"_target_": target}, "model.network")
+        assert "is not one of audiotag's own" in problem, target
+    assert "leaf_deeper" not in sys.modules
+
+
+def test_leaf_classes_that_ship_are_audiotags_own():
+    shipped = re.compile(r"_target_: (audiotag\.[\w.]+)")
+    named = {name for file in CONF.rglob("*.yaml") for name in shipped.findall(file.read_text(encoding="utf-8"))}
+    named |= {leaf["_target_"] for leaf in (Training().loss, Features().front_end, Model().network)}
+    assert {name for name in named if not name.startswith("audiotag.cli.")} <= OWN
+    for name in OWN:
+        assert inspect.isclass(find_class({"_target_": name}, "x")), name

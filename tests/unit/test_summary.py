@@ -7,7 +7,8 @@ import warnings
 import pandas as pd
 import pytest
 
-from audiotag.config import Verification
+from audiotag.config import TrainConfig, Verification
+from audiotag.run.folder import RunFolder
 from audiotag.run.summary import few_accepted, print_few
 from audiotag.run.warnings_log import warnings_kept, warnings_to
 from tests.clips import TOP
@@ -32,7 +33,9 @@ def test_summary_of_a_rule_that_accepts_next_to_nothing_says_what_to_try(
     rows += [(1, "a", "a", surest, ""), (1, "a", "a", 0.05, "")]
     ledger = pd.DataFrame(rows, columns=["round", "predicted", "label", "posterior", "reason"])
     rule = {"_target_": "audiotag.verification.rules.AgreementRule", "threshold": threshold}
-    print_few(rounds, tmp_path / "x", Verification(rule=rule), ledger)
+    folder = RunFolder(tmp_path / "x")
+    folder.save(TrainConfig())
+    print_few(rounds, folder, Verification(rule=rule), ledger)
     said = capsys.readouterr().out
     assert bool(said) == bool(says)
     if says:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from audiotag.config import Logger, TrainConfig
+from audiotag.config.leaf import TRUST
 from audiotag.errors import AudiotagError, ConfigError
 from audiotag.run.folder import Cell, RunFolder
 from audiotag.tracking.trackers import TrackedRun, Tracker, cell_trackers, check_trackers, given_up
@@ -41,6 +42,12 @@ class Unlike:
 
     def metrics(self, values: Any, step: int) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module's classes may be built."""
+    monkeypatch.setenv(TRUST, f"{__name__}.Noting:{__name__}.Unlike")
 
 
 @pytest.fixture
