@@ -21,7 +21,7 @@ from audiotag.config import Hardware
 from audiotag.distributed.hardware import choose_device, choose_precision
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioError
-from audiotag.features.spectrogram import front_end_of
+from audiotag.features.spectrogram import front_end_of, one_thread
 from audiotag.inference.labelling import Heard, Key, Labelled, OnWindow, label_each
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import (
@@ -121,7 +121,7 @@ class Networks(Asked):
         if at_once <= 1:
             yield map
             return
-        with ThreadPoolExecutor(at_once, "network", torch.set_num_threads, (threads // at_once,)) as pool:
+        with ThreadPoolExecutor(at_once, "network", torch.set_num_threads, (threads // at_once,)) as pool, one_thread():
             yield pool.map
 
     @torch.inference_mode()
