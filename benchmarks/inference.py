@@ -4,8 +4,8 @@ Labels the files of the folder SOUNDS by all networks of RUN's best round: as `p
 ONNX Runtime (if what exports is installed) in place of PyTorch's networks, which then hear the same windows of the same
 spectrograms, and by the exported file alone; and as the original would, each clip through librosa's functions, and each
 network in float32 by itself. One thread, the processor's time. Then the same with as many threads as there are cores,
-by the clock. Then a recording of HOURS hours, 1 if left out, made of the same sounds: times real time, and the memory
-that it takes beyond what a short one does.
+by the clock; and the networks alone, with one window in a pass and with four. Then a recording of HOURS hours, 1 if
+left out, made of the same sounds: times real time, and the memory that it takes beyond what a short one does.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ import audiotag
 from audiotag.config import ExportConfig, PredictConfig
 from audiotag.export.write import NEEDED, export
 from audiotag.features.audio import load
+from audiotag.features.spectrogram import front_end_of
 from audiotag.inference.load import Answering, load_tagger
 from audiotag.inference.recordings import find_recordings
-from audiotag.inference.tagging import label
+from audiotag.inference.tagging import Asked, label
 from audiotag.models.network import ask
 from benchmarks.front_ends import files_of, writeup_version_1
 from benchmarks.timing import measure, processor_seconds, report
@@ -61,6 +62,21 @@ def ways(run: str, exported: Path | None, files: list[Path], threads: int | None
         found["ONNX Runtime, our front end"] = lambda: label(recordings, file.groups)
         found["exported file, no PyTorch"] = labelling(file)
     return found
+
+
+def networks_alone(run: str, exported: Path | None, per_pass: int) -> dict[str, Callable[[], object]]:
+    """Return asking the networks about eight windows of a clip's length, so many in a pass."""
+    taggers = {"audiotag": tagger_of(run, 1), "audiotag, float32": tagger_of(run, 1, precision="32-true")}
+    if exported is not None:
+        taggers["ONNX Runtime"] = tagger_of(str(exported), 1)
+    spec, _ = taggers["audiotag"].groups[0]
+    shape = spec.features.clip_frames, front_end_of(spec.features).bands
+    windows = [np.random.default_rng(n).normal(-40, 20, shape).astype(np.float16) for n in range(8)]
+
+    def asking(networks: Asked) -> Callable[[], object]:
+        return lambda: list(networks.each(windows, per_pass, list(networks.by_key)))
+
+    return {name: asking(tagger.groups[0][1]) for name, tagger in taggers.items()}
 
 
 def original(networks: list[nn.Module], files: list[Path]) -> Callable[[], None]:
@@ -107,6 +123,9 @@ def main(run: str, sounds: str, hours: float = 1.0) -> None:
         plain = tagger_of(run, 1, precision="32-true", channels_last=False)
         by_one["original: librosa, float32"] = original(list(plain.networks().values()), files)
         report(f"{title}: one thread, processor's time", measure(by_one, RUNS, processor_seconds))
+        for per_pass in (1, 4):
+            alone = networks_alone(run, exported, per_pass)
+            report(f"networks alone, {per_pass} windows in a pass", measure(alone, RUNS, processor_seconds))
         by_all = ways(run, exported, files, None)
         report(f"{title}: a thread per core, by the clock", measure(by_all, RUNS, time.perf_counter))
         path, tagger = long_recording(files, hours, Path(folder)), tagger_of(run, 1)
