@@ -1,30 +1,37 @@
 """What labelling costs on a CPU: `python -m benchmarks.inference RUN SOUNDS [HOURS]`.
 
-Labels the files of the folder SOUNDS by all networks of RUN's best round: as `predict.py` does; as the original would,
-each clip through librosa's functions, and each network in float32 by itself; and with ONNX Runtime (if it and `onnx`
-are installed) in place of PyTorch's networks. One thread, the processor's time. Then a recording of HOURS hours, 1 if
+Labels the files of the folder SOUNDS by all networks of RUN's best round: as `predict.py` does, and in float32; with
+ONNX Runtime (if what exports is installed) in place of PyTorch's networks, which then hear the same windows of the same
+spectrograms, and by the exported file alone; and as the original would, each clip through librosa's functions, and each
+network in float32 by itself. One thread, the processor's time. Then the same with as many threads as there are cores,
+by the clock; and the networks alone, with one window in a pass and with four. Then a recording of HOURS hours, 1 if
 left out, made of the same sounds: times real time, and the memory that it takes beyond what a short one does.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import io
 import resource
 import sys
 import tempfile
-import warnings
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import audiotag
-from audiotag.data.store import spectrogram
+from audiotag.config import ExportConfig, PredictConfig
+from audiotag.export.write import NEEDED, export
 from audiotag.features.audio import load
+from audiotag.features.spectrogram import front_end_of
+from audiotag.inference.load import Answering, load_tagger
+from audiotag.inference.recordings import find_recordings
+from audiotag.inference.tagging import Asked, label
 from audiotag.models.network import ask
 from benchmarks.front_ends import files_of, writeup_version_1
 from benchmarks.timing import measure, processor_seconds, report
@@ -33,14 +40,43 @@ RUNS = 5
 RATE_HZ, MIN_FRAMES = 32_000, 191
 
 
-def networks_of(tagger: audiotag.Tagger, folds: int) -> list[nn.Module]:
-    """Return new networks in float32 of PyTorch's own layout, with the weights of the tagger's."""
-    return [tagger.network(fold).to(torch.float32, memory_format=torch.contiguous_format) for fold in range(folds)]
+def tagger_of(run: str, threads: int | None, **hardware: Any) -> Answering:
+    """Return what `predict.py run=RUN` asks on a CPU."""
+    on = {"accelerator": "cpu", "threads": threads, **hardware}
+    return load_tagger(PredictConfig(run=run, source=".", hardware=on))  # type: ignore[arg-type]
 
 
-def long_enough(bands: np.ndarray) -> np.ndarray:
-    """Repeat a spectrogram (F, T) to the length that the networks need."""
-    return np.tile(bands, -(-MIN_FRAMES // bands.shape[1])).astype(np.float32)
+def ways(run: str, exported: Path | None, files: list[Path], threads: int | None) -> dict[str, Callable[[], object]]:
+    """Return the labelling of all files, by audiotag and by what might be faster."""
+    recordings = find_recordings([str(file) for file in files], ()).recordings
+
+    def labelling(tagger: Answering) -> Callable[[], object]:
+        return lambda: tagger.label(recordings)
+
+    found = {
+        "audiotag": labelling(tagger_of(run, threads)),
+        "audiotag, float32": labelling(tagger_of(run, threads, precision="32-true")),
+    }
+    if exported is not None:
+        file = tagger_of(str(exported), threads)
+        found["ONNX Runtime, our front end"] = lambda: label(recordings, file.groups)
+        found["exported file, no PyTorch"] = labelling(file)
+    return found
+
+
+def networks_alone(run: str, exported: Path | None, per_pass: int) -> dict[str, Callable[[], object]]:
+    """Return asking the networks about eight windows of a clip's length, so many in a pass."""
+    taggers = {"audiotag": tagger_of(run, 1), "audiotag, float32": tagger_of(run, 1, precision="32-true")}
+    if exported is not None:
+        taggers["ONNX Runtime"] = tagger_of(str(exported), 1)
+    spec, _ = taggers["audiotag"].groups[0]
+    shape = spec.features.clip_frames, front_end_of(spec.features).bands
+    windows = [np.random.default_rng(n).normal(-40, 20, shape).astype(np.float16) for n in range(8)]
+
+    def asking(networks: Asked) -> Callable[[], object]:
+        return lambda: list(networks.each(windows, per_pass, list(networks.by_key)))
+
+    return {name: asking(tagger.groups[0][1]) for name, tagger in taggers.items()}
 
 
 def original(networks: list[nn.Module], files: list[Path]) -> Callable[[], None]:
@@ -49,48 +85,11 @@ def original(networks: list[nn.Module], files: list[Path]) -> Callable[[], None]
     @torch.inference_mode()
     def run() -> None:
         for file in files:
-            x = torch.from_numpy(long_enough(writeup_version_1(file)))[None, None]
+            bands = writeup_version_1(file)  # (F, T), repeated to the length that the networks need
+            x = torch.from_numpy(np.tile(bands, -(-MIN_FRAMES // bands.shape[1])).astype(np.float32))[None, None]
             torch.stack([ask(network, x).softmax(dim=1) for network in networks]).mean(dim=0)
 
     return run
-
-
-class Ask(nn.Module):
-    """A network without its check of shapes, which cannot be exported."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.features, self.head = network.features, network.head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return posteriors (B, C)."""
-        maps: Tensor = self.head(self.features(x))
-        return maps.mean(dim=(2, 3)).softmax(dim=1)
-
-
-def onnx_runtime(run: audiotag.Run, networks: list[nn.Module], files: list[Path]) -> Callable[[], None]:
-    """Return the labelling of each file by our front end and ONNX Runtime's networks."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    x, axes, sessions = torch.randn(1, 1, 128, 256), {"x": {0: "clips", 3: "frames"}}, []
-    for network in networks:
-        content = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the older exporter is enough, and needs fewer packages
-            torch.onnx.export(
-                Ask(network).eval(), (x,), content, input_names=["x"], dynamic_axes=axes, dynamo=False, opset_version=17
-            )
-        sessions.append(onnxruntime.InferenceSession(content.getvalue(), options, ["CPUExecutionProvider"]))
-
-    def label() -> None:
-        for file in files:
-            frames, _ = spectrogram(file, run.config.features)
-            x = long_enough(frames.T)[None, None]
-            np.mean([session.run(None, {"x": x})[0] for session in sessions], axis=0)
-
-    return label
 
 
 def long_recording(files: list[Path], hours: float, folder: Path) -> Path:
@@ -109,24 +108,33 @@ def most_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    run, files = audiotag.open_run(sys.argv[1]), files_of([Path(sys.argv[2])])
-    hours = float(sys.argv[3]) if len(sys.argv) > 3 else 1.0
-    tagger = audiotag.load(run, accelerator="cpu")
-    plain = networks_of(audiotag.load(run, accelerator="cpu", precision="32-true"), run.config.folds)
-    ways: dict[str, Callable[[], object]] = {
-        "audiotag": lambda: tagger.predict(files),
-        "original: librosa, float32": original(plain, files),
-    }
-    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
-        ways["ONNX Runtime, our front end"] = onnx_runtime(run, plain, files)
+def main(run: str, sounds: str, hours: float = 1.0) -> None:
+    """Print the tables."""
+    files, config = files_of([Path(sounds)]), audiotag.open_run(run).config
     length_s = sum(load(file, trim_silence=False).duration_s for file in files)
-    title = f"{len(files)} files, {length_s:.0f} s of audio, {run.config.folds} networks of {run.config.model.name}"
-    report(title, measure(ways, RUNS, processor_seconds))
+    title = f"{len(files)} files, {length_s:.0f} s of audio, {config.folds} networks of {config.model.name}"
     with tempfile.TemporaryDirectory() as folder:
-        path, before_mb = long_recording(files, hours, Path(folder)), most_memory_mb()
-        seconds = measure({"long recording": lambda: tagger.predict(path)}, 1, processor_seconds)
-        report(f"{hours:g} hours of audio", seconds)
-        times, more_mb = hours * 3600 / seconds["long recording"][0], most_memory_mb() - before_mb
-        print(f"{times:.0f} times real time, {more_mb:.0f} MB more")
+        exported = None
+        if all(importlib.util.find_spec(name) for name in NEEDED):
+            exported, begun = Path(folder) / "run.onnx", processor_seconds()
+            export(ExportConfig(run=run, out=str(exported)))
+            print(f"exported in {processor_seconds() - begun:.1f} s of the processor's time")
+        by_one = ways(run, exported, files, 1)
+        plain = tagger_of(run, 1, precision="32-true", channels_last=False)
+        by_one["original: librosa, float32"] = original(list(plain.networks().values()), files)
+        report(f"{title}: one thread, processor's time", measure(by_one, RUNS, processor_seconds))
+        for per_pass in (1, 4):
+            alone = networks_alone(run, exported, per_pass)
+            report(f"networks alone, {per_pass} windows in a pass", measure(alone, RUNS, processor_seconds))
+        by_all = ways(run, exported, files, None)
+        report(f"{title}: a thread per core, by the clock", measure(by_all, RUNS, time.perf_counter))
+        path, tagger = long_recording(files, hours, Path(folder)), tagger_of(run, 1)
+        recordings, before_mb = find_recordings([str(path)], ()).recordings, most_memory_mb()
+        begun = processor_seconds()
+        tagger.label(recordings)
+        times = hours * 3600 / (processor_seconds() - begun)
+        print(f"{hours:g} hours of audio: {times:.0f} times real time, {most_memory_mb() - before_mb:.0f} MB more")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3], *map(float, sys.argv[3:4]))

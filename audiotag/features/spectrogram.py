@@ -5,6 +5,7 @@ Shapes: B clips, F bands, T frames. See `audiotag.features.audio` for how waves 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -71,6 +72,17 @@ class FrontEnd(Protocol):
         """Yield the spectrogram of one wave, `blocks` (samples,), in pieces (F, t)."""
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread in the block: its operations are so small that threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class FourierFrontEnd(nn.Module, ABC):
     """What front ends by Fourier transform and filter bank share.
 
@@ -115,6 +127,7 @@ class FourierFrontEnd(nn.Module, ABC):
     def n_frames(self, n_samples: int) -> int:
         """Return T for a wave of `n_samples`."""
 
+    @one_thread()
     def forward(self, wave: Tensor) -> Tensor:
         """Turn waves (B, samples) into spectrograms (B, F, T)."""
         if wave.ndim != 2 or wave.dtype != torch.float32 or not wave.shape[1]:
@@ -134,11 +147,14 @@ class FourierFrontEnd(nn.Module, ABC):
         if isinstance(blocks, Iterator):
             raise AudiotagError("a spectrogram in pieces reads its blocks twice: give a list or an AudioStream")
         reference = torch.zeros(1, device=self.window.device)
+        with one_thread():
+            for segment in self._segments(blocks):
+                if segment.any():  # what is silent is not the loudest moment
+                    reference = torch.maximum(reference, self._reference(segment))
         for segment in self._segments(blocks):
-            if segment.any():  # what is silent is not the loudest moment
-                reference = torch.maximum(reference, self._reference(segment))
-        for segment in self._segments(blocks):
-            yield self._spectrogram(segment, reference)[0]
+            with one_thread():
+                spectrogram = self._spectrogram(segment, reference)[0]
+            yield spectrogram
 
     # What differs between the versions
 
@@ -201,6 +217,7 @@ class FourierFrontEnd(nn.Module, ABC):
 
     # For who hears along, and learns only later what is loud: frames are measured once, and then related to any level
 
+    @one_thread()
     def measure(self, segment: Tensor) -> Measured:
         """Measure the frames of a segment (1, samples), as `Framing` gives it, relative to nothing."""
         magnitudes = torch.cat(list(self._magnitudes(segment)), dim=-1)[:, 0]
@@ -522,4 +539,6 @@ def frames(audio: AudioStream, front_end: FrontEnd) -> Iterator[NDArray[np.float
     else:
         pieces = front_end.stream(audio)
     for piece in pieces:
-        yield piece.half().T.contiguous().numpy()
+        with one_thread():
+            halved = piece.half().T.contiguous().numpy()
+        yield halved

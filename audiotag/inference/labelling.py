@@ -5,11 +5,12 @@ Shapes: N recordings, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import Progress, TaskID
 
 from audiotag.console import progress
 from audiotag.features.audio import AudioError
@@ -40,26 +41,35 @@ class Fused:
     posteriors: NDArray[np.float64]
 
 
-def label_each(recordings: Sequence[Recording], hear: Callable[[Recording, OnWindow], Heard]) -> Labelled:
-    """Have every recording heard by `hear`, which raises AudioError for one that cannot be read.
+@dataclass
+class Shown:
+    """The progress of a labelling: which recording is read, and which of its windows."""
 
-    Progress is shown by recordings and their windows.
-    """
+    bar: Progress
+    task: TaskID
+    number: int = 0
+
+    def reading(self, number: int) -> None:
+        """Show that a recording is begun."""
+        self.number = number
+        self.bar.update(self.task, completed=number, description="Reading")
+
+    def window(self, window: int, n_windows: int) -> None:
+        """Show how far the recording is; an `OnWindow`."""
+        description = f"Window {window + 1:,} of {n_windows:,}" if n_windows > 1 else "Labelling"
+        self.bar.update(self.task, completed=self.number + window / n_windows, description=description)
+
+
+def label_each(recordings: Sequence[Recording], hear: Callable[[Shown], Iterator[Heard | AudioError]]) -> Labelled:
+    """Gather what `hear` yields of every recording, in order: what is said to it, or why it cannot be read."""
     labelled = Labelled()
     with progress("recordings") as bar:
-        task = bar.add_task("Reading", total=len(recordings))
-        for done, recording in enumerate(recordings):
-            bar.update(task, completed=done, description="Reading")
-
-            def show(window: int, n_windows: int, done: int = done) -> None:
-                description = f"Window {window + 1:,} of {n_windows:,}" if n_windows > 1 else "Labelling"
-                bar.update(task, completed=done + window / n_windows, description=description)
-
-            try:
-                answers, is_silent = hear(recording, show)
-            except AudioError as error:
-                labelled.problems.append(str(error))
+        shown = Shown(bar, bar.add_task("Reading", total=len(recordings)))
+        for recording, heard in zip(recordings, hear(shown), strict=True):
+            if isinstance(heard, AudioError):
+                labelled.problems.append(str(heard))
                 continue
+            answers, is_silent = heard
             labelled.recordings.append(recording)
             labelled.posteriors.append(answers)
             if is_silent:

@@ -7,7 +7,7 @@ than `WHOLE_S` is heard in pieces, and then PyTorch computes the spectrogram. Sh
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from audiotag.config import Hardware
 from audiotag.console import as_called
 from audiotag.errors import RunError
-from audiotag.features.audio import AudioStream, WaveStream
+from audiotag.features.audio import AudioError, AudioStream, WaveStream
 from audiotag.features.trimming import Wave
-from audiotag.inference.labelling import Fused, Heard, Key, Labelled, OnWindow, label_each
+from audiotag.inference.labelling import Fused, Heard, Key, Labelled, OnWindow, Shown, label_each
 from audiotag.inference.onnx_file import AGAIN, open_session, read_about
 from audiotag.inference.recordings import Recording
 
@@ -43,10 +43,15 @@ class OnnxTagger:
     def label(self, recordings: Sequence[Recording]) -> Labelled:
         """Hear every recording."""
 
-        def hear(recording: Recording, on_window: OnWindow) -> Heard:
-            audio = AudioStream(recording.path, self.about.trim, rate_hz=self.about.sample_rate_hz)
-            on_window(0, 1)
-            return {(0, 0): self._ask(audio, on_window)}, audio.silent
+        def hear(shown: Shown) -> Iterator[Heard | AudioError]:
+            for number, recording in enumerate(recordings):
+                shown.reading(number)
+                try:
+                    audio = AudioStream(recording.path, self.about.trim, rate_hz=self.about.sample_rate_hz)
+                    shown.window(0, 1)
+                    yield {(0, 0): self._ask(audio, shown.window)}, audio.silent
+                except AudioError as error:
+                    yield error
 
         return label_each(recordings, hear)
 

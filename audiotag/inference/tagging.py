@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from audiotag.config import Hardware
 from audiotag.distributed.hardware import choose_device, choose_precision
 from audiotag.errors import RunError
 from audiotag.features.audio import AudioError
-from audiotag.features.spectrogram import front_end_of
-from audiotag.inference.labelling import Heard, Key, Labelled, OnWindow, label_each
+from audiotag.features.spectrogram import front_end_of, one_thread
+from audiotag.inference.labelling import Heard, Key, Labelled, OnWindow, Shown, label_each
 from audiotag.inference.recordings import Recording
 from audiotag.inference.spectrograms import (
     Frames,
@@ -38,6 +39,9 @@ from audiotag.run.folder import Cell, RunFolder
 
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 TRUE = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
+# Of windows that share a pass, if a clip is shorter. What PyTorch prepares in each takes as long as half a narrow
+# network's window of 768.
+PASS_FRAMES = 3072
 
 
 class Asked(ABC):
@@ -63,21 +67,80 @@ class Asked(ABC):
         `on_window` is called with the number of each window and of all as it comes. Raises AudioError if the recording
         cannot be read to its end.
         """
-        windows = place_windows(spectrogram.n_frames, spec)
-        per_pass = max(1, spec.features.clip_frames // windows.length)  # so that no pass takes more than a clip does
+        (heard,) = self.hear([spectrogram], spec, keys, on_window)
+        if isinstance(heard, AudioError):
+            raise heard
+        return heard[0]
+
+    def hear(
+        self,
+        spectrograms: Iterable[SpectrogramStream | AudioError],
+        spec: WindowSpec,
+        keys: Sequence[Key],
+        on_window: OnWindow,
+    ) -> Iterator[Heard | AudioError]:
+        """Yield the same of many recordings, in order, or why one cannot be read; their windows share passes."""
+        begun: deque[_Begun] = deque()
 
         def coming() -> Iterator[Frames]:
-            for window, cut in enumerate(cut_windows(spectrogram.pieces, spectrogram.n_frames, windows)):
-                on_window(window, len(windows.starts))
-                yield cut
+            for spectrogram in spectrograms:
+                begun.append(_Begun())
+                yield from begun[-1].windows(spectrogram, spec, on_window)
 
-        sums, done = np.zeros(()), 0
+        length = spec.features.excerpt_frames if spec.excerpts else spec.features.clip_frames
+        per_pass = max(1, max(spec.features.clip_frames, PASS_FRAMES) // length)
         for posteriors in self.each(coming(), per_pass, keys):
-            weights = windows.weights[done : done + posteriors.shape[1]]
-            sums = sums + np.stack([weights @ of_network for of_network in posteriors])
-            done += len(weights)
-        assert done == len(windows.starts), "not every window was heard"
-        return dict(zip(keys, sums, strict=True))
+            for of_window in posteriors.transpose(1, 0, 2):
+                while begun[0].done:
+                    yield begun.popleft().heard(keys)
+                begun[0].add(of_window)
+        while begun:
+            yield begun.popleft().heard(keys)
+
+
+class _Begun:
+    """A recording whose windows are given to networks, and what these have said of it so far."""
+
+    def __init__(self) -> None:
+        self._weights, self._silent = np.zeros(0), False
+        self._n_given = self._n_heard = 0
+        self._sum: NDArray[np.float64] = np.zeros(())  # (K, C)
+        self._ended = False
+        self._error: AudioError | None = None
+
+    def windows(
+        self, spectrogram: SpectrogramStream | AudioError, spec: WindowSpec, on_window: OnWindow
+    ) -> Iterator[Frames]:
+        """Yield the windows (T, F), as far as the recording can be read."""
+        try:
+            if isinstance(spectrogram, AudioError):
+                raise spectrogram
+            windows = place_windows(spectrogram.n_frames, spec)
+            self._weights, self._silent = windows.weights, spectrogram.silent
+            for window in cut_windows(spectrogram.pieces, spectrogram.n_frames, windows):
+                on_window(self._n_given, len(windows.starts))
+                self._n_given += 1
+                yield window
+        except AudioError as error:
+            self._error = error
+        self._ended = True
+
+    def add(self, posteriors: NDArray[np.float64]) -> None:
+        """Take what is said of the next window (K, C)."""
+        self._sum = self._sum + self._weights[self._n_heard] * posteriors
+        self._n_heard += 1
+
+    @property
+    def done(self) -> bool:
+        """Whether all windows were given and heard."""
+        return self._ended and self._n_heard == self._n_given
+
+    def heard(self, keys: Sequence[Key]) -> Heard | AudioError:
+        """Return each network's posterior (C,), or why the recording cannot be read."""
+        if self._error is not None:
+            return self._error
+        assert self._n_heard == len(self._weights), "not every window was heard"
+        return dict(zip(keys, self._sum, strict=True)), self._silent
 
 
 class Networks(Asked):
@@ -102,7 +165,8 @@ class Networks(Asked):
         coming = iter(windows)
         with self._side_by_side(len(keys)) as ask_each:
             while batch := list(islice(coming, per_pass)):
-                x = torch.from_numpy(np.stack(batch)).transpose(1, 2).unsqueeze(1).float()  # (B, 1, F, T)
+                with one_thread():
+                    x = torch.from_numpy(np.stack(batch)).transpose(1, 2).unsqueeze(1).float()  # (B, 1, F, T)
                 posteriors = np.stack([*ask_each(lambda key, x=x: self._posteriors(self.by_key[key], x), keys)])
                 if not np.isfinite(posteriors).all():
                     advice = "set hardware.precision=32-true"
@@ -152,21 +216,37 @@ def label(
 
     Each spectrogram is computed once for all networks of a group.
     """
-    paths = [recording.path for recording in recordings]
-    streams = [file_spectrograms(paths, spec.features, networks.workers) for spec, networks in groups]
 
-    def hear(recording: Recording, on_window: OnWindow) -> Heard:
-        spectrograms = [next(stream) for stream in streams]
-        answers: dict[Key, NDArray[np.float64]] = {}
-        for (spec, networks), spectrogram in zip(groups, spectrograms, strict=True):
-            keys = [key for key in networks.by_key if may_ask(recording, key)]
-            answers |= networks.posteriors(_or_raise(spectrogram), spec, keys, on_window)
-        return answers, any(_or_raise(spectrogram).silent for spectrogram in spectrograms)
+    def hear(shown: Shown) -> Iterator[Heard | AudioError]:
+        for by_group in zip(*(_heard(recordings, *group, may_ask, shown) for group in groups), strict=True):
+            answers: dict[Key, NDArray[np.float64]] = {}
+            for heard in by_group:
+                if isinstance(heard, AudioError):
+                    yield heard
+                    break
+                answers |= heard[0]
+            else:
+                yield answers, any(is_silent for _, is_silent in by_group)
 
     return label_each(recordings, hear)
 
 
-def _or_raise(spectrogram: SpectrogramStream | AudioError) -> SpectrogramStream:
-    if isinstance(spectrogram, AudioError):
-        raise spectrogram
-    return spectrogram
+def _heard(
+    recordings: Sequence[Recording],
+    spec: WindowSpec,
+    networks: Asked,
+    may_ask: Callable[[Recording, Key], bool],
+    shown: Shown,
+) -> Iterator[Heard | AudioError]:
+    """Yield what networks of a group say to each recording; those of whom the same ones are asked share passes."""
+    computed = file_spectrograms([recording.path for recording in recordings], spec.features, networks.workers)
+
+    def reading() -> Iterator[SpectrogramStream | AudioError]:
+        for number in range(len(recordings)):
+            shown.reading(number)
+            yield next(computed)
+
+    coming = reading()
+    asked = ([key for key in networks.by_key if may_ask(recording, key)] for recording in recordings)
+    for keys, alike in groupby(asked):
+        yield from networks.hear(islice(coming, len(list(alike))), spec, keys, shown.window)

@@ -332,6 +332,22 @@ def test_spectrogram_of_two_hours_takes_bounded_memory(front_end, tmp_path: Path
     assert grown_mib < 100  # the wave alone is 879 MiB, the spectrogram 590 or 880
 
 
+def test_front_end_computes_by_one_thread_and_leaves_the_others_theirs(front_end, monkeypatch):
+    """On a busy machine two threads took fifteen times as long."""
+    used, prepared = [], front_end._prepared
+    monkeypatch.setattr(front_end, "_prepared", lambda frames: used.append(torch.get_num_threads()) or prepared(frames))
+    torch.set_num_threads(2)
+    try:
+        front_end(batch(sound(12_345)))
+        between = [torch.get_num_threads() for _ in front_end.stream([sound(12_345)] * 3)]
+        front_end.measure(batch(sound(12_345)))
+        assert [torch.get_num_threads(), *set(between)] == [2, 2]
+    finally:
+        torch.set_num_threads(1)
+    assert len(used) > 4
+    assert set(used) == {1}
+
+
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 32_000, 44_100])
 @pytest.mark.parametrize("n_fft", [512, 1000, 1024])
 @pytest.mark.parametrize("fmin_hz", [0.0, 50.5, 1000.0, 1200.0])
