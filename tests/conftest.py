@@ -18,7 +18,7 @@ import filelock
 import pytest
 import soundfile
 
-import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
+import audiotag  # before PyTorch: it sets how its threads wait
 from tests.browser import chromium
 from tests.clips import tune
 from tests.programs import run_program, run_ranks
@@ -96,6 +96,18 @@ def work_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
+@pytest.fixture
+def in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
+    """Be in the working folder, and compute on one thread: equal to the bit."""
+    import torch
+
+    monkeypatch.chdir(work_folder)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def program(work_folder: Path):
     """Call one of the programs as a person does: program("train.py", "experiment=smoke"); returns its output."""
@@ -140,6 +152,18 @@ def made_run(work_folder: Path, tmp_path_factory: pytest.TempPathFactory, progra
 def small_run(made_run) -> Path:
     """The folder of a finished run of four cells, `SMALL`, made by one process."""
     return made_run("small", *SMALL)
+
+
+@pytest.fixture(scope="session")
+def tagger(small_run: Path) -> audiotag.Tagger:
+    """The tagger of the small run."""
+    return audiotag.load(small_run)
+
+
+@pytest.fixture(scope="session")
+def v2_run(made_run) -> Path:
+    """Round 0 of the small run with the other front end."""
+    return made_run("small-v2", *SMALL, "features=v2", "finetune_rounds=0")
 
 
 @pytest.fixture(scope="session")

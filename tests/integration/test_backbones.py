@@ -20,6 +20,7 @@ from tests.integration.test_export import SAME, by_class, same
 from tests.integration.test_predict import sound
 from tests.unit.test_hub_networks import AST, ast_folder, timm_file
 
+pytestmark = pytest.mark.usefixtures("in_work_folder")
 HF = ["audiotag.models.hf_network.HfNetwork"]  # the only one that is not trusted whatever its arguments
 LENGTHS_S = (0.05, 0.7, 2.5)
 
@@ -50,12 +51,6 @@ def hf(folder: Path) -> list[str]:
 
 def frames(n: int) -> list[str]:
     return [f"features.excerpt_frames={n}", f"features.clip_frames={n}"]
-
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

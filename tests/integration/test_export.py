@@ -14,7 +14,7 @@ import torch
 
 import audiotag
 from audiotag.config import Ensemble, ExportConfig
-from tests.conftest import SMALL, TOP
+from tests.conftest import TOP
 from tests.integration.test_predict import sound
 
 onnx = pytest.importorskip("onnx")
@@ -27,15 +27,7 @@ RATES_HZ = (32_000, 44_100, 8_000)
 SAME = 1e-4
 
 
-@pytest.fixture(autouse=True)
-def _in_work_folder(small_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def v2_run(made_run) -> Path:
-    return made_run("small-v2", *SMALL, "features=v2", "finetune_rounds=0")
+pytestmark = pytest.mark.usefixtures("small_run", "in_work_folder")
 
 
 @pytest.fixture(scope="module")

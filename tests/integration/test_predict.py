@@ -35,16 +35,11 @@ from tests.programs import run_program
 
 HERE = Hardware(workers=0, threads=1)  # quick beside other work, and equal to the bit
 FOLDS = (0, 1, 2, 3)
-
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(smoke_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
+pytestmark = pytest.mark.usefixtures("smoke_run", "in_work_folder")
 
 
 @pytest.fixture(scope="module")
 def folder(smoke_run: Path) -> RunFolder:
-    torch.set_num_threads(1)  # as HERE
     return RunFolder(smoke_run)
 
 
