@@ -33,15 +33,17 @@ TOP = Path(__file__).resolve().parent.parent
 SMALL = ("experiment=smoke", "folds=2", "finetune_rounds=1")
 
 FAST = ("unit", "configs", "golden")
-# The files that take longest, in the order in which they begin: the last ones of two processes end at about the same
-# time. The second has work of its own while the first makes the run that both need.
+# The files that take longest, in the order in which they begin: the last ones of all processes end at about the same
+# time. The first three make a run each that the others share.
 LONGEST = [
     "integration/test_faults.py", "integration/test_devices.py", "integration/test_predict.py",
-    "integration/test_desk.py", "integration/test_tracking.py", "integration/test_ensemble.py",
-    "integration/test_review.py", "integration/test_backbones.py", "integration/test_report.py",
-    "configs/test_configs.py", "integration/test_extend.py",
-    "integration/test_notebooks.py", "integration/test_loop.py", "integration/test_verify.py",
-    "processes/test_launch.py", "integration/test_sweeps.py", "processes/test_scheduler.py",
+    "integration/test_export.py", "integration/test_backbones.py", "integration/test_desk.py",
+    "integration/test_report.py", "integration/test_tracking.py", "integration/test_ensemble.py",
+    "integration/test_notebooks.py", "processes/test_launch.py", "integration/test_review.py",
+    "configs/test_configs.py", "integration/test_extend.py", "integration/test_export_folder.py",
+    "integration/test_loop.py", "integration/test_verify.py", "integration/test_sweeps.py",
+    "integration/test_export_web.py", "integration/test_live_page.py", "integration/test_live.py",
+    "integration/test_embedding.py", "integration/test_malformed.py", "processes/test_scheduler.py",
     "integration/test_api.py", "integration/test_download.py", "unit/test_promise.py",
 ]  # fmt: skip
 
