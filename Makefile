@@ -14,18 +14,20 @@ setup: .venv/installed
 demo: setup ## the whole loop on the embedded data set
 	$(BIN)/python train.py
 
-# Two files of tests at a time: most of a test is a run on one thread.
-TWO_FILES := -n 2 --dist loadfile --no-loadscope-reorder
+# A file of tests goes to one process: its tests share what they make.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+# Else each of the many programs that tests start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
-test: setup build/npm
-	$(BIN)/python -m pytest $(TWO_FILES)
+test: setup build/npm ## for two cores: a test computes on one thread, and waits for servers, browsers and timers now and then
+	$(BIN)/python -m pytest -n 3 $(BY_FILE)
 
 # ONNX Runtime Web, for the tests of the exported page, which are skipped without it.
 build/npm:
 	-npm install --silent --no-save --prefix $@ $$(sed -n 's/^PACKAGE = "\([^"]*\)".*/\1/p' audiotag/export/web.py)
 
 unit: setup ## the fast ones: none starts a process or trains
-	$(BIN)/python -m pytest $(TWO_FILES) tests/unit tests/configs tests/golden
+	$(BIN)/python -m pytest -n 2 $(BY_FILE) tests/unit tests/configs tests/golden
 
 test-slow: setup ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow

@@ -18,7 +18,7 @@ import filelock
 import pytest
 import soundfile
 
-import audiotag  # noqa: F401 - before PyTorch: it sets how its threads wait
+import audiotag  # before PyTorch: it sets how its threads wait
 from tests.browser import chromium
 from tests.clips import tune
 from tests.programs import run_program, run_ranks
@@ -33,15 +33,17 @@ TOP = Path(__file__).resolve().parent.parent
 SMALL = ("experiment=smoke", "folds=2", "finetune_rounds=1")
 
 FAST = ("unit", "configs", "golden")
-# The files that take longest, in the order in which they begin: the last ones of two processes end at about the same
-# time. The second has work of its own while the first makes the run that both need.
+# The files that take longest, in the order in which they begin: the last ones of all processes end at about the same
+# time. The first three make a run each that the others share.
 LONGEST = [
     "integration/test_faults.py", "integration/test_devices.py", "integration/test_predict.py",
-    "integration/test_desk.py", "integration/test_tracking.py", "integration/test_ensemble.py",
-    "integration/test_review.py", "integration/test_backbones.py", "integration/test_report.py",
-    "configs/test_configs.py", "integration/test_extend.py",
-    "integration/test_notebooks.py", "integration/test_loop.py", "integration/test_verify.py",
-    "processes/test_launch.py", "integration/test_sweeps.py", "processes/test_scheduler.py",
+    "integration/test_export.py", "integration/test_backbones.py", "integration/test_desk.py",
+    "integration/test_report.py", "integration/test_tracking.py", "integration/test_ensemble.py",
+    "integration/test_notebooks.py", "processes/test_launch.py", "integration/test_review.py",
+    "configs/test_configs.py", "integration/test_extend.py", "integration/test_export_folder.py",
+    "integration/test_loop.py", "integration/test_verify.py", "integration/test_sweeps.py",
+    "integration/test_export_web.py", "integration/test_live_page.py", "integration/test_live.py",
+    "integration/test_embedding.py", "integration/test_malformed.py", "processes/test_scheduler.py",
     "integration/test_api.py", "integration/test_download.py", "unit/test_promise.py",
 ]  # fmt: skip
 
@@ -96,6 +98,18 @@ def work_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
+@pytest.fixture
+def in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
+    """Be in the working folder, and compute on one thread: equal to the bit."""
+    import torch
+
+    monkeypatch.chdir(work_folder)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def program(work_folder: Path):
     """Call one of the programs as a person does: program("train.py", "experiment=smoke"); returns its output."""
@@ -140,6 +154,18 @@ def made_run(work_folder: Path, tmp_path_factory: pytest.TempPathFactory, progra
 def small_run(made_run) -> Path:
     """The folder of a finished run of four cells, `SMALL`, made by one process."""
     return made_run("small", *SMALL)
+
+
+@pytest.fixture(scope="session")
+def tagger(small_run: Path) -> audiotag.Tagger:
+    """The tagger of the small run."""
+    return audiotag.load(small_run)
+
+
+@pytest.fixture(scope="session")
+def v2_run(made_run) -> Path:
+    """Round 0 of the small run with the other front end."""
+    return made_run("small-v2", *SMALL, "features=v2", "finetune_rounds=0")
 
 
 @pytest.fixture(scope="session")

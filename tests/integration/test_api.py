@@ -22,16 +22,7 @@ from audiotag import api
 from tests.conftest import SMALL, TOP
 from tests.integration.test_predict import sound
 
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(small_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)  # equal to the bit
-
-
-@pytest.fixture(scope="module")
-def tagger(small_run: Path) -> audiotag.Tagger:
-    return audiotag.load(small_run)
+pytestmark = pytest.mark.usefixtures("small_run", "in_work_folder")
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,10 @@ from tests.integration.test_export import SAME, by_class, same
 from tests.integration.test_predict import sound
 from tests.unit.test_hub_networks import AST, ast_folder, timm_file
 
+pytestmark = pytest.mark.usefixtures("in_work_folder")
 HF = ["audiotag.models.hf_network.HfNetwork"]  # the only one that is not trusted whatever its arguments
 LENGTHS_S = (0.05, 0.7, 2.5)
+ONE_EPOCH = [f"training.{phase}={{epochs: 1, decay_from_epoch: 1}}" for phase in ("pretrain", "finetune")]
 
 
 def cnn14(folder: Path) -> list[str]:
@@ -52,12 +54,6 @@ def frames(n: int) -> list[str]:
     return [f"features.excerpt_frames={n}", f"features.clip_frames={n}"]
 
 
-@pytest.fixture(autouse=True)
-def _in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
@@ -73,7 +69,7 @@ def test_backbone_trains_resumes_votes_labels_and_is_exported_without_what_it_st
 
     folder = tmp_path / "given"
     folder.mkdir()
-    settings = [*SMALL, *make(folder), f"run={tmp_path / make.__name__}"]
+    settings = [*SMALL, *ONE_EPOCH, *make(folder), f"run={tmp_path / make.__name__}"]
     audiotag.train([*settings, "finetune_rounds=0"])
     run = tmp_path / make.__name__
     first = run / "round00" / "fold0" / "best.ckpt"
@@ -95,12 +91,7 @@ def test_backbone_trains_resumes_votes_labels_and_is_exported_without_what_it_st
 def test_backbone_starts_where_its_checkpoint_ends(tmp_path):
     """After an epoch at next to no rate, its convolutions are still those of the file."""
     settings = [*SMALL, *cnn14(tmp_path), f"run={tmp_path / 'run'}", "finetune_rounds=0", "round=0", "fold=1"]
-    still = [
-        "training.pretrain.learning_rate=1e-12",
-        "training.pretrain.epochs=1",
-        "training.pretrain.decay_from_epoch=1",
-    ]
-    audiotag.train([*settings, *still])
+    audiotag.train([*settings, *ONE_EPOCH, "training.pretrain.learning_rate=1e-12"])
     state = torch.load(tmp_path / "run" / "round00" / "fold1" / "best.ckpt", weights_only=True)["state_dict"]
     for name, value in panns(2)["model"].items():
         if "conv_block" in name and name.endswith("conv2.weight"):
@@ -110,7 +101,7 @@ def test_backbone_starts_where_its_checkpoint_ends(tmp_path):
 
 def test_run_refuses_to_go_on_from_another_checkpoint(tmp_path):
     """The networks of a run's folds must start from the same weights."""
-    settings = [*SMALL, *cnn14(tmp_path), f"run={tmp_path / 'run'}", "finetune_rounds=0", "round=0"]
+    settings = [*SMALL, *ONE_EPOCH, *cnn14(tmp_path), f"run={tmp_path / 'run'}", "finetune_rounds=0", "round=0"]
     audiotag.train([*settings, "fold=0"])
     torch.save(panns(2, seed=1), tmp_path / "cnn14.pth")
     with pytest.raises(RunError, match=r"the weights that networks start from are not those that this run began with"):

@@ -123,11 +123,6 @@ def results(small_run: Path, work_folder: Path) -> dict[str, Any]:
     return made
 
 
-@pytest.fixture
-def _in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-
-
 @pytest.mark.parametrize(("command", "file", "damage"), CASES)
 def test_damaged_file_is_named_or_made_again(
     small_run, work_folder, results, tmp_path, monkeypatch, capfd, command, file, damage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from tests.tiny_networks import write_onnx
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+pytestmark = pytest.mark.usefixtures("in_work_folder")
 RATE, WINDOW = 8_000, 1_600
 SETTINGS = ("experiment=smoke", "model=embedding", "features.excerpt_frames=2", "features.clip_frames=4", "folds=2")
 SETTINGS += ("features.front_end.hop_s=0.1", "features.front_end.output=embedding")
@@ -53,15 +53,6 @@ def run(work_folder: Path, program, tmp_path_factory: pytest.TempPathFactory) ->
     program("train.py", *SETTINGS, f"{FILE}{moved}", "run=embedding", "finetune_rounds=1")
     assert (folder / "round00" / "fold0" / "best.ckpt").stat().st_mtime_ns == before, "round 0 was fitted again"
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(work_folder)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from audiotag.config import Ensemble, Hardware, PredictConfig
 from audiotag.errors import AudiotagError, DataError, LeakError, RunError
@@ -22,12 +21,7 @@ from audiotag.run.folder import RunFolder
 from tests.conftest import copy_to_change
 
 HERE = Hardware(workers=0, threads=1)
-
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(smoke_run: Path, small_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("smoke_run", "small_run", "in_work_folder")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 
 import audiotag
 from audiotag.config import Ensemble, ExportConfig
-from tests.conftest import SMALL, TOP
+from tests.conftest import TOP
 from tests.integration.test_predict import sound
 
 onnx = pytest.importorskip("onnx")
@@ -25,17 +25,10 @@ from audiotag.export.write import export  # noqa: E402 - it needs onnx
 LENGTHS_S = (0.05, 0.3, 1.0, 4.2, 17.9, 18.1, 40.0, 59.9, 61.0)
 RATES_HZ = (32_000, 44_100, 8_000)
 SAME = 1e-4
+ROUNDS = ["small@0", "small@1"]
 
 
-@pytest.fixture(autouse=True)
-def _in_work_folder(small_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def v2_run(made_run) -> Path:
-    return made_run("small-v2", *SMALL, "features=v2", "finetune_rounds=0")
+pytestmark = pytest.mark.usefixtures("small_run", "in_work_folder")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +36,14 @@ def exported(small_run: Path, program) -> Path:
     printed = program("-m audiotag.export", f"run={small_run}")
     assert f"Exported: {small_run / 'export' / 'small.onnx'}" in printed
     return small_run / "export" / "small.onnx"
+
+
+@pytest.fixture(scope="module")
+def live_file(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The networks of both rounds, for windows of 256 frames, which no repetition makes longer."""
+    out = tmp_path_factory.mktemp("live") / "live.onnx"
+    rounds = [f"{small_run.parent}/{name}" for name in ROUNDS]
+    return export(ExportConfig(run=rounds, window_frames=256, out=str(out)))
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +112,8 @@ def test_file_is_asked_without_pytorch(exported, clips):
 @pytest.mark.parametrize(
     ("asked", "settings"),
     [
-        ({"run": ["small@0", "small-v2", "small@1"], "mean": "geometric"}, {}),
-        ({"run": ["small@0", "small@1"], "weights": "learned", "windows": 3}, {}),
+        ({"run": ["small@0", "small-v2", "small@1"], "mean": "geometric", "fold": 0}, {}),
+        ({"run": ROUNDS, "weights": "learned", "windows": 3}, {}),
         ({"run": "small", "fold": 1, "round": 1, "cut": True}, {"out": "other/name.ONNX"}),
     ],
     ids=["two front ends", "learned weights", "one fold"],
@@ -131,10 +132,9 @@ def test_ensembles_are_exported_as_they_are_asked(asked, settings, v2_run, clips
     )
 
 
-def test_windows_of_a_live_tagger_are_heard_as_they_are(small_run, clips, tmp_path):
-    """Of 256 frames, which no repetition makes longer: they are what excerpts of 256 frames are to a run."""
-    path = export(ExportConfig(run=str(small_run), window_frames=256, out=str(tmp_path / "live.onnx")))
-    file, run = audiotag.load(path), audiotag.load(small_run, precision="32-true")
+def test_windows_of_a_live_tagger_are_heard_as_they_are(live_file, small_run, clips):
+    """They are what excerpts of 256 frames are to a run."""
+    file, run = audiotag.load(live_file), audiotag.load(ROUNDS, precision="32-true")
     wave, rate_hz = audiotag.read_audio(clips / "3.wav")
     stream = file.stream(rate_hz)
     assert stream.window_samples == 256 * 192 - 1  # a sample more would be a frame more
@@ -149,10 +149,9 @@ def test_windows_of_a_live_tagger_are_heard_as_they_are(small_run, clips, tmp_pa
     np.testing.assert_allclose(windows[0].posteriors, np.mean(expected, axis=0), atol=SAME)
 
 
-def test_windows_of_frames_are_heard_by_a_files_networks(small_run, clips, tmp_path):
+def test_windows_of_frames_are_heard_by_a_files_networks(live_file, small_run, clips):
     """Who has frames already, as a live tagger, asks a file as a run; of no other length than it was made for."""
-    path = export(ExportConfig(run=["small@0", "small@1"], window_frames=256, out=str(tmp_path / "live.onnx")))
-    file, run = audiotag.load(path)._tagger, audiotag.load(["small@0", "small@1"], precision="32-true")._tagger
+    file, run = audiotag.load(live_file)._tagger, audiotag.load(ROUNDS, precision="32-true")._tagger
     frames = audiotag.spectrogram(clips / "3.wav", audiotag.open_run(small_run).config.features).frames
     windows = [frames[begin : begin + 256] for begin in (0, 100, 300)]
     answers = []
@@ -248,14 +247,14 @@ def test_file_in_8_bits_says_what_it_costs(small_run, clips, program, tmp_path):
     assert "recordings of the split are missing" in missing
 
 
-def test_file_is_asked_about_streams_and_parts_as_the_run(small_run, clips, program, tmp_path):
+def test_file_is_asked_about_streams_and_parts_as_the_run(live_file, clips, program, tmp_path):
     """Live, and part by part, in the windows that the file was made for."""
-    path = export(ExportConfig(run=str(small_run), window_frames=256, out=str(tmp_path / "live.onnx")))
     for number, mode in enumerate(
         (["live=true", "speed=max"], ["segments=true", "segment.on=0.01", "segment.off=0.005"])
     ):
         tables = []
-        for name, asked in (("file", [f"run={path}"]), ("run", [f"run={small_run}", "window_frames=256"])):
+        asked_of_run = [f"run=[{','.join(ROUNDS)}]", "window_frames=256"]
+        for name, asked in (("file", [f"run={live_file}"]), ("run", asked_of_run)):
             out = tmp_path / f"{name}{number}.csv"
             precision = [] if name == "file" else ["hardware.precision=32-true"]
             program("predict.py", *asked, *mode, *precision, f"source={clips / '3.wav'}", f"out={out}")

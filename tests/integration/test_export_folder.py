@@ -20,7 +20,7 @@ import audiotag
 from audiotag.config import Ensemble, ExportConfig
 from audiotag.export.write import export
 from audiotag.files import digest
-from tests.conftest import SMALL, TOP
+from tests.conftest import TOP
 from tests.hub import TOKEN, Hub, Repository, serving
 from tests.integration.test_predict import sound
 from tests.programs import run_program
@@ -29,17 +29,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("huggingface_hub")
 
 NAMES = ["README.md", "config.json", "model.safetensors"]
-
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(small_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def v2_run(made_run) -> Path:
-    return made_run("small-v2", *SMALL, "features=v2", "finetune_rounds=0")
+pytestmark = pytest.mark.usefixtures("small_run", "in_work_folder")
 
 
 @pytest.fixture(scope="module")

@@ -34,15 +34,7 @@ from tests.programs import run_program, started
 ALSA = Path("/usr/share/alsa/alsa.conf")
 
 
-@pytest.fixture(autouse=True)
-def _in_work_folder(small_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def tagger(small_run: Path) -> audiotag.Tagger:
-    return audiotag.load(small_run)
+pytestmark = pytest.mark.usefixtures("small_run", "in_work_folder")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import audiotag
 from audiotag.config import ReferenceLevel
@@ -30,6 +29,7 @@ pytest.importorskip("fastapi")
 client = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("in_work_folder")
 RATE_HZ = 32_000
 BLOCK = 1024
 SETTINGS = ("window_frames=200", "every_frames=20", "reference.level=running", "top=4", "smoothing_s=4.5")
@@ -72,12 +72,6 @@ def server(small_run: Path, work_folder: Path) -> Iterator[Server]:
             process.join(30)
         assert process.exitcode == 0
         assert "Traceback" not in screen()
-
-
-@pytest.fixture(scope="module")
-def tagger(small_run: Path) -> audiotag.Tagger:
-    torch.set_num_threads(1)
-    return audiotag.load(small_run)
 
 
 def windows_of(tagger: audiotag.Tagger, wave: np.ndarray) -> dict[int, np.ndarray]:

@@ -47,7 +47,7 @@ def test_own_layout_trains_goes_on_and_is_asked(program, work_folder, options, r
     assert folder.config.data.source == {"_target_": "my_source.SpeakerFolders", "suffix": ".wav"}
     (folder.path / "round01" / "fold1" / "status.json").unlink()
     assert "round 1, fold 1" in program("train.py", *arguments)
-    program("predict.py", "run=speakers", "split=valid", "top=2")
+    program("predict.py", "--config-dir", str(options), "run=speakers", "split=valid", "top=2")
     assert len(pd.read_csv(next(folder.path.glob("predict/**/predictions.csv")))) == 16
 
 

@@ -37,16 +37,11 @@ HERE = Hardware(workers=0, threads=1)  # quick beside other work, and equal to t
 FOLDS = (0, 1, 2, 3)
 # In float32, PyTorch computes a window that has a pass to itself by other kernels.
 ROUNDING = 0 if choose_precision(HERE) == "bf16-mixed" else 1e-5
-
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(smoke_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
+pytestmark = pytest.mark.usefixtures("smoke_run", "in_work_folder")
 
 
 @pytest.fixture(scope="module")
 def folder(smoke_run: Path) -> RunFolder:
-    torch.set_num_threads(1)  # as HERE
     return RunFolder(smoke_run)
 
 

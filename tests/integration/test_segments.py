@@ -18,17 +18,7 @@ from tests.integration.test_predict import sound
 
 EASY = {"on": 0.14, "off": 0.13}  # the small run is sure of nothing
 SETTINGS = ("run=small", "segments=true", "hardware.threads=1", "segment.on=0.14", "segment.off=0.13")
-
-
-@pytest.fixture(autouse=True)
-def _in_work_folder(small_run: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(work_folder)
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def tagger(small_run: Path) -> audiotag.Tagger:
-    return audiotag.load(small_run)
+pytestmark = pytest.mark.usefixtures("small_run", "in_work_folder")
 
 
 @pytest.fixture
