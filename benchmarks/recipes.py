@@ -1,62 +1,122 @@
-"""What vectors of a network that was trained elsewhere bring, beside a network trained from scratch.
+"""What ways to train bring where clips are few: recipes and seeds on data sets, beside `experiment=cpu_small`.
 
-python -m benchmarks.embedding OUT SEEDS SET SETTING ...     e.g. OUT 0,1,2 embedded features.front_end.file=FILE
+python -m benchmarks.recipes OUT [PROCESSES SEEDS SET RECIPES [SETTING ...]]    e.g. OUT 2 0,1,2 embedded cpu_small,ema
 
-SET is embedded, or the folder of a data set with `train.csv`, `truth.csv` and `test` clips in the layout of Kaggle;
-SETTINGs are those of train.py beside model=embedding or, with another model=, of what it is compared with (the rule
-`promise` of `benchmarks.gain` is the same training). Trains a run per seed, one after another on one thread, and scores
-the test set by round 0 and by the best round. Writes OUT/SET-MODEL.csv, a row per run as it ends, and prints means and
-deviations over the seeds. `minutes` are those of train.py, with vectors where no run before has stored them. What was
-trained is not trained again. Nothing here is used to choose anything in a run.
+SET is embedded, or the folder of a data set with `train.csv`, `truth.csv` and `test` clips in the layout of Kaggle.
+RECIPES are names of `RECIPES`, or several joined by `+`; `from-NAME` starts from the weights in OUT/NAME.ckpt. SETTINGs
+are those of train.py for all of them: `vectors` needs features.front_end.file=FILE. Trains a run per recipe and seed,
+each on one thread, and scores the test set by round 0 and by the best round. What was trained is not trained again, and
+goes on where more rounds are asked for. Writes OUT/recipes.csv, a row per run that lies in OUT, and prints means and
+deviations over seeds; then what each recipe has gained over cpu_small with the same seeds, on all sets that both were
+trained on, with 95 % intervals (Student's t). `minutes` are those of fitting, beside whatever else the machine did.
+Nothing here is used to choose anything in a run.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
-import audiotag
 from audiotag.run.folder import RunFolder
 
+RECIPES = {
+    "cpu_small": [],
+    "small_data": ["experiment=small_data"],
+    "ema": ["training.average=ema"],
+    "swa": ["training.average=swa", "training.pretrain.decay_from_epoch=20", "training.finetune.decay_from_epoch=8"],
+    "balance": ["training.balance=classes"],
+    "warmup": ["training.pretrain.warmup_share=0.1"],
+    "longer": ["training.pretrain.min_steps=1200"],
+    "mixup0.4": ["training.pretrain.mixup_alpha=0.4"],
+    "no-masks": ["augment=none"],
+    "generalised": ["loss=generalised"],
+    "finetune": ["training=finetune"],
+    "frozen": ["training=frozen"],
+    "vectors": ["model=embedding", "augment=none"],
+}
 EVERY = ["report=false", "devices=1", "hardware.threads=1", "hardware.workers=0", "hardware.share_devices=true"]
+FIGURES = ["valid_accuracy", "valid_loss", "accepted", "precision"]
 
 
-def train(run: Path, seed: int, settings: list[str]) -> dict[str, Any]:
-    """Train one run, and return its figures: of round 0, and of the best round."""
-    audiotag.train([*settings, *EVERY, f"seed={seed}", f"run={run}"])
+def settings_of(recipe: str, out: Path) -> list[str]:
+    """Return the settings of a recipe, of which later ones count; raises KeyError if there is none of that name."""
+    settings = ["experiment=cpu_small"]
+    for part in recipe.split("+"):
+        start = [f"model.network.checkpoint={out / part.removeprefix('from-')}.ckpt"]
+        settings += start if part.startswith("from-") else RECIPES[part]
+    return list({text.partition("=")[0]: text for text in settings}.values())
+
+
+def train(job: tuple[Path, list[str]]) -> Path:
+    """Train one run, and score its test set by the networks of round 0 and of the best round."""
+    import audiotag
+
+    run, settings = job
+    run.parent.mkdir(parents=True, exist_ok=True)
+    log = run.parent / f"{run.name}.log"
+    with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        audiotag.train([*settings, *EVERY, f"run={run}"])
+        for round_ in {0, RunFolder(run).summary["best_round"]}:
+            if not (run / "predict" / f"test-round{round_}" / "scores.json").is_file():
+                audiotag.predict([f"run={run}", "split=test", f"round={round_}", "bootstrap=0"])
+    return run
+
+
+def figures(run: Path) -> dict[str, Any]:
+    """Return a row of the table: figures after round 0 and, where there are more rounds, of the best one."""
+    from audiotag.run.held_out import test_scores
+
     folder = RunFolder(run)
+    recipe, _, seed = run.name.rpartition("-")
     rounds, best = folder.summary["rounds"], folder.summary["best_round"]
-    figures: dict[str, Any] = {"seed": seed, "minutes": folder.summary["wall_s"] / 60, "best_round": best}
-    figures |= {name: rounds[0][name] for name in ("accepted", "precision", "recall")}
-    for round_, when in ((0, "round 0"), (best, "best")):
-        file = run / "predict" / f"test-round{round_}" / "scores.json"
-        if not file.is_file():
-            audiotag.predict([f"run={run}", "split=test", f"round={round_}", "bootstrap=0"])
-        scores = json.loads(file.read_text(encoding="utf-8"))
-        figures[f"{when}: valid_accuracy"] = rounds[round_]["valid_accuracy"]
-        figures |= {f"{when}: test_{name}": scores[name] for name in ("accuracy", "map@3")}
-    return figures
+    row = {"set": run.parent.name, "recipe": recipe, "seed": int(seed), "rounds": len(rounds), "best_round": best}
+    for when, round_ in (("round 0", 0), ("best", best)):
+        if when == "round 0" or len(rounds) > 1:
+            scores = test_scores(folder, round_)
+            row |= {f"{when}: {name}": rounds[round_][name] for name in FIGURES}
+            row |= {f"{when}: test_{name}": scores.get(name) for name in ("accuracy", "map@3")}
+    seconds = [(folder.status(cell) or {})["wall_s"] for r in rounds for cell in folder.cells(r["round"])]
+    return {**row, "minutes": sum(seconds) / 60}
 
 
-def main(out: str, seeds: str, data: str, *settings: str) -> None:
-    """Train all runs of one data set, and print the table."""
-    folder, name = Path(out).absolute(), Path(data).name
-    given = [text.removeprefix("model=") for text in settings if text.startswith("model=")]
-    model = given[0] if given else "embedding"
-    chosen = [f"model={model}", *(text for text in settings if not text.startswith("model="))]
-    if data != "embedded":
-        chosen += ["data=kaggle", f"data.root={Path(data).absolute()}", "data.truth=truth.csv"]
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for seed in seeds.split(","):
-        rows.append(train(folder / f"{name}-{model}-{seed}", int(seed), chosen))
-        print(rows[-1], flush=True)
-        pd.DataFrame(rows).to_csv(folder / f"{name}-{model}.csv", index=False)
-    print(pd.DataFrame(rows).drop(columns="seed").agg(["mean", "std"]).round(4).T.to_string())
+def show(out: Path) -> None:
+    """Write the table of all runs, and print means and deviations, then gains over cpu_small."""
+    runs = sorted(file.parent for file in out.glob("*/*/summary.json"))
+    table = pd.DataFrame([figures(run) for run in runs])
+    table.to_csv(out / "recipes.csv", index=False, float_format="%.6f")
+    numbers = table.columns.drop(["set", "recipe", "seed", "rounds", "best_round"])
+    groups = table.groupby(["set", "recipe", "rounds"])[list(numbers)]
+    mean, deviation, count = groups.mean(), groups.std(), groups.size()
+    shown = {name: [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean[name], deviation[name], strict=True)] for name in numbers}
+    print(pd.DataFrame({"runs": count.to_numpy(), **shown}, index=mean.index).to_string())
+    gains = table.set_index(["recipe", "set", "seed"])[list(numbers)]
+    for recipe in sorted(set(table["recipe"]) - {"cpu_small"}):
+        gain = (gains.loc[recipe] - gains.loc["cpu_small"]).dropna(how="all")
+        print(f"\n{recipe}, less cpu_small, {len(gain)} runs on {', '.join(gain.index.unique('set'))}:")
+        for name in (name for name in numbers if "valid" in name and gain[name].notna().sum() > 1):
+            values = gain[name].dropna()
+            low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+            print(f"    {name} {values.mean():+.4f} ({low:+.4f} to {high:+.4f}), {len(values)} pairs")
+
+
+def main(out: str, processes: str = "1", seeds: str = "", data: str = "", recipes: str = "", *settings: str) -> None:
+    """Train what is asked for, and print the table of all that was."""
+    folder, jobs = Path(out).absolute(), []
+    given = [] if data == "embedded" else ["data=kaggle", f"data.root={Path(data).absolute()}", "data.truth=truth.csv"]
+    for recipe in filter(None, recipes.split(",")):
+        chosen = [*settings_of(recipe, folder), *given, *settings]
+        jobs += [(folder / Path(data).name / f"{recipe}-{s}", [*chosen, f"seed={s}"]) for s in seeds.split(",")]
+    with ProcessPoolExecutor(int(processes), multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        for done in as_completed([pool.submit(train, job) for job in jobs]):
+            print(figures(done.result()), flush=True)
+    show(folder)
 
 
 if __name__ == "__main__":
