@@ -7,9 +7,9 @@ RECIPES are names of `RECIPES`, or several joined by `+`; `from-NAME` starts fro
 are those of train.py for all of them: `vectors` needs features.front_end.file=FILE. Trains a run per recipe and seed,
 each on one thread, and scores the test set by round 0 and by the best round. What was trained is not trained again, and
 goes on where more rounds are asked for. Writes OUT/recipes.csv, a row per run that lies in OUT, and prints means and
-deviations over seeds; then what each recipe has gained over cpu_small with the same seeds, on all sets that both were
-trained on, with 95 % intervals (Student's t). `minutes` are those of fitting, beside whatever else the machine did.
-Nothing here is used to choose anything in a run.
+deviations over seeds; then what each recipe has gained over cpu_small, and over its first part, with the same seeds on
+all sets that both were trained on, with 95 % intervals (Student's t). `minutes` are those of fitting, beside `best` of
+all rounds. Nothing here is used to choose anything in a run.
 """
 
 from __future__ import annotations
@@ -77,13 +77,14 @@ def figures(run: Path) -> dict[str, Any]:
     recipe, _, seed = run.name.rpartition("-")
     rounds, best = folder.summary["rounds"], folder.summary["best_round"]
     row = {"set": run.parent.name, "recipe": recipe, "seed": int(seed), "rounds": len(rounds), "best_round": best}
-    for when, round_ in (("round 0", 0), ("best", best)):
+    for when, round_, last in (("round 0", 0, 0), ("best", best, len(rounds) - 1)):
         if when == "round 0" or len(rounds) > 1:
             scores = test_scores(folder, round_)
             row |= {f"{when}: {name}": rounds[round_][name] for name in FIGURES}
             row |= {f"{when}: test_{name}": scores.get(name) for name in ("accuracy", "map@3")}
-    seconds = [(folder.status(cell) or {})["wall_s"] for r in rounds for cell in folder.cells(r["round"])]
-    return {**row, "minutes": sum(seconds) / 60}
+            cells = [cell for number in range(last + 1) for cell in folder.cells(number)]
+            row[f"{when}: minutes"] = sum((folder.status(cell) or {})["wall_s"] for cell in cells) / 60
+    return row
 
 
 def show(out: Path) -> None:
@@ -94,16 +95,27 @@ def show(out: Path) -> None:
     numbers = table.columns.drop(["set", "recipe", "seed", "rounds", "best_round"])
     groups = table.groupby(["set", "recipe", "rounds"])[list(numbers)]
     mean, deviation, count = groups.mean(), groups.std(), groups.size()
-    shown = {name: [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean[name], deviation[name], strict=True)] for name in numbers}
-    print(pd.DataFrame({"runs": count.to_numpy(), **shown}, index=mean.index).to_string())
-    gains = table.set_index(["recipe", "set", "seed"])[list(numbers)]
+    for when in sorted({name.partition(": ")[0] for name in numbers}, reverse=True):  # round 0 first
+        names = [name for name in numbers if name.startswith(when)]
+        print("\n| " + " | ".join(["set", "recipe", "rounds", "runs", *names]) + " |")
+        for group in mean.index[mean[names].notna().any(axis=1)]:
+            cells = [f"{mean.loc[group, name]:.3f} ± {deviation.loc[group, name]:.3f}" for name in names]
+            print("| " + " | ".join([*map(str, group), str(count[group]), *cells]) + " |")
+    by_recipe = table.set_index(["recipe", "set", "seed"])[[name for name in numbers if "valid" in name]]
     for recipe in sorted(set(table["recipe"]) - {"cpu_small"}):
-        gain = (gains.loc[recipe] - gains.loc["cpu_small"]).dropna(how="all")
-        print(f"\n{recipe}, less cpu_small, {len(gain)} runs on {', '.join(gain.index.unique('set'))}:")
-        for name in (name for name in numbers if "valid" in name and gain[name].notna().sum() > 1):
-            values = gain[name].dropna()
-            low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-            print(f"    {name} {values.mean():+.4f} ({low:+.4f} to {high:+.4f}), {len(values)} pairs")
+        for base in dict.fromkeys(["cpu_small", recipe.partition("+")[0]]):
+            if base in by_recipe.index and base != recipe:
+                print(f"\n{recipe}, less {base}:")
+                show_gains(by_recipe.loc[recipe] - by_recipe.loc[base])
+
+
+def show_gains(gains: pd.DataFrame) -> None:
+    """Print the means of differences with their 95 % intervals, of figures that two pairs at least have."""
+    for name, values in gains.items():
+        known = values.dropna()
+        if len(known) > 1:
+            low, high = stats.t.interval(0.95, len(known) - 1, known.mean(), stats.sem(known))
+            print(f"    {name} {known.mean():+.4f} ({low:+.4f} to {high:+.4f}), {len(known)} pairs")
 
 
 def main(out: str, processes: str = "1", seeds: str = "", data: str = "", recipes: str = "", *settings: str) -> None:
