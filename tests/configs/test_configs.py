@@ -272,6 +272,7 @@ def test_rules_differ_in_what_their_names_say():
 def test_rule_of_the_default_is_a_promise_and_as_documented_in_the_papers_experiment():
     assert composed().verification.name == "promise"
     assert composed("experiment=cpu_small").verification.name == "promise"
+    assert composed("experiment=small_data", *NEEDED["experiment=small_data"]).verification.name == "promise"
     assert composed("experiment=dcase2018").verification.name == "as_documented"
 
 
