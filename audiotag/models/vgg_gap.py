@@ -12,9 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from audiotag.errors import AudiotagError
+from audiotag.models.pretrained import load_checkpoint
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MOMENTUM, EPSILON = 0.1, 1e-4  # of batch norm, as in the original
+HEAD = ("head.8.", "head.9.")  # the class maps and their batch norm
 
 
 class VggGap(nn.Module):
@@ -22,6 +24,7 @@ class VggGap(nn.Module):
 
     `width` n is the number of channels of the first convolution; the paper's networks have 48 and 64. Dropout, after
     the blocks and in the head, is to be scaled with the width: the paper's would starve narrow networks.
+    `checkpoint`, of a run with the same width, is what training starts from; null: random weights.
     """
 
     fixed_frames = None
@@ -32,8 +35,10 @@ class VggGap(nn.Module):
         width: Annotated[int, Field(ge=1, le=1024)],
         dropout: Share = 0.3,
         head_dropout: Share = 0.5,
+        checkpoint: str | None = None,
     ) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         n = width
         self.features = nn.Sequential(
             *_conv(1, n, 5, stride=2), *_conv(n, n), nn.MaxPool2d(2), nn.Dropout(dropout),
@@ -72,6 +77,11 @@ class VggGap(nn.Module):
         ends = [*starts[1:], len(parts)]
         body = [nn.Sequential(*parts[start:end]) for start, end in zip(starts, ends, strict=True)]
         return [*body, nn.Sequential(maps, norm)]
+
+    def load_pretrained(self) -> None:
+        """Load the checkpoint, all but the class maps; raises ConfigError if it does not fit."""
+        if self.checkpoint is not None:
+            load_checkpoint(self, self.checkpoint, HEAD)
 
     def _sizes(self, axis: int) -> Iterator[tuple[int, int, int]]:
         """Yield (kernel, stride, padding) of every layer that changes the size, in order."""

@@ -41,6 +41,7 @@ NEEDED = {  # what a user must say besides the name of the option
     "data=folders": ["data.root=DIR"],
     "features=embedding": ["features.front_end.file=FILE"],
     "model=embedding": ["features.front_end.file=FILE"],
+    "experiment=small_data": ["features.front_end.file=FILE"],
     "verify": ["run=NAME"],
     "predict": ["run=NAME", "split=test"],
 }
@@ -203,8 +204,9 @@ def test_config_composes_without_any_choice(program):
 
 @pytest.mark.parametrize("experiment", groups(TrainConfig)["experiment"])
 def test_config_of_every_experiment_takes_another_model(experiment):
-    other = "vgg_gap_spec2" if composed(f"experiment={experiment}").model.name == "tiny" else "tiny"
-    config = composed(f"experiment={experiment}", f"model={other}")
+    option = f"experiment={experiment}"
+    other = "vgg_gap_spec2" if composed(option, *NEEDED.get(option, [])).model.name == "tiny" else "tiny"
+    config = composed(option, f"model={other}")
     assert (config.experiment, config.model.name) == (experiment, other)
 
 
@@ -270,6 +272,7 @@ def test_rules_differ_in_what_their_names_say():
 def test_rule_of_the_default_is_a_promise_and_as_documented_in_the_papers_experiment():
     assert composed().verification.name == "promise"
     assert composed("experiment=cpu_small").verification.name == "promise"
+    assert composed("experiment=small_data", *NEEDED["experiment=small_data"]).verification.name == "promise"
     assert composed("experiment=dcase2018").verification.name == "as_documented"
 
 

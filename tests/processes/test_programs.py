@@ -51,7 +51,7 @@ def test_program_train_refuses_everything_misspelt_at_once(tmp_path):
         "sed is not a setting; did you mean seed?",
         "model.widht is not a setting; did you mean model.network.width?",
         "verification.treshold is not a setting; did you mean verification.rule.threshold?",
-        "experiment is one of cpu_small, dcase2018, dcase2018_paper, smoke (did you mean smoke?)",
+        "experiment is one of cpu_small, dcase2018, dcase2018_paper, small_data, smoke (did you mean smoke?)",
         "modle is not a setting; did you mean model?",
         "training.loss=generalised: an option is chosen by its group: loss=generalised",
         "training.pretrain.epoch is not a setting; did you mean training.pretrain.epochs?",

@@ -14,6 +14,7 @@ from audiotag.errors import ConfigError
 from audiotag.models.cnn14 import Cnn14
 from audiotag.models.mobilenet import MobileNet
 from audiotag.models.pretrained import load_start, read_tensors
+from audiotag.models.vgg_gap import VggGap
 from tests.checkpoints import efficientat, panns
 
 WIDTH = 2
@@ -94,6 +95,19 @@ def test_mobilenet_starts_from_the_checkpoint_but_for_its_head(tmp_path):
     assert load_start(network)
     kept = {name for name, value in network.state_dict().items() if name in public and torch.equal(value, public[name])}
     assert public.keys() - kept == {"classifier.5.weight", "classifier.5.bias"}
+
+
+def test_vgg_gap_starts_from_a_run_of_ones_own_but_for_its_class_maps(tmp_path):
+    content = {"state_dict": {f"network.{name}": value + 1 for name, value in VggGap(3, 2).state_dict().items()}}
+    file = saved(content, tmp_path / "best.ckpt")
+    assert load_start(VggGap(5, 2)) is None
+    network = VggGap(5, 2, checkpoint=file)
+    assert load_start(network)
+    theirs = content["state_dict"]
+    own = {name for name, value in network.state_dict().items() if not torch.equal(value, theirs[f"network.{name}"])}
+    maps, norm = network.layers()[-1]
+    assert own == {*maps.state_dict(prefix="head.8."), *norm.state_dict(prefix="head.9.")}
+    assert len(problems(VggGap(5, 3, checkpoint=file))) > 30
 
 
 def test_start_is_told_by_a_digest_that_the_head_does_not_change(tmp_path):
