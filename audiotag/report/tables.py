@@ -144,5 +144,6 @@ def confusions(labels: Sequence[str], predicted: Sequence[str]) -> pd.DataFrame:
     pairs = pd.DataFrame({"label": list(labels), "taken_for": list(predicted)})
     wrong = pairs[pairs["label"] != pairs["taken_for"]]
     counts = wrong.groupby(["label", "taken_for"]).size().rename("count").reset_index()
-    counts["share"] = counts["count"] / counts["label"].map(pairs["label"].value_counts())
+    of_label = counts["label"].map(pairs["label"].value_counts()).astype(int)  # of none it would be text
+    counts["share"] = counts["count"] / of_label
     return counts.sort_values(["count", "label", "taken_for"], ascending=[False, True, True], ignore_index=True)

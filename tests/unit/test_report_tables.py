@@ -119,6 +119,12 @@ def test_reliability_diagram_draws_only_bins_with_clips():
     assert list(lines["consensus"]) == pytest.approx([0.6, 0.82])
 
 
+def test_confusions_of_networks_that_are_always_right_are_none():
+    table = confusions(["Bark", "Gong"], ["Bark", "Gong"])
+    assert table.empty
+    assert [*table] == ["label", "taken_for", "count", "share"]
+
+
 def test_confusions_leave_out_right_predictions():
     table = confusions(["Bark", "Bark", "Bark", "Gong", "Gong"], ["Gong", "Gong", "Bark", "Bark", "Gong"])
     assert table.to_numpy().tolist() == [["Bark", "Gong", 2, 2 / 3], ["Gong", "Bark", 1, 0.5]]
