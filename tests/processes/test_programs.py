@@ -12,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from audiotag.config import TrainConfig
-from audiotag.config.schema import validate
+from audiotag.config.leaf import TRUST
+from audiotag.config.schema import as_own, validate
 from tests.clips import TOP
 from tests.programs import run_program
 
@@ -144,5 +145,6 @@ def test_config_dir_is_on_the_import_path_of_processes_started_from_here(tmp_pat
     (tmp_path / "in_config_dir.py").touch()
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    validate(OmegaConf.create({"config_dir": str(tmp_path)}), TrainConfig)
+    monkeypatch.setenv(TRUST, os.environ.get(TRUST, ""))
+    as_own(validate(OmegaConf.create({"config_dir": str(tmp_path)}), TrainConfig))
     subprocess.run([sys.executable, "-c", "import in_config_dir"], check=True)
